@@ -1,0 +1,31 @@
+# make demo   install and run the main job on examples/      make test   set up and run the tests
+# make check  what CI runs: format, lint, types, imports, tests
+BIN := .venv/bin
+
+.PHONY: demo test check format lint types imports clean
+
+demo: .venv/.installed
+	$(BIN)/percel demo
+
+test: .venv/.installed
+	$(BIN)/python -m pytest -q
+
+check: format lint types imports test
+
+format: .venv/.installed
+	$(BIN)/ruff format --check .
+
+lint: .venv/.installed
+	$(BIN)/ruff check .
+
+types: .venv/.installed
+	$(BIN)/mypy
+
+imports: .venv/.installed
+	$(BIN)/lint-imports --no-cache
+
+.venv/.installed: pyproject.toml bin/setup
+	bin/setup
+
+clean:
+	rm -rf .venv bench/out *.egg-info
