@@ -1,0 +1,116 @@
+"""Rate against fidelity and bytes, by kind of text, on documents that took no part in training.
+
+    python -m bench.codec --text train-text.jsonl.xz [--scripts FOLDER] [--codec native-20]... [--chars 200000]
+
+Kinds come from the file; random printable strings and, with --scripts, UTF-8 texts by script are added.
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from bench.report import OUT, new_plot, save_plot, show, write
+from compressor.codec.corpus import HOLD_OUT, PRINTABLE, load_texts, standard_library
+from compressor.codec.measure import Figures, measure
+from compressor.codec.native import load_codec
+from compressor.codec.weights import available_rates
+from compressor.embed import reference_counter
+
+# The goals of the native-10 and native-20 columns.
+GOALS = {
+    "native-10": {"prose": 0.9999, "tech": 0.9998, "code": 0.9998, "spanish": 0.9998, "random": 0.9995},
+    "native-20": {"prose": 0.9999, "tech": 0.9995, "code": 0.9995, "spanish": 0.9995, "random": 0.995},
+}
+BYTES_GOAL = {"native-10": 24_000, "native-20": 12_000}  # cache bytes per 1,000 text tokens
+
+
+def held_out_texts(paths: list[Path], chars: int) -> dict[str, list[str]]:
+    """kind -> texts of documents that training holds out, `chars` characters a kind at most."""
+    seen: dict[str, int] = {}
+    texts: dict[str, list[str]] = {}
+    for kind, text in (*load_texts(paths), *standard_library()):
+        seen[kind] = seen.get(kind, 0) + 1
+        if seen[kind] % HOLD_OUT == 0:
+            texts.setdefault(kind, []).append(text)
+    return {kind: list(_cut(parts, chars)) for kind, parts in texts.items()}
+
+
+def _cut(texts: list[str], chars: int) -> Iterator[str]:
+    each = max(1, chars // len(texts))
+    for text in texts:
+        start = max(0, (len(text) - each) // 2)
+        yield text[start : start + each]
+
+
+def random_text(chars: int) -> str:
+    """Printable strings between spaces, 4 to 40 characters long: what no reader can guess."""
+    rng = np.random.default_rng(0)
+    words = ["".join(map(chr, PRINTABLE[rng.integers(len(PRINTABLE), size=rng.integers(4, 41))])) for _ in range(chars // 23)]
+    return " ".join(words)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--text", type=Path, nargs="+", required=True)
+    parser.add_argument("--scripts", type=Path, help="folder of UTF-8 texts, one a script")
+    parser.add_argument("--codec", action="append", help="repeat for more; default: every rate that is installed")
+    parser.add_argument("--chars", type=int, default=200_000, help="characters a kind")
+    parser.add_argument("--out", type=Path, default=OUT)
+    arguments = parser.parse_args()
+    kinds = held_out_texts(arguments.text, arguments.chars)
+    kinds["random"] = [random_text(arguments.chars)]
+    if arguments.scripts:
+        kinds |= {f"script {path.stem}": [path.read_text("utf-8")] for path in sorted(arguments.scripts.glob("*.txt"))}
+    count = reference_counter()
+    rows: list[tuple[str, str, Figures]] = []
+    for name in arguments.codec or [f"native-{rate}" for rate in available_rates()]:
+        codec = load_codec(name)
+        rows += [(name, kind, measure(codec, texts, count)) for kind, texts in kinds.items()]
+    show("Codec: rate, fidelity before the residual, bytes", [_row(name, kind, f) for name, kind, f in rows])
+    print("A cache takes more bytes than zipped text; what it saves is decoder positions, prefill and context.")
+    facts = [{"kind": kind, **asdict(figures)} for _, kind, figures in rows]
+    print(write("codec", {"figures": facts}, arguments.out))
+    print(draw(rows, arguments.out))
+
+
+def _row(name: str, kind: str, f: Figures) -> dict[str, object]:
+    goal = GOALS.get(name, {}).get(kind)
+    return {
+        "codec": name,
+        "kind": kind,
+        "chars": f.chars,
+        "ratio": f"{f.ratio:.1f}x{f.token_width}",
+        "raw": f"{f.raw_char_accuracy:.5f}",
+        "goal": "" if goal is None else ("met" if f.raw_char_accuracy >= goal else "MISSED"),
+        "words": f"{f.word_precision:.5f}",
+        "numbers": f"{f.numbers_exact:.5f}",
+        "ids": f"{f.ids_exact:.5f}",
+        "residual": f"{f.residual_share:.3%}",
+        "exact": "yes" if f.exact else "NO",
+        "bytes/1k tokens": f"{f.cache_bytes_per_1000_text_tokens:,.0f}",
+        "encode ch/s": f"{f.encode_chars_per_s:,.0f}",
+        "read ch/s": f"{f.read_chars_per_s:,.0f}",
+    }
+
+
+def draw(rows: list[tuple[str, str, Figures]], out: Path) -> Path:
+    """Share of characters read wrong against text tokens per vision token, and bytes beside it."""
+    figure = new_plot(11)
+    wrong, stored = figure.subplots(1, 2)
+    kinds = [kind for kind in dict.fromkeys(kind for _, kind, _ in rows) if not kind.startswith("script ")]
+    for kind in kinds:
+        points = sorted((f.ratio, max(1 - f.raw_char_accuracy, 1e-6)) for _, k, f in rows if k == kind)
+        wrong.plot(*zip(*points, strict=True), marker="o", label=kind)
+        points = sorted((f.ratio, f.cache_bytes_per_1000_text_tokens) for _, k, f in rows if k == kind)
+        stored.plot(*zip(*points, strict=True), marker="o", label=kind)
+    wrong.set(yscale="log", xlabel="text tokens per vision token (512 wide)", title="characters wrong before the residual")
+    wrong.legend()
+    stored.set(xlabel="text tokens per vision token", title="cache bytes per 1,000 text tokens", ylim=(0, None))
+    return save_plot(figure, "codec", out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,4 @@
+"""Pixels and tokens: documents to images, images to caches, caches to answers.
+
+Knows no database, queue or HTTP.
+"""

@@ -1,0 +1,1 @@
+"""The native codec: typography, network, weights, training."""

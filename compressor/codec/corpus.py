@@ -1,0 +1,161 @@
+"""Owns the training text: documents and synthetic words, as endless batches of cells."""
+
+import lzma
+import json
+import sys
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from compressor.codec.atlas import load_atlas
+from compressor.codec.typography import BLANK, CONTINUATION, STRIP_CELLS
+
+HOLD_OUT = 50  # every fiftieth document takes no part in training
+PRINTABLE = np.arange(0x21, 0x7F, dtype=np.int32)
+LATIN_LETTERS = np.array([*range(0xC0, 0x180), *range(0x1E00, 0x1F00)], np.int32)
+# Blocks that synthetic words are made of: (first, last, weight). Every glyph of the font also takes part on its own.
+BLOCKS = (
+    (0x00A0, 0x00FF, 6), (0x0100, 0x024F, 6), (0x1E00, 0x1EFF, 4), (0x0300, 0x036F, 1), (0x0370, 0x03FF, 4),
+    (0x0400, 0x04FF, 5), (0x0530, 0x058F, 2), (0x0590, 0x05FF, 2), (0x0600, 0x06FF, 4), (0x0900, 0x097F, 3),
+    (0x0980, 0x09FF, 1), (0x0B80, 0x0BFF, 1), (0x0E00, 0x0E5F, 2), (0x1000, 0x109F, 1), (0x10A0, 0x10FF, 1),
+    (0x1200, 0x137F, 1), (0x1780, 0x17FF, 1), (0x1F00, 0x1FFF, 1), (0x2000, 0x206F, 5), (0x2070, 0x20CF, 2),
+    (0x2100, 0x214F, 2), (0x2190, 0x21FF, 2), (0x2200, 0x22FF, 3), (0x2300, 0x23FF, 1), (0x2500, 0x25FF, 3),
+    (0x2600, 0x27BF, 2), (0x3000, 0x303F, 2), (0x3040, 0x30FF, 5), (0x4E00, 0x9FFF, 14), (0xAC00, 0xD7A3, 8),
+    (0xFF00, 0xFFEF, 2), (0x1D400, 0x1D7FF, 1), (0x1F300, 0x1FAFF, 2),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Cells of all documents of a kind end to end."""
+
+    train: dict[str, NDArray[np.int32]]  # kind -> (cells,)
+    held_out: dict[str, list[str]]  # kind -> texts
+
+
+def load_texts(paths: list[Path]) -> Iterator[tuple[str, str]]:
+    """(kind, text) of every document: `.jsonl[.xz]` with kind and text, any other file is one document."""
+    for path in paths:
+        if path.name.endswith((".jsonl", ".jsonl.xz")):
+            opener = lzma.open if path.suffix == ".xz" else open
+            with opener(path, "rt", encoding="utf-8") as lines:
+                for line in lines:
+                    row = json.loads(line)
+                    yield row["kind"], row["text"]
+        else:
+            yield path.suffix.lstrip(".") or "text", path.read_text("utf-8", errors="replace")
+
+
+def standard_library() -> Iterator[tuple[str, str]]:
+    """The Python standard library on this machine: text of the kind `code`."""
+    for path in sorted(Path(sysconfig.get_path("stdlib")).rglob("*.py")):
+        if "site-packages" not in path.parts:
+            yield "code", path.read_text("utf-8", errors="replace")
+
+
+def cells_of(text: str) -> NDArray[np.int32]:
+    """Text -> its cells end to end, a wide character as itself and a continuation."""
+    points = np.frombuffer(text.encode("utf-32-le", errors="replace"), np.uint32).astype(np.int32)
+    points = points[points < 0x1FFFF]
+    wide = load_atlas().wide[points]
+    cells = np.full(len(points) + int(wide.sum()), CONTINUATION, np.int32)
+    cells[np.cumsum(1 + wide) - 1 - wide] = points
+    return cells
+
+
+def build_corpus(paths: list[Path]) -> Corpus:
+    """Reads all documents; every fiftieth of a kind is held out whole."""
+    train: dict[str, list[NDArray[np.int32]]] = {}
+    held_out: dict[str, list[str]] = {}
+    seen: dict[str, int] = {}
+    for kind, text in (*load_texts(paths), *standard_library()):
+        seen[kind] = seen.get(kind, 0) + 1
+        if seen[kind] % HOLD_OUT == 0:
+            held_out.setdefault(kind, []).append(text)
+        else:
+            train.setdefault(kind, []).append(cells_of(text.replace("\r\n", "\n") + "\n"))
+    return Corpus({kind: np.concatenate(parts) for kind, parts in train.items()}, held_out)
+
+
+def synthetic_words(rng: Generator, cells: int) -> NDArray[np.int32]:
+    """Words of one block each, between spaces: teaches the glyphs that the documents are short of."""
+    atlas = load_atlas()
+    drawn = np.flatnonzero(atlas.first)
+    drawn = drawn[(drawn >= 0x21) & ((drawn < 0xD800) | (drawn > 0xF8FF))]
+    blocks = [drawn[(drawn >= low) & (drawn <= high)] for low, high, _ in BLOCKS] + [drawn]
+    common = np.array([ord(c) for c in _common_han()])
+    weights = np.array([weight for *_, weight in BLOCKS] + [12], float)
+    words = []
+    total = 0
+    for index in rng.choice(len(blocks), size=cells // 4, p=weights / weights.sum()):
+        letters = common if BLOCKS[min(index, len(BLOCKS) - 1)][0] == 0x4E00 and rng.random() < 0.7 else blocks[index]
+        word = letters[rng.integers(len(letters), size=rng.integers(2, 12))]
+        words.append(chr(BLANK).join(["", "".join(map(chr, word))]))
+        total += len(word) + 1
+        if total >= cells:
+            break
+    return cells_of("".join(words))
+
+
+def _common_han() -> str:
+    """The 3,755 characters of GB 2312 level 1, from Python's own codec."""
+    pairs = bytes(b for row in range(0xB0, 0xD8) for column in range(0xA1, 0xFF) for b in (row, column))
+    return pairs.decode("gb2312", errors="ignore")
+
+
+class Sampler:
+    """Endless random batches of strips; one random stream, so a seed repeats a run."""
+
+    def __init__(self, corpus: Corpus, shares: dict[str, float], *, strips: int, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.texts = {kind: cells for kind, cells in corpus.train.items() if shares.get(kind, 0) > 0}
+        self.texts["scripts"] = synthetic_words(self.rng, 6_000_000)
+        total = sum(shares[kind] for kind in self.texts)
+        self.kinds = list(self.texts)
+        self.shares = [shares[kind] / total for kind in self.kinds]
+        self.cells = strips * STRIP_CELLS
+
+    def batch(self, rows: int) -> NDArray[np.int32]:
+        """(rows, strips * 48) int32 codes; half of the batches carry random strings and accented letters."""
+        rng = self.rng
+        out = np.empty((rows, self.cells), np.int32)
+        for row, kind in enumerate(rng.choice(len(self.kinds), size=rows, p=self.shares)):
+            text = self.texts[self.kinds[kind]]
+            start = rng.integers(len(text) - self.cells)
+            out[row] = text[start : start + self.cells]
+        if rng.random() < 0.5:
+            self._scatter(out)
+        edges = out.reshape(rows, -1, STRIP_CELLS)
+        heads, tails = edges[..., 0], edges[..., -1]  # a wide character never straddles two strips
+        heads[heads == CONTINUATION] = BLANK
+        tails[load_atlas().wide[np.where(tails == CONTINUATION, BLANK, tails)]] = BLANK
+        # A random end: the blank cells behind a short text.
+        short = np.flatnonzero(rng.random(rows) < 0.05)
+        for row in short:
+            out[row, rng.integers(1, self.cells) :] = BLANK
+        return out
+
+    def _scatter(self, out: NDArray[np.int32]) -> None:
+        rng = self.rng
+        rows = len(out)
+        narrow = (out != CONTINUATION) & ~load_atlas().wide[np.where(out == CONTINUATION, BLANK, out)]
+        # Random printable strings of 4 to 40 characters, over an eighth of the cells: keys and ids survive.
+        for row in range(rows):
+            covered = 0
+            while covered < self.cells // 8:
+                length = int(rng.integers(4, 41))
+                start = int(rng.integers(0, max(1, self.cells - length)))
+                run = slice(start, start + length)
+                letters = PRINTABLE[rng.integers(len(PRINTABLE), size=length)]
+                out[row, run] = np.where(narrow[row, run], letters[: len(out[row, run])], out[row, run])
+                covered += length
+        accented = narrow & (rng.random(out.shape) < 0.1) & (rng.random(rows)[:, None] < 0.25)
+        accented &= ((out >= 0x41) & (out <= 0x5A)) | ((out >= 0x61) & (out <= 0x7A))
+        out[accented] = LATIN_LETTERS[rng.integers(len(LATIN_LETTERS), size=int(accented.sum()))]
+
+

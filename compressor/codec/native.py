@@ -1,0 +1,204 @@
+"""Owns the native codec: text to verified caches, caches back to exactly their text.
+
+Every cache is read back from its quantised form before it leaves `encode`; what the reader got wrong travels
+with it as the residual, so `read` returns the text bit for bit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compressor.cache import Cache, Reading, text_digest
+from compressor.codec.residual import CLOSE, apply_residual, write_residual
+from compressor.codec.typography import (
+    CONTINUATION,
+    STRIP_CELLS,
+    TextGrid,
+    draw,
+    read_grid,
+    set_text,
+    strip_pixels,
+)
+from compressor.codec.weights import DIRECTORY, RATES, Levels, fingerprint, load_levels
+from compressor.device import choose_device, has_native_bf16
+from compressor.errors import CacheDamaged, UnknownCodec
+from compressor.quantise import INT4, Format, dequantise, quantise
+
+BATCH_STRIPS = 512  # strips in one pass of the network: about 25,000 cells
+UNREADABLE = 0x1FFFF  # the class of a continuation
+
+
+class NativeCodec:
+    """One rate of the native codec on one device. Not thread-safe on CUDA; on a CPU it may be shared."""
+
+    def __init__(self, rate: int, levels: Levels, format: Format, device: torch.device, directory: Path) -> None:
+        self.rate = rate
+        self.name = f"native-{rate}"
+        self.fingerprint = fingerprint(rate, format, directory)
+        self.format = format
+        self.device = device
+        self._levels = levels
+        self._bf16 = has_native_bf16(device.type)
+        self.strips_per_token = 2 ** len(levels.octaves)
+
+    def encode(self, texts: Sequence[str]) -> list[Cache]:
+        """Draws, encodes, quantises and verifies chunks. Raises ValueError for text that is not Unicode."""
+        grids = [set_text(text) for text in texts]
+        pixels = [self._pixels(grid) for grid in grids]
+        sizes = [len(part) for part in pixels]
+        levels, codes, close = self._encode_pixels(np.concatenate(pixels)) if sum(sizes) else self._nothing()
+        caches = []
+        start = 0
+        for text, grid, size in zip(texts, grids, sizes, strict=True):
+            strips = slice(start, start + len(grid.codes))
+            tokens = slice(start // self.strips_per_token, (start + size) // self.strips_per_token)
+            found = codes[strips]
+            characters = _characters(grid)
+            right = int(((found == grid.codes) & characters).sum())
+            caches.append(
+                Cache(
+                    codec=self.fingerprint,
+                    format=self.format.name,
+                    levels=levels[tokens],
+                    counts=grid.counts,
+                    residual=write_residual(grid.codes, found, close[strips]),
+                    digest=text_digest(text),
+                    raw_char_accuracy=right / max(1, int(characters.sum())),
+                )
+            )
+            start += size
+        for text, cache, found in zip(texts, caches, self._replay(caches, codes, sizes), strict=True):
+            assert found == text, f"a cache of {self.name} does not read back to its text"
+        return caches
+
+    def read(self, caches: Sequence[Cache]) -> list[str]:
+        """The texts of whole caches. Raises CacheDamaged where one does not read back to its text."""
+        texts = self.read_ranges([Reading(cache, 0, cache.characters) for cache in caches])
+        for cache, text in zip(caches, texts, strict=True):
+            if text_digest(text) != cache.digest:
+                raise CacheDamaged("a cache does not read back to its text: run `percel doctor --repair`")
+        return texts
+
+    def right_characters(self, text: str, cache: Cache) -> NDArray[np.bool_]:
+        """Which characters of a cache's text the network alone reads right, (characters,): for measuring."""
+        self._check(cache)
+        grid = set_text(text)
+        codes, _ = self._read_levels(cache.levels)
+        return (codes[: len(grid.codes)] == grid.codes)[_characters(grid)]
+
+    def read_ranges(self, readings: Sequence[Reading]) -> list[str]:
+        """Characters [start, end) of caches; only the tokens that hold them are read, all in one batch."""
+        plans = []
+        for reading in readings:
+            self._check(reading.cache)
+            ends = np.cumsum(reading.cache.counts, dtype=np.int64)
+            first, last = np.searchsorted(ends, [reading.start, max(reading.start, reading.end - 1)], side="right")
+            first -= first % self.strips_per_token
+            plans.append((int(first), min(int(last) + 1, len(ends)), ends))
+        tokens = [
+            reading.cache.levels[first // self.strips_per_token : -(-last // self.strips_per_token)]
+            for reading, (first, last, _) in zip(readings, plans, strict=True)
+        ]
+        codes, _ = self._read_levels(np.concatenate(tokens)) if tokens else (np.zeros((0, STRIP_CELLS), np.int32), None)
+        texts = []
+        start = 0
+        for reading, part, (first, last, ends) in zip(readings, tokens, plans, strict=True):
+            found = codes[start : start + last - first].copy()
+            start += len(part) * self.strips_per_token
+            apply_residual(found, reading.cache.residual, first * STRIP_CELLS)
+            text = read_grid(TextGrid(found, reading.cache.counts[first:last]))
+            before = int(ends[first - 1]) if first else 0
+            texts.append(text[reading.start - before : reading.end - before])
+        return texts
+
+    def _check(self, cache: Cache) -> None:
+        if cache.codec != self.fingerprint:
+            raise UnknownCodec(f"this cache was made by {cache.codec}; the codec at hand is {self.fingerprint}")
+
+    def _pixels(self, grid: TextGrid) -> NDArray[np.uint8]:
+        """Pixels of a chunk's image, blank strips added up to a whole number of tokens."""
+        pixels = strip_pixels(draw(grid))[: len(grid.codes)]
+        missing = -len(pixels) % self.strips_per_token
+        return np.pad(pixels, ((0, missing), (0, 0), (0, 0)))
+
+    def _nothing(self) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.bool_]]:
+        return (
+            np.zeros((0, self._levels.shape.width), np.uint8),
+            np.zeros((0, STRIP_CELLS), np.int32),
+            np.zeros((0, STRIP_CELLS), np.bool_),
+        )
+
+    @torch.inference_mode()
+    def _encode_pixels(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.bool_]]:
+        """Pixels (strips, 48, 128) -> levels (tokens, width), codes read back (strips, 48), close calls."""
+        levels = []
+        for part in torch.from_numpy(pixels).split(BATCH_STRIPS):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
+                tokens = self._levels.base.encode(part.to(self.device, torch.float32))
+                for octave in self._levels.octaves:
+                    tokens = octave.merge(dequantise(quantise(tokens, self.format), self.format))
+            levels.append(quantise(tokens, self.format).cpu().numpy())
+        stored = np.concatenate(levels)
+        codes, close = self._read_levels(stored)
+        return stored, codes, close
+
+    @torch.inference_mode()
+    def _read_levels(self, levels: NDArray[np.uint8]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """Levels (tokens, width) -> codes (strips, 48) and where the choice was close."""
+        codes, close = [], []
+        for part in torch.from_numpy(np.ascontiguousarray(levels)).split(BATCH_STRIPS // self.strips_per_token):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
+                tokens = dequantise(part.to(self.device), self.format)
+                for octave in reversed(self._levels.octaves):
+                    tokens = octave.split(tokens)
+                low, high = self._levels.base.read(tokens)
+            low_best, high_best = low.float().topk(2), high.float().topk(2)
+            found = low_best.indices[..., 0] + 256 * high_best.indices[..., 0]
+            codes.append(torch.where(found == UNREADABLE, CONTINUATION, found).to(torch.int32).cpu())
+            close.append((_margin(low_best.values) | _margin(high_best.values)).cpu())
+        if not codes:
+            return np.zeros((0, STRIP_CELLS), np.int32), np.zeros((0, STRIP_CELLS), np.bool_)
+        return torch.cat(codes).numpy(), torch.cat(close).numpy()
+
+    def _replay(self, caches: list[Cache], codes: NDArray[np.int32], sizes: list[int]) -> list[str]:
+        """What `read` would return for fresh caches, from the codes that were just read."""
+        texts = []
+        start = 0
+        for cache, size in zip(caches, sizes, strict=True):
+            found = codes[start : start + len(cache.counts)].copy()
+            apply_residual(found, cache.residual)
+            texts.append(read_grid(TextGrid(found, cache.counts)))
+            start += size
+        return texts
+
+
+def load_codec(name: str, *, device: str = "auto", format: Format = INT4, directory: Path = DIRECTORY) -> NativeCodec:
+    """Loads a native codec by name ("native-20") or fingerprint ("native-20@0123456789ab").
+
+    Raises UnknownCodec for a name that is none or a fingerprint that the installed weights do not have.
+    """
+    rate_name, _, wanted = name.partition("@")
+    rates = {f"native-{rate}": rate for rate in RATES}
+    if rate_name not in rates:
+        raise UnknownCodec(f"{name} is not a native codec; choose from {', '.join(rates)}")
+    where = torch.device(choose_device(device))
+    codec = NativeCodec(rates[rate_name], load_levels(rates[rate_name], where, directory), format, where, directory)
+    if wanted and codec.fingerprint != name:
+        raise UnknownCodec(f"caches of {name} cannot be read here: this installation has {codec.fingerprint}")
+    return codec
+
+
+def _margin(best: Tensor) -> Tensor:
+    return best[..., 0] - best[..., 1] < CLOSE
+
+
+def _characters(grid: TextGrid) -> NDArray[np.bool_]:
+    """Cells that hold a character: neither a continuation nor the blanks that end a strip."""
+    characters = grid.codes != CONTINUATION
+    return characters & (np.cumsum(characters, axis=1) <= grid.counts[:, None])
+

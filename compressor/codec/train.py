@@ -1,0 +1,205 @@
+"""Owns training: a rate is grown on the frozen ones below it, with checkpoints, resumable, on CPU or GPU.
+
+Everything is trained through the int4 quantiser, so what is measured here is what is stored.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from compressor.codec.corpus import PRINTABLE, Corpus, Sampler
+from compressor.codec.model import Base, Octave, Shape, normalise
+from compressor.codec.typography import STRIP_CELLS, cell_bitmaps, set_text, unpack_cells
+from compressor.quantise import INT4, through
+
+SHARES = {"prose": 0.34, "tech": 0.2, "code": 0.14, "spanish": 0.1, "scripts": 0.22}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One training run."""
+
+    level: int  # 0 trains native-10, 1 the octave to native-20, 2 to native-40, ...
+    steps: int
+    strips: int = 384  # native-10 strips in a batch, whatever the level
+    learning_rate: float = 2e-3
+    warm_up: int = 100
+    decay_from: float = 0.5  # share of the steps after which the rate falls linearly to 2 %
+    weight_decay: float = 0.01
+    seed: int = 1
+    checkpoint_every: int = 250
+
+
+# One a level, as the committed weights were made: on two CPU cores 25 minutes for the first, 15 to 20 for an octave.
+RECIPES = (Recipe(level=0, steps=2000), Recipe(level=1, steps=1200), Recipe(level=2, steps=1600), Recipe(level=3, steps=2400))
+
+
+def pixels_of(codes: NDArray[np.int32], device: torch.device) -> Tensor:
+    """Codes (strips, 48) -> pixels (strips, 48, 128) float32 of 0 and 1."""
+    return torch.from_numpy(unpack_cells(cell_bitmaps(codes))).to(device, torch.float32)
+
+
+def targets_of(codes: NDArray[np.int32], device: torch.device) -> Tensor:
+    """Codes -> classes int64; a continuation is the last class of both bytes."""
+    return torch.from_numpy(np.minimum(codes, 0x1FFFF).astype(np.int64)).to(device)
+
+
+def encode(base: Base, octaves: list[Octave], pixels: Tensor) -> Tensor:
+    """Float tokens at the rate of the last octave; every rate below is quantised first, as stored."""
+    tokens = base.encode(pixels)
+    for octave in octaves:
+        tokens = octave.merge(through(tokens, INT4))
+    return tokens
+
+
+def read(base: Base, octaves: list[Octave], tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits of the strips that the tokens stand for."""
+    for octave in reversed(octaves):
+        tokens = octave.split(tokens)
+    return base.read(tokens)
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Warm-up, flat, then linear to 2 %: most of the last points come from the decay."""
+    if step < recipe.warm_up:
+        return recipe.learning_rate * (step + 1) / recipe.warm_up
+    decay = recipe.decay_from * recipe.steps
+    past = max(0.0, (step - decay) / max(1.0, recipe.steps - decay))
+    return recipe.learning_rate * (1 - 0.98 * past)
+
+
+def held_out_codes(corpus: Corpus, strips: int) -> dict[str, NDArray[np.int32]]:
+    """kind -> (strips, 48) from held-out documents, and random printable strings."""
+    rng = np.random.default_rng(0)
+    out = {}
+    for kind, texts in corpus.held_out.items():
+        text = "".join(texts)
+        start = max(0, len(text) // 2 - strips * STRIP_CELLS // 2)
+        codes = set_text(text[start : start + strips * STRIP_CELLS]).codes
+        out[kind] = codes[: len(codes) // 16 * 16]
+    words = PRINTABLE[rng.integers(len(PRINTABLE), size=(strips, STRIP_CELLS))].astype(np.int32)
+    out["random"] = words[: strips // 16 * 16]
+    return out
+
+
+@torch.no_grad()
+def accuracy(base: Base, octaves: list[Octave], codes: NDArray[np.int32], device: torch.device) -> float:
+    """Share of cells read right from int4 tokens."""
+    right = 0
+    for part in np.split(codes, range(512, len(codes), 512)):
+        with torch.autocast(device.type, torch.bfloat16):
+            tokens = through(encode(base, octaves, pixels_of(part, device)), INT4)
+            low, high = read(base, octaves, tokens)
+        found = low.argmax(-1) + 256 * high.argmax(-1)
+        right += int((found == targets_of(part, device)).sum())
+    return right / codes.size
+
+
+def train(
+    recipe: Recipe,
+    corpus: Corpus,
+    run: Path,
+    *,
+    shape: Shape,
+    below: tuple[Base, list[Octave]] | None,
+    device: torch.device,
+    progress: Callable[[int, dict[str, float]], None] = lambda step, facts: None,
+) -> nn.Module:
+    """Trains one level and returns it; resumes from `run/checkpoint.safetensors` if it is there.
+
+    Writes `run/log.jsonl` (loss and held-out accuracy by step). `below` are the frozen levels, None for level 0.
+    """
+    torch.manual_seed(recipe.seed)
+    base, octaves = below or (Base(shape), [])
+    level: nn.Module = base
+    if recipe.level:
+        octave = Octave(shape)
+        for frozen in (base, *octaves):
+            frozen.requires_grad_(False)
+        octaves = [*octaves, octave]
+        level = octave
+    for module in (base, *octaves):
+        module.to(device)
+    optimizer = torch.optim.AdamW(
+        level.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
+    )
+    run.mkdir(parents=True, exist_ok=True)
+    step = resume(run, level, optimizer)
+    strips = 2**recipe.level
+    sampler = Sampler(corpus, SHARES, strips=strips, seed=recipe.seed + step)
+    probes = held_out_codes(corpus, 512)
+    started = time.monotonic()
+    while step < recipe.steps:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(recipe, step)
+        codes = sampler.batch(recipe.strips // strips).reshape(-1, STRIP_CELLS)
+        target = targets_of(codes, device)
+        with torch.autocast(device.type, torch.bfloat16):
+            with torch.set_grad_enabled(recipe.level == 0):
+                pixels = pixels_of(codes, device)
+                under = encode(base, octaves[:-1] if recipe.level else [], pixels)
+            if recipe.level:
+                tokens = octaves[-1].merge(through(under, INT4))
+                estimate = octaves[-1].split(through(tokens, INT4))
+                low, high = read(base, octaves[:-1], estimate)
+            else:
+                low, high = read(base, [], through(under, INT4))
+        loss = functional.cross_entropy(low.float().flatten(0, 1), target.flatten() % 256)
+        loss = loss + functional.cross_entropy(high.float().flatten(0, 1), target.flatten() // 256)
+        if recipe.level and step < recipe.steps / 2:
+            weight = 1 - 2 * step / recipe.steps
+            loss = loss + weight * functional.mse_loss(estimate, normalise(under))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(level.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        if step % 50 == 0 or step == recipe.steps:
+            facts = {"loss": float(loss.detach()), "chars_per_s": 50 * codes.size / (time.monotonic() - started)}
+            started = time.monotonic()
+            if step % recipe.checkpoint_every == 0 or step == recipe.steps:
+                facts |= {kind: accuracy(base, octaves, probe, device) for kind, probe in probes.items()}
+                save(run, level, optimizer, step)
+                started = time.monotonic()
+            with (run / "log.jsonl").open("a") as log:
+                log.write(json.dumps({"step": step, **{key: round(value, 6) for key, value in facts.items()}}) + "\n")
+            progress(step, facts)
+    return level
+
+
+def save(run: Path, level: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+    """Writes weights and optimiser state in one safetensors file, replaced atomically."""
+    tensors = {f"model.{name}": value.detach().cpu().clone() for name, value in level.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value.cpu().clone() for name, value in state.items()}
+    partial = run / "checkpoint.partial"
+    save_file(tensors, partial, metadata={"step": str(step)})
+    partial.replace(run / "checkpoint.safetensors")
+
+
+def resume(run: Path, level: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Loads the run's checkpoint if there is one; -> the step to go on from."""
+    path = run / "checkpoint.safetensors"
+    if not path.exists():
+        return 0
+    with safe_open(path, "pt") as stored:
+        names = list(stored.keys())
+        level.load_state_dict({n.removeprefix("model."): stored.get_tensor(n) for n in names if n.startswith("model.")})
+        state: dict[int, dict[str, Tensor]] = {}
+        for name in names:
+            if name.startswith("optimizer."):
+                _, index, key = name.split(".")
+                state.setdefault(int(index), {})[key] = stored.get_tensor(name)
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        return int(stored.metadata()["step"])
+

@@ -1,0 +1,100 @@
+"""Owns the weight files of the native codec: one for native-10, one for each octave above it."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from compressor.codec.atlas import ATLAS_PATH
+from compressor.codec.model import Base, Octave, Shape
+from compressor.errors import ModelError
+from compressor.quantise import Format
+
+DIRECTORY = Path(__file__).with_name("weights")
+CODE_VERSION = "1"  # raise when the same weights and pixels would give other tokens or other text
+RATES = (10, 20, 40, 80)  # text tokens a vision token stands for, nominally; level = position
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """The network up to one rate."""
+
+    shape: Shape
+    base: Base
+    octaves: list[Octave]
+
+
+def weight_path(level: int, directory: Path = DIRECTORY) -> Path:
+    """Where the weights of a level lie: 0 is native-10 itself, 1 the octave to native-20, ..."""
+    return directory / (f"native-{RATES[level]}.safetensors")
+
+
+def available_rates(directory: Path = DIRECTORY) -> list[int]:
+    """Rates whose weights, and those of every rate below, are installed."""
+    rates = []
+    for level, rate in enumerate(RATES):
+        if not weight_path(level, directory).exists():
+            break
+        rates.append(rate)
+    return rates
+
+
+def save_level(module: nn.Module, shape: Shape, level: int, sources: str, directory: Path = DIRECTORY) -> Path:
+    """Writes one level as bf16 with its shape and the text it was trained on."""
+    directory.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.detach().to("cpu", torch.bfloat16) for name, value in module.state_dict().items()}
+    metadata = {"shape": json.dumps(asdict(shape)), "licence": "Apache-2.0", "sources": sources}
+    path = weight_path(level, directory)
+    save_file(tensors, path, metadata=metadata)
+    return path
+
+
+def load_levels(rate: int, device: torch.device, directory: Path = DIRECTORY) -> Levels:
+    """Loads the network up to a rate, float32, in eval mode. Raises ModelError if weights are missing or unreadable."""
+    if rate not in RATES:
+        raise ModelError(f"native-{rate} is not a rate of the native codec; choose from {_names(RATES)}")
+    base: Base | None = None
+    octaves: list[Octave] = []
+    for level in range(RATES.index(rate) + 1):
+        path = weight_path(level, directory)
+        try:
+            with safe_open(path, "pt", device=str(device)) as stored:
+                shape = Shape(**json.loads(stored.metadata()["shape"]))
+                state = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118 - not a dict
+        except FileNotFoundError as error:
+            installed = _names(available_rates(directory)) or "none"
+            raise ModelError(
+                f"native-{rate} needs {path.name}, which is not installed (installed: {installed}); "
+                f"train it with `percel train-codec`"
+            ) from error
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{path.name} is not a weight file of the native codec: {error}") from error
+        with torch.device("meta"):
+            module = Octave(shape) if level else Base(shape)
+        module.load_state_dict(state, assign=True)
+        module.eval().requires_grad_(False)
+        if isinstance(module, Base):
+            base = module
+        else:
+            octaves.append(module)
+    assert base is not None
+    return Levels(base.shape, base, octaves)
+
+
+@cache
+def fingerprint(rate: int, format: Format, directory: Path = DIRECTORY) -> str:
+    """Names the codec that makes and reads a cache: "native-20@" and 12 hex digits over all that decides its bytes."""
+    digest = hashlib.sha256(f"{CODE_VERSION} {format}".encode())
+    for path in (ATLAS_PATH, *(weight_path(level, directory) for level in range(RATES.index(rate) + 1))):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return f"native-{rate}@{digest.hexdigest()[:12]}"
+
+
+def _names(rates: list[int] | tuple[int, ...]) -> str:
+    return ", ".join(f"native-{rate}" for rate in rates)

@@ -1,0 +1,63 @@
+"""Owns the compressor's errors. Every message names the thing and says what to do.
+
+CompressorError
+├── DocumentError                permanent: this file cannot be ingested as it is
+│   ├── EmptyDocument            no bytes, no pages or no text
+│   ├── UnsupportedFormat        no parser for it, or it is not what its name says
+│   ├── EncryptedDocument        needs a password
+│   ├── DamagedDocument          truncated or malformed
+│   ├── DocumentTooLarge         over a limit: bytes, pages, characters, unpacked size
+│   └── ParserFailed             the parser crashed, ran out of memory or out of time
+├── CacheError
+│   ├── CacheDamaged             a checksum differs, or a cache does not read back to its text
+│   └── UnknownCodec             a fingerprint that this installation does not have
+└── ModelError                   weights are missing or not the published ones
+"""
+
+
+class CompressorError(Exception):
+    """Root of what the compressor raises on purpose."""
+
+
+class DocumentError(CompressorError):
+    """This file cannot be ingested as it is; trying again without a change is useless."""
+
+
+class EmptyDocument(DocumentError):
+    """No bytes, no pages or no text."""
+
+
+class UnsupportedFormat(DocumentError):
+    """No parser for it, or it is not what its name says."""
+
+
+class EncryptedDocument(DocumentError):
+    """Needs a password."""
+
+
+class DamagedDocument(DocumentError):
+    """Truncated or malformed."""
+
+
+class DocumentTooLarge(DocumentError):
+    """Over a limit: bytes, pages, characters, unpacked size."""
+
+
+class ParserFailed(DocumentError):
+    """The parser crashed, ran out of memory or out of time."""
+
+
+class CacheError(CompressorError):
+    """A stored cache cannot be used."""
+
+
+class CacheDamaged(CacheError):
+    """A checksum differs, or a cache does not read back to its text."""
+
+
+class UnknownCodec(CacheError):
+    """A fingerprint that this installation does not have."""
+
+
+class ModelError(CompressorError):
+    """Weights are missing or not the published ones."""

@@ -1,0 +1,112 @@
+"""Caches of the committed weights read back exactly, at every rate and from any place."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compressor.cache import Cache, Reading
+from compressor.codec.native import NativeCodec, load_codec
+from compressor.codec.weights import available_rates, load_levels
+from compressor.errors import CacheDamaged, ModelError, UnknownCodec
+
+PROSE = (
+    "The station at Haverbridge reported a stage of 3.412 m on 14 March 2024, order ZX-99183/b, "
+    "and invoice €12,480.55 was paid — “in full”, said Ms. O’Hara.\n"
+) * 30
+HARD = "kJ8#q_~]]zQ0x9f3b7Ae{}|\\^`7b2c4d5e-9f1a-4c3b-8d2e-0a1b2c3d4e5f\n" * 20
+
+
+@pytest.fixture(scope="session", params=[f"native-{rate}" for rate in available_rates()])
+def codec(request: pytest.FixtureRequest) -> NativeCodec:
+    return load_codec(request.param, device="cpu")
+
+
+def test_the_default_rates_are_installed() -> None:
+    assert {10, 20} <= set(available_rates())
+
+
+def test_caches_read_back_exactly(codec: NativeCodec) -> None:
+    texts = [PROSE, HARD, "漢字かな交じり文と한국어\n" * 9, "مرحبا بالعالم שלום नमस्ते 😀 \U0002f800 \x00\x7f", "", "x"]
+    caches = codec.encode(texts)
+    assert codec.read(caches) == texts
+    assert [cache.characters for cache in caches] == [len(text) for text in texts]
+
+
+@given(st.text(max_size=200))
+@settings(max_examples=30, deadline=None)
+def test_any_text_reads_back_exactly(text: str) -> None:
+    codec = _default()
+    assert codec.read(codec.encode([text])) == [text]
+
+
+def _default(codecs: dict[str, NativeCodec] = {}) -> NativeCodec:  # noqa: B006 - kept between examples
+    return codecs.setdefault("codec", load_codec("native-20", device="cpu"))
+
+
+def test_a_vision_token_stands_for_its_rate_of_text(codec: NativeCodec) -> None:
+    cache = codec.encode([PROSE])[0]
+    strips = -(-len(PROSE) // 48)
+    assert cache.vision_tokens == -(-strips // (codec.rate // 10))
+
+
+def test_prose_and_keys_are_read_almost_without_the_residual(codec: NativeCodec) -> None:
+    if codec.rate > 20:
+        pytest.skip("the goals of higher rates are measured by bench/codec.py")
+    prose, hard = codec.encode([PROSE, HARD])
+    assert prose.raw_char_accuracy > 0.998
+    assert hard.raw_char_accuracy > 0.97
+
+
+def test_a_range_is_read_from_its_own_tokens_only(codec: NativeCodec) -> None:
+    cache = codec.encode([PROSE])[0]
+    blank = np.zeros_like(cache.levels)
+    first = 2000 // (48 * codec.strips_per_token)
+    blank[first : first + 8] = cache.levels[first : first + 8]
+    partly = Cache(
+        cache.codec, cache.format, blank, cache.counts, cache.residual, cache.digest, cache.raw_char_accuracy
+    )
+    assert codec.read_ranges([Reading(partly, 2000, 2100)]) == [PROSE[2000:2100]]
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 0), (0, 1), (47, 49), (95, 97), (1000, 1700), (4300, len(PROSE))])
+def test_ranges_are_verbatim(codec: NativeCodec, start: int, end: int) -> None:
+    mixed = ("漢" + PROSE)[: len(PROSE)]
+    caches = codec.encode([PROSE, mixed])
+    readings = [Reading(cache, start, end) for cache in caches]
+    assert codec.read_ranges(readings) == [PROSE[start:end], mixed[start:end]]
+
+
+def test_a_batch_reads_as_its_members_do(codec: NativeCodec) -> None:
+    texts = [PROSE[:700], HARD[:333], PROSE[100:2500]]
+    together = codec.encode(texts)
+    assert codec.read(together) == [codec.read([cache])[0] for cache in together]
+
+
+def test_changed_tokens_are_noticed() -> None:
+    codec = _default()
+    cache = codec.encode([PROSE])[0]
+    changed = Cache(cache.codec, cache.format, 15 - cache.levels, cache.counts, b"", cache.digest, 1.0)
+    with pytest.raises(CacheDamaged, match=r"a cache does not read back to its text: run `percel doctor --repair`"):
+        codec.read([changed])
+
+
+def test_a_cache_of_another_codec_is_refused_by_name() -> None:
+    codec = _default()
+    other = load_codec("native-10", device="cpu")
+    with pytest.raises(UnknownCodec, match=rf"made by {other.fingerprint}; the codec at hand is {codec.fingerprint}"):
+        codec.read(other.encode(["text"]))
+
+
+def test_unknown_names_and_fingerprints_are_refused() -> None:
+    with pytest.raises(UnknownCodec, match=r"native-11 is not a native codec; choose from native-10, native-20"):
+        load_codec("native-11", device="cpu")
+    with pytest.raises(UnknownCodec, match=r"caches of native-20@000000000000 cannot be read here"):
+        load_codec("native-20@000000000000", device="cpu")
+
+
+def test_missing_weights_name_the_file(tmp_path) -> None:
+    import torch
+
+    with pytest.raises(ModelError, match=r"native-10 needs native-10.safetensors, which is not installed"):
+        load_levels(10, torch.device("cpu"), tmp_path)
