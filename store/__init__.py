@@ -1,0 +1,1 @@
+"""Owns rows, bytes and vectors. Knows no torch."""

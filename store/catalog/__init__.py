@@ -1,0 +1,108 @@
+"""Owns the queries. Every function takes a Session first and never commits: the edge does."""
+
+from store.catalog.collections import (
+    collection_figures,
+    delete_collection,
+    ensure_collection,
+    find_collection,
+    list_collections,
+    store_stats,
+)
+from store.catalog.documents import (
+    Accepted,
+    accept_document,
+    delete_document,
+    discard_blobs,
+    document_figures,
+    fail_document,
+    find_document,
+    list_documents,
+    load_document,
+    requeue_document,
+    start_parsing,
+)
+from store.catalog.jobs import (
+    claim_jobs,
+    complete_job,
+    enqueue,
+    expire_leases,
+    extend_lease,
+    fail_job,
+    retry_job,
+)
+from store.catalog.live import (
+    chunk_caches,
+    chunks_by_ids,
+    collection_caches,
+    document_caches,
+    find_chunk,
+    list_chunks,
+    passages_by_vector_ids,
+)
+from store.catalog.publication import pending_chunks, publish, record_parsed
+from store.catalog.recovery import abandon_leases, move_caches, rebuild_document, release_job
+from store.catalog.references import blobs_in_use, discarded_blobs, forget_discarded, is_blob_in_use
+from store.catalog.vectors import (
+    count_vectors,
+    forget_generation,
+    list_generations,
+    record_generation,
+    vectors_after,
+)
+from store.models import ChunkState, DocumentState, JobKind, JobState
+from store.types import ChunkCache
+
+__all__ = [
+    "Accepted",
+    "ChunkCache",
+    "ChunkState",
+    "DocumentState",
+    "JobKind",
+    "JobState",
+    "abandon_leases",
+    "accept_document",
+    "blobs_in_use",
+    "chunk_caches",
+    "chunks_by_ids",
+    "claim_jobs",
+    "collection_caches",
+    "collection_figures",
+    "complete_job",
+    "count_vectors",
+    "delete_collection",
+    "delete_document",
+    "discard_blobs",
+    "discarded_blobs",
+    "document_caches",
+    "document_figures",
+    "enqueue",
+    "ensure_collection",
+    "expire_leases",
+    "extend_lease",
+    "fail_document",
+    "fail_job",
+    "find_chunk",
+    "find_collection",
+    "find_document",
+    "forget_discarded",
+    "forget_generation",
+    "is_blob_in_use",
+    "list_chunks",
+    "list_collections",
+    "list_documents",
+    "list_generations",
+    "load_document",
+    "move_caches",
+    "passages_by_vector_ids",
+    "pending_chunks",
+    "publish",
+    "rebuild_document",
+    "record_generation",
+    "record_parsed",
+    "release_job",
+    "requeue_document",
+    "retry_job",
+    "start_parsing",
+    "store_stats",
+    "vectors_after",
+]

@@ -1,0 +1,66 @@
+"""Owns the queries about collections and about the store as a whole."""
+
+import time
+from uuid import uuid4
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from store.catalog.documents import discard_blobs_of, figures_of
+from store.errors import NotFound
+from store.lexical import forget_collection
+from store.models import Chunk, Collection, Discard, Document, Job, Vector
+from store.types import CacheFigures, StoreStats
+
+
+def ensure_collection(session: Session, tenant: str, name: str) -> Collection:
+    """The tenant's collection of that name, made where there is none."""
+    found = session.scalar(select(Collection).where(Collection.tenant == tenant, Collection.name == name))
+    if found is not None:
+        return found
+    collection = Collection(id=uuid4().hex, tenant=tenant, name=name, created_at=time.time())
+    session.add(collection)
+    session.flush()
+    return collection
+
+
+def find_collection(session: Session, tenant: str, name: str) -> Collection:
+    """The tenant's collection of that name. Raises: NotFound."""
+    found = session.scalar(select(Collection).where(Collection.tenant == tenant, Collection.name == name))
+    if found is None:
+        names = [collection.name for collection in list_collections(session, tenant)]
+        raise NotFound("collection", name, f"There are: {', '.join(names)}." if names else "Ingest something first.")
+    return found
+
+
+def list_collections(session: Session, tenant: str) -> list[Collection]:
+    """The tenant's collections by name."""
+    return list(session.scalars(select(Collection).where(Collection.tenant == tenant).order_by(Collection.name)))
+
+
+def collection_figures(session: Session, collection_id: str) -> tuple[CacheFigures, ...]:
+    """The caches of a collection's ready documents, added up, one item per codec."""
+    return figures_of(session, Document.collection_id == collection_id, Document.state == "ready").get("", ())
+
+
+def delete_collection(session: Session, collection_id: str) -> None:
+    """Takes the collection and all that is in it away. Its blobs follow with `sweep_blobs` after commit."""
+    discard_blobs_of(session, Document.collection_id == collection_id)
+    forget_collection(session, collection_id)
+    session.execute(delete(Collection).where(Collection.id == collection_id))
+
+
+def store_stats(session: Session, tenant: str) -> StoreStats:
+    """What is there and what is due, for one tenant (blobs to discard are counted for all)."""
+    mine = select(Document.id).join(Collection).where(Collection.tenant == tenant)
+    documents = select(Document.state, func.count()).where(Document.id.in_(mine)).group_by(Document.state)
+    chunks = select(Chunk.state, func.count()).where(Chunk.document_id.in_(mine)).group_by(Chunk.state)
+    jobs = select(Job.kind, Job.state, func.count()).where(Job.document_id.in_(mine)).group_by(Job.kind, Job.state)
+    return StoreStats(
+        collections=session.scalars(select(func.count()).where(Collection.tenant == tenant)).one(),
+        documents=dict(session.execute(documents).all()),
+        chunks=dict(session.execute(chunks).all()),
+        vectors=session.scalars(select(func.count()).where(Vector.document_id.in_(mine))).one(),
+        jobs={(kind, state): count for kind, state, count in session.execute(jobs)},
+        discards=session.scalars(select(func.count()).select_from(Discard)).one(),
+    )

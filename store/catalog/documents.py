@@ -1,0 +1,218 @@
+"""Owns the queries about documents: accept, find, list, fail, delete."""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from uuid import uuid4
+
+from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy.orm import Session
+
+from store.catalog.jobs import enqueue
+from store.errors import NotFound
+from store.lexical import forget_document
+from store.models import Cache, Chunk, Collection, Discard, Document, DocumentState, Job, JobKind, JobState
+from store.types import CacheFigures
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What became of an offered file."""
+
+    document: Document
+    created: bool  # False: these bytes are already there, or on their way
+    job: Job | None  # the parse job that is due now; None where nothing has to run
+
+
+def accept_document(
+    session: Session,
+    collection_id: str,
+    *,
+    title: str,
+    sha256: str,
+    size: int,
+    blob: str,
+    external_id: str | None = None,
+    metadata: Mapping[str, object] | None = None,
+) -> Accepted:
+    """Registers a file whose bytes are in the blob store, and its parse job.
+
+    With an external_id that names the document, its newest version is compared; without one the bytes name it.
+    The same bytes: the existing document (a failed one is queued again; given metadata replaces the old).
+    New bytes for an external_id: a new version beside the old one, which goes when the new one is ready.
+    """
+    newest = _newest(session, collection_id, external_id=external_id, sha256=sha256)
+    if newest is not None and newest.sha256 == sha256:
+        if metadata is not None:
+            newest.document_metadata = dict(metadata)
+        return Accepted(newest, created=False, job=requeue_document(session, newest))
+    document = Document(
+        id=uuid4().hex,
+        collection_id=collection_id,
+        external_id=external_id,
+        version=1 if newest is None else newest.version + 1,
+        title=title,
+        sha256=sha256,
+        size=size,
+        blob=blob,
+        state=DocumentState.QUEUED,
+        warnings=[],
+        document_metadata=dict(metadata or {}),
+        created_at=time.time(),
+    )
+    session.add(document)
+    session.flush()
+    return Accepted(document, created=True, job=enqueue(session, document.id, JobKind.PARSE))
+
+
+def requeue_document(session: Session, document: Document) -> Job | None:
+    """Starts a failed document again: the parse job that is due, or None where it has not failed.
+
+    Chunks that were already published are kept when the new parse finds the same ones.
+    """
+    if document.state is not DocumentState.FAILED:
+        return None
+    document.state, document.error, document.finished_at, document.seconds = DocumentState.QUEUED, None, None, None
+    session.flush()
+    return enqueue(session, document.id, JobKind.PARSE)
+
+
+def _newest(session: Session, collection_id: str, *, external_id: str | None, sha256: str) -> Document | None:
+    """The document that the offered file is, or is a new version of."""
+    if external_id is not None:
+        identity = Document.external_id == external_id
+        order = Document.version.desc()
+        query = select(Document).where(Document.collection_id == collection_id, identity).order_by(order)
+    else:  # an anonymous file is the same as any document with its bytes; prefer the anonymous one
+        identity = Document.sha256 == sha256
+        query = select(Document).where(Document.collection_id == collection_id, identity)
+        query = query.order_by(Document.external_id.is_not(None), Document.created_at.desc())
+    return session.scalars(query.limit(1)).first()
+
+
+def find_document(session: Session, tenant: str, document_id: str) -> Document:
+    """The tenant's document, in any state. Raises: NotFound."""
+    query = select(Document).join(Collection).where(Collection.tenant == tenant, Document.id == document_id)
+    found = session.scalar(query)
+    if found is None:
+        raise NotFound("document", document_id, "List the documents to see their ids.")
+    return found
+
+
+def load_document(session: Session, document_id: str) -> Document | None:
+    """The document for a worker, whoever owns it; None once it is deleted."""
+    return session.get(Document, document_id)
+
+
+def list_documents(
+    session: Session,
+    collection_id: str,
+    *,
+    state: DocumentState | None = None,
+    after: str | None = None,
+    limit: int | None = None,
+) -> list[Document]:
+    """A collection's documents in the order of their arrival; `after` is the id of the last one already seen."""
+    query = select(Document).where(Document.collection_id == collection_id)
+    if state is not None:
+        query = query.where(Document.state == state)
+    if after is not None:
+        last = session.get(Document, after)
+        if last is None:
+            raise NotFound("document", after, "Start the listing again from the beginning.")
+        query = query.where(
+            (Document.created_at > last.created_at) | ((Document.created_at == last.created_at) & (Document.id > after))
+        )
+    return list(session.scalars(query.order_by(Document.created_at, Document.id).limit(limit)))
+
+
+def document_figures(session: Session, document_ids: Iterable[str]) -> dict[str, tuple[CacheFigures, ...]]:
+    """The published caches of each document, added up, one item per codec; documents without caches are left out."""
+    figures: dict[str, tuple[CacheFigures, ...]] = {}
+    wanted = list(document_ids)
+    for first in range(0, len(wanted), 500):
+        figures |= figures_of(session, Document.id.in_(wanted[first : first + 500]), by_document=True)
+    return figures
+
+
+def figures_of(
+    session: Session, *conditions: ColumnElement[bool], by_document: bool = False
+) -> dict[str, tuple[CacheFigures, ...]]:
+    """Cache figures of the documents that meet the conditions, by document id, or all together under ""."""
+    accuracy = func.sum(Cache.raw_char_accuracy * Chunk.characters) / func.sum(Chunk.characters)
+    query = (
+        select(
+            Cache.codec,
+            func.count(),
+            func.sum(Chunk.text_tokens),
+            func.sum(Cache.vision_tokens),
+            accuracy,
+            func.sum(Cache.residual_bytes),
+            func.sum(Cache.cache_bytes),
+            func.min(Chunk.document_id),
+        )
+        .join(Chunk, Chunk.id == Cache.chunk_id)
+        .join(Document, Document.id == Chunk.document_id)
+        .where(*conditions)
+        .order_by(Cache.codec)
+    )
+    query = query.group_by(Chunk.document_id, Cache.codec) if by_document else query.group_by(Cache.codec)
+    found: dict[str, list[CacheFigures]] = {}
+    for codec, chunks, text_tokens, vision_tokens, share, residual, size, document_id in session.execute(query):
+        figures = CacheFigures(codec, chunks, text_tokens, vision_tokens, share, residual, size)
+        found.setdefault(document_id if by_document else "", []).append(figures)
+    return {key: tuple(items) for key, items in found.items()}
+
+
+def start_parsing(session: Session, document_id: str) -> Document | None:
+    """Marks the document as being parsed and starts its clock; None once it is deleted or already ready."""
+    document = session.get(Document, document_id)
+    if document is None or document.state is DocumentState.READY:
+        return None
+    document.state, document.error, document.started_at = DocumentState.PARSING, None, time.time()
+    session.flush()
+    return document
+
+
+def fail_document(session: Session, document_id: str, reason: str) -> None:
+    """Ends the document's journey, and its live jobs, with a reason for people; a ready document stays ready.
+
+    Its bytes stay; offering them again tries again.
+    """
+    now = time.time()
+    live = (Job.document_id == document_id, Job.state.in_((JobState.QUEUED, JobState.RUNNING)))
+    ended = {"state": JobState.FAILED, "last_error": reason, "lease_owner": None, "lease_until": None}
+    session.execute(update(Job).where(*live).values(ended | {"updated_at": now}))
+    document = session.get(Document, document_id)
+    if document is None or document.state is DocumentState.READY:
+        return
+    document.state, document.error, document.finished_at = DocumentState.FAILED, reason, now
+    document.seconds = None if document.started_at is None else now - document.started_at
+    session.flush()
+
+
+def delete_document(session: Session, document_id: str) -> None:
+    """Takes the document away, whatever its state. Its blobs follow with `sweep_blobs` after commit.
+
+    Readers lose it at commit; a worker that is busy with it loses its lease. Deleting twice is no error.
+    """
+    discard_blobs_of(session, Document.id == document_id)
+    forget_document(session, document_id)
+    session.execute(delete(Document).where(Document.id == document_id))
+
+
+def discard_blobs_of(session: Session, condition: ColumnElement[bool]) -> None:
+    """Puts every blob that the documents name on the list for deletion."""
+    session.flush()
+    documents = session.execute(select(Document.blob, Document.pending_blob).where(condition))
+    keys = {key for pair in documents for key in pair if key is not None}
+    caches = select(Cache.blob).distinct().join(Chunk, Chunk.id == Cache.chunk_id)
+    keys.update(session.scalars(caches.join(Document, Document.id == Chunk.document_id).where(condition)))
+    discard_blobs(session, keys)
+
+
+def discard_blobs(session: Session, keys: Iterable[str]) -> None:
+    """Puts blobs on the list for deletion; one that another row still names survives the sweep."""
+    for key in keys:
+        session.merge(Discard(key=key, created_at=time.time()))
+    session.flush()

@@ -1,0 +1,154 @@
+"""Owns the queries about jobs: due, leased, retried, finished. `now` is seconds since 1970, for tests."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.orm import Session
+
+from store.errors import LeaseLost, NotFound
+from store.models import Document, Job, JobKind, JobState
+
+MAX_ATTEMPTS = 3
+_LIVE = (JobState.QUEUED, JobState.RUNNING)
+
+
+def enqueue(session: Session, document_id: str, kind: JobKind) -> Job:
+    """The live job of that kind for the document, made where there is none. Raises: NotFound once it is deleted."""
+    found = session.scalar(select(Job).where(Job.document_id == document_id, Job.kind == kind, Job.state.in_(_LIVE)))
+    if found is not None:
+        return found
+    if session.get(Document, document_id) is None:
+        raise NotFound("document", document_id, "It was deleted meanwhile.")
+    now = time.time()
+    job = Job(
+        kind=kind,
+        document_id=document_id,
+        state=JobState.QUEUED,
+        attempts=0,
+        not_before=0.0,
+        created_at=now,
+        updated_at=now,
+    )
+    session.add(job)
+    session.flush()
+    return job
+
+
+def claim_jobs(
+    session: Session,
+    kinds: Sequence[JobKind],
+    *,
+    owner: str,
+    lease_seconds: float,
+    limit: int = 1,
+    job_id: int | None = None,
+    max_attempts: int = MAX_ATTEMPTS,
+    now: float | None = None,
+) -> list[Job]:
+    """Leases due jobs to the owner, the oldest first, and counts the attempt before the work starts.
+
+    Due is what is queued, or running under a lease that ran out, with attempts left. With job_id only that one;
+    an empty list means that somebody else has it, or that it is done. `owner` must be unique to the worker process
+    and its start (host, pid, random).
+    """
+    now = time.time() if now is None else now
+    due: list[ColumnElement[bool]] = [
+        Job.kind.in_(kinds),
+        _is_due(now),
+        Job.attempts < max_attempts,
+    ]
+    if job_id is not None:
+        due.append(Job.id == job_id)
+    # One statement, so that two workers cannot read the same row as due; PostgreSQL skips what others lock,
+    # SQLite (which ignores FOR UPDATE) has one writer at a time.
+    chosen = select(Job.id).where(*due).order_by(Job.id).limit(limit).with_for_update(skip_locked=True)
+    statement = (
+        update(Job)
+        .where(Job.id.in_(chosen.scalar_subquery()))
+        .values(
+            state=JobState.RUNNING,
+            lease_owner=owner,
+            lease_until=now + lease_seconds,
+            attempts=Job.attempts + 1,
+            last_progress=now,
+            updated_at=now,
+        )
+        .returning(Job)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    )
+    return sorted(session.scalars(statement), key=lambda job: job.id)
+
+
+def _is_due(now: float) -> ColumnElement[bool]:
+    waiting = (Job.state == JobState.QUEUED) & (Job.not_before <= now)
+    abandoned = (Job.state == JobState.RUNNING) & (Job.lease_until < now)
+    return waiting | abandoned
+
+
+def extend_lease(session: Session, job_id: int, *, owner: str, lease_seconds: float, now: float | None = None) -> None:
+    """The heartbeat. Raises: LeaseLost when the job is not the owner's any more."""
+    now = time.time() if now is None else now
+    _change(session, job_id, owner, {"lease_until": now + lease_seconds, "last_progress": now, "updated_at": now})
+
+
+def complete_job(session: Session, job_id: int, *, owner: str) -> None:
+    """Done. Call it in the transaction that publishes the result. Raises: LeaseLost."""
+    _end(session, job_id, owner, JobState.DONE, None)
+
+
+def fail_job(session: Session, job_id: int, *, owner: str, error: str) -> None:
+    """Permanent: trying again is useless. Raises: LeaseLost."""
+    _end(session, job_id, owner, JobState.FAILED, error)
+
+
+def retry_job(
+    session: Session,
+    job_id: int,
+    *,
+    owner: str,
+    error: str,
+    delay: float,
+    max_attempts: int = MAX_ATTEMPTS,
+    now: float | None = None,
+) -> JobState:
+    """Transient: queued again after `delay` seconds, or dead when its attempts are used up (say so: fail_document).
+
+    Raises: LeaseLost.
+    """
+    now = time.time() if now is None else now
+    job = session.get(Job, job_id, populate_existing=True)
+    if job is not None and job.attempts >= max_attempts:
+        _end(session, job_id, owner, JobState.DEAD, error)
+        return JobState.DEAD
+    values = {"state": JobState.QUEUED, "lease_owner": None, "lease_until": None, "last_error": error}
+    _change(session, job_id, owner, values | {"not_before": now + delay, "updated_at": now})
+    return JobState.QUEUED
+
+
+def expire_leases(session: Session, *, max_attempts: int = MAX_ATTEMPTS, now: float | None = None) -> list[Job]:
+    """The reaper: jobs whose worker fell silent are queued again, or dead when their attempts are used up.
+
+    Returns the changed jobs. The caller wakes workers for the queued ones and calls fail_document for the dead ones.
+    """
+    now = time.time() if now is None else now
+    silent = select(Job).where(Job.state == JobState.RUNNING, Job.lease_until < now).with_for_update(skip_locked=True)
+    expired = list(session.scalars(silent))
+    for job in expired:
+        job.last_error = job.last_error or f"its worker {job.lease_owner} fell silent"
+        job.state = JobState.DEAD if job.attempts >= max_attempts else JobState.QUEUED
+        job.lease_owner, job.lease_until, job.updated_at = None, None, now
+    session.flush()
+    return expired
+
+
+def _end(session: Session, job_id: int, owner: str, state: JobState, error: str | None) -> None:
+    values = {"state": state, "lease_owner": None, "lease_until": None, "last_error": error, "updated_at": time.time()}
+    _change(session, job_id, owner, values)
+
+
+def _change(session: Session, job_id: int, owner: str, values: Mapping[str, object]) -> None:
+    mine = (Job.id == job_id, Job.state == JobState.RUNNING, Job.lease_owner == owner)
+    changed = session.scalars(update(Job).where(*mine).values(values).returning(Job.id)).first()
+    if changed is None:
+        raise LeaseLost(job_id, owner)

@@ -1,0 +1,114 @@
+"""Owns the queries behind answers. They see ready documents only, so a delete counts from its commit on."""
+
+from collections.abc import Collection as AbstractCollection
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session
+
+from store.errors import NotFound
+from store.models import Cache, Chunk, Document, DocumentState, Vector
+from store.types import ChunkCache, LivePassage
+
+_BATCH = 500  # ids in one statement
+
+
+def passages_by_vector_ids(
+    session: Session,
+    collection_id: str,
+    vector_ids: Sequence[int],
+    *,
+    document_ids: AbstractCollection[str] | None = None,
+) -> list[LivePassage]:
+    """The passages behind search hits, in the order of the hits; what is not live (or not asked for) is left out."""
+    found: dict[int, LivePassage] = {}
+    for first in range(0, len(vector_ids), _BATCH):
+        query = (
+            select(
+                Vector.id,
+                Document.id,
+                Document.external_id,
+                Document.title,
+                Chunk.id,
+                Chunk.ordinal,
+                Vector.start,
+                Vector.end,
+            )
+            .join(Document, Document.id == Vector.document_id)
+            .join(Chunk, Chunk.id == Vector.chunk_id)
+            .where(
+                Vector.id.in_(vector_ids[first : first + _BATCH]),
+                Vector.collection_id == collection_id,
+                Document.state == DocumentState.READY,
+            )
+        )
+        for row in session.execute(query):
+            passage = LivePassage(*row)
+            if document_ids is None or passage.document_id in document_ids:
+                found[passage.vector_id] = passage
+    return [found[vector_id] for vector_id in vector_ids if vector_id in found]
+
+
+def list_chunks(session: Session, document_id: str) -> list[Chunk]:
+    """A document's chunks in order, whatever its state."""
+    return list(session.scalars(select(Chunk).where(Chunk.document_id == document_id).order_by(Chunk.ordinal)))
+
+
+def find_chunk(session: Session, document_id: str, ordinal: int) -> Chunk:
+    """One chunk of a document. Raises: NotFound."""
+    found = session.scalar(select(Chunk).where(Chunk.document_id == document_id, Chunk.ordinal == ordinal))
+    if found is None:
+        raise NotFound("chunk", f"{document_id}/{ordinal}", "Chunks of a document are numbered from 0.")
+    return found
+
+
+def chunks_by_ids(session: Session, chunk_ids: Sequence[int]) -> dict[int, Chunk]:
+    """The chunks of ready documents by id."""
+    found: dict[int, Chunk] = {}
+    for first in range(0, len(chunk_ids), _BATCH):
+        ready = select(Chunk).join(Document, Document.id == Chunk.document_id)
+        ready = ready.where(Chunk.id.in_(chunk_ids[first : first + _BATCH]), Document.state == DocumentState.READY)
+        found |= {chunk.id: chunk for chunk in session.scalars(ready)}
+    return found
+
+
+def collection_caches(session: Session, collection_id: str) -> list[ChunkCache]:
+    """The caches of a collection's ready documents: in the order of arrival, then of the chunks."""
+    return _caches(session, Document.collection_id == collection_id, Document.state == DocumentState.READY)
+
+
+def chunk_caches(session: Session, chunk_ids: Sequence[int]) -> list[ChunkCache]:
+    """The caches of some chunks of ready documents, in the order of the ids."""
+    found: list[ChunkCache] = []
+    for first in range(0, len(chunk_ids), _BATCH):
+        wanted = Chunk.id.in_(chunk_ids[first : first + _BATCH])
+        found += _caches(session, wanted, Document.state == DocumentState.READY)
+    places = {chunk_id: place for place, chunk_id in enumerate(chunk_ids)}
+    return sorted(found, key=lambda cache: places[cache.chunk_id])
+
+
+def document_caches(session: Session, document_id: str) -> list[ChunkCache]:
+    """The caches of one document in the order of its chunks, whatever its state."""
+    return _caches(session, Document.id == document_id)
+
+
+def _caches(session: Session, *conditions: ColumnElement[bool]) -> list[ChunkCache]:
+    query = (
+        select(
+            Chunk.document_id,
+            Chunk.id.label("chunk_id"),
+            Chunk.ordinal,
+            Chunk.characters,
+            Chunk.text_tokens,
+            Chunk.text_sha256,
+            Cache.codec,
+            Cache.blob,
+            Cache.entry,
+            Cache.vision_tokens,
+        )
+        .join(Document, Document.id == Chunk.document_id)
+        .join(Cache, Cache.chunk_id == Chunk.id)
+        .where(*conditions)
+        .order_by(Document.created_at, Document.id, Chunk.ordinal, Cache.codec)
+    )
+    return [ChunkCache(**row) for row in session.execute(query).mappings()]

@@ -1,0 +1,192 @@
+"""Owns the queries that bring a document from bytes to ready: record what was parsed, hand out work, publish it."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from store import lexical
+from store.catalog.documents import delete_document, discard_blobs
+from store.catalog.references import is_blob_in_use
+from store.models import Cache, Chunk, ChunkState, Document, DocumentState, Vector
+from store.types import EncodedChunk, Parsed, Published
+
+
+def record_parsed(session: Session, document_id: str, parsed: Parsed) -> bool:
+    """Stores what the parse step found; the document's chunks are pending now. False once it is deleted or ready.
+
+    Safe to run twice: chunks with the same texts stay as they are, published ones included; any difference
+    replaces them all. A worker that publishes chunks which are gone is told so by `publish`.
+    """
+    document = session.get(Document, document_id)
+    if document is None or document.state is DocumentState.READY:
+        return False
+    assert parsed.chunks
+    assert [chunk.ordinal for chunk in parsed.chunks] == list(range(len(parsed.chunks)))
+    if document.pending_blob is not None and document.pending_blob != parsed.pending_blob:
+        discard_blobs(session, [document.pending_blob])
+    document.media_type = parsed.media_type
+    document.title = parsed.title or document.title
+    document.source_pages = parsed.source_pages
+    document.warnings = list(parsed.warnings)
+    document.pending_blob = parsed.pending_blob
+    document.chunk_count = len(parsed.chunks)
+    document.text_tokens = sum(chunk.text_tokens for chunk in parsed.chunks)
+    document.state = DocumentState.ENCODING
+    existing = select(Chunk.text_sha256).where(Chunk.document_id == document_id).order_by(Chunk.ordinal)
+    if list(session.scalars(existing)) != [chunk.text_sha256 for chunk in parsed.chunks]:
+        _drop_chunks(session, document_id)
+        session.add_all(
+            Chunk(
+                document_id=document_id,
+                ordinal=chunk.ordinal,
+                heading=chunk.heading,
+                characters=chunk.characters,
+                text_tokens=chunk.text_tokens,
+                text_sha256=chunk.text_sha256,
+                layout=chunk.layout,
+                passages=chunk.passages,
+                state=ChunkState.PENDING,
+            )
+            for chunk in parsed.chunks
+        )
+    session.flush()
+    _finish(session, document_id)  # a document that failed after its last chunk has nothing left to encode
+    return True
+
+
+def _drop_chunks(session: Session, document_id: str) -> None:
+    blobs = (
+        select(Cache.blob).distinct().join(Chunk, Chunk.id == Cache.chunk_id).where(Chunk.document_id == document_id)
+    )
+    discard_blobs(session, session.scalars(blobs).all())
+    lexical.forget_document(session, document_id)
+    session.execute(delete(Chunk).where(Chunk.document_id == document_id))
+
+
+def pending_chunks(session: Session, limit: int | None = None, *, document_id: str | None = None) -> list[Chunk]:
+    """Chunks that wait for encoding, in order; of one document, or of all that are being encoded."""
+    query = select(Chunk).join(Document, Document.id == Chunk.document_id)
+    query = query.where(Chunk.state == ChunkState.PENDING, Document.state == DocumentState.ENCODING)
+    if document_id is not None:
+        query = query.where(Chunk.document_id == document_id)
+    return list(session.scalars(query.order_by(Chunk.id).limit(limit)))
+
+
+def publish(session: Session, encoded: Sequence[EncodedChunk]) -> Published:
+    """Makes chunks ready, and every document whose last chunk is among them; older versions go in the same step.
+
+    Safe to run twice: what is already there is kept, and a cache file that nothing names is put on the list for
+    deletion. Chunks that are gone are skipped and named.
+    """
+    chunks = {chunk.id: chunk for chunk in _load(session, [item.chunk_id for item in encoded])}
+    known = [item for item in encoded if item.chunk_id in chunks]
+    collections = _collections(session, {chunk.document_id for chunk in chunks.values()})
+    _insert_caches(session, known)
+    _insert_vectors(session, known, chunks, collections)
+    for item in known:
+        chunks[item.chunk_id].state = ChunkState.READY
+    session.flush()
+    offered = {cache.blob for item in encoded for cache in item.caches}
+    discard_blobs(session, [key for key in sorted(offered) if not is_blob_in_use(session, key)])
+    documents = dict.fromkeys(chunk.document_id for chunk in chunks.values())
+    return Published(
+        ready=tuple(document_id for document_id in documents if _finish(session, document_id)),
+        skipped=tuple(item.chunk_id for item in encoded if item.chunk_id not in chunks),
+    )
+
+
+def _load(session: Session, chunk_ids: Sequence[int]) -> list[Chunk]:
+    return list(session.scalars(select(Chunk).where(Chunk.id.in_(chunk_ids))))
+
+
+def _collections(session: Session, document_ids: set[str]) -> dict[str, str]:
+    query = select(Document.id, Document.collection_id).where(Document.id.in_(document_ids))
+    return dict(session.execute(query).all())
+
+
+def _insert_caches(session: Session, encoded: Sequence[EncodedChunk]) -> None:
+    rows = [
+        {
+            "chunk_id": item.chunk_id,
+            "codec": cache.codec,
+            "blob": cache.blob,
+            "entry": cache.entry,
+            "vision_tokens": cache.vision_tokens,
+            "raw_char_accuracy": cache.raw_char_accuracy,
+            "residual_bytes": cache.residual_bytes,
+            "cache_bytes": cache.cache_bytes,
+        }
+        for item in encoded
+        for cache in item.caches
+    ]
+    if rows:
+        session.execute(_insert(session, Cache).on_conflict_do_nothing(), rows)
+
+
+def _insert_vectors(
+    session: Session, encoded: Sequence[EncodedChunk], chunks: Mapping[int, Chunk], collections: Mapping[str, str]
+) -> None:
+    """Vector rows, and the full-text rows of those that are new."""
+    texts: dict[str, dict[tuple[int, str, int], str]] = {}  # collection -> (chunk, embedder, start) -> text
+    rows: list[dict[str, object]] = []
+    for item in encoded:
+        document_id = chunks[item.chunk_id].document_id
+        collection_id = collections[document_id]
+        for vector in item.vectors:
+            texts.setdefault(collection_id, {})[item.chunk_id, vector.embedder, vector.start] = vector.text
+            rows.append(
+                {
+                    "collection_id": collection_id,
+                    "document_id": document_id,
+                    "chunk_id": item.chunk_id,
+                    "embedder": vector.embedder,
+                    "start": vector.start,
+                    "end": vector.end,
+                    "data": vector.data,
+                }
+            )
+    if not rows:
+        return
+    returned = (Vector.id, Vector.collection_id, Vector.chunk_id, Vector.embedder, Vector.start)
+    statement = _insert(session, Vector).on_conflict_do_nothing().returning(*returned)
+    fresh: dict[str, dict[int, str]] = {}
+    for vector_id, collection_id, chunk_id, embedder, start in session.execute(statement, rows):
+        fresh.setdefault(collection_id, {})[vector_id] = texts[collection_id][chunk_id, embedder, start]
+    for collection_id, added in fresh.items():
+        lexical.index(session, collection_id, added)
+
+
+def _insert(session: Session, table: type[Cache] | type[Vector]) -> sqlite.Insert | postgresql.Insert:
+    if session.get_bind().dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)
+
+
+def _finish(session: Session, document_id: str) -> bool:
+    """Marks the document ready when no chunk is pending; True if this call did it."""
+    document = session.get(Document, document_id, with_for_update=True)
+    pending = select(func.count()).where(Chunk.document_id == document_id, Chunk.state == ChunkState.PENDING)
+    if document is None or document.state is not DocumentState.ENCODING or session.scalars(pending).one():
+        return False
+    document.state, document.finished_at = DocumentState.READY, time.time()
+    document.seconds = document.finished_at - (document.started_at or document.created_at)
+    pending_blob, document.pending_blob = document.pending_blob, None
+    session.flush()
+    if pending_blob is not None:
+        discard_blobs(session, [pending_blob])
+    if document.external_id is not None:
+        _drop_older_versions(session, document)
+    return True
+
+
+def _drop_older_versions(session: Session, document: Document) -> None:
+    older = select(Document.id).where(
+        Document.collection_id == document.collection_id,
+        Document.external_id == document.external_id,
+        Document.version < document.version,
+    )
+    for document_id in session.scalars(older).all():
+        delete_document(session, document_id)

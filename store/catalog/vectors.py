@@ -1,0 +1,58 @@
+"""Owns the queries of the vector index: its rows in order of sequence, and the manifest of its generations."""
+
+from collections.abc import Iterator
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from store.models import Generation, Vector
+from store.types import VectorRow
+
+_PAGE = 50_000  # rows in one statement: bounds memory
+
+
+def vectors_after(session: Session, collection_id: str, embedder: str, seq: int) -> Iterator[VectorRow]:
+    """Vector rows with an id above `seq`, in order of id. Rows commit in order of id: there is one writer at a time."""
+    while True:
+        page = session.execute(
+            select(Vector.id, Vector.data)
+            .where(Vector.collection_id == collection_id, Vector.embedder == embedder, Vector.id > seq)
+            .order_by(Vector.id)
+            .limit(_PAGE)
+        ).all()
+        for vector_id, data in page:
+            yield VectorRow(vector_id, data)
+        if len(page) < _PAGE:
+            return
+        seq = page[-1][0]
+
+
+def count_vectors(session: Session, collection_id: str, embedder: str, *, up_to: int | None = None) -> int:
+    """How many rows there are; with up_to those with an id not above it."""
+    query = select(func.count()).where(Vector.collection_id == collection_id, Vector.embedder == embedder)
+    if up_to is not None:
+        query = query.where(Vector.id <= up_to)
+    return session.scalars(query).one()
+
+
+def list_generations(session: Session, collection_id: str, embedder: str) -> list[Generation]:
+    """The generations that have a file, the newest first."""
+    query = select(Generation).where(Generation.collection_id == collection_id, Generation.embedder == embedder)
+    return list(session.scalars(query.order_by(Generation.number.desc())))
+
+
+def record_generation(session: Session, generation: Generation) -> None:
+    """Adds a generation whose file is in place."""
+    session.add(generation)
+    session.flush()
+
+
+def forget_generation(session: Session, generation: Generation) -> None:
+    """Takes a generation out of the manifest."""
+    session.execute(
+        delete(Generation).where(
+            Generation.collection_id == generation.collection_id,
+            Generation.embedder == generation.embedder,
+            Generation.number == generation.number,
+        )
+    )

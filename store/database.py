@@ -1,0 +1,142 @@
+"""Owns the connection to the database: engine, transactions, schema."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from sqlite3 import SQLITE_FULL
+from sqlite3 import Connection as SqliteConnection
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from store.errors import SchemaOutdated, SchemaTooNew, StoreFull
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+_BUSY_MS = 30_000  # how long a writer waits for another one
+_MIGRATION_LOCK = 0x70657263656C  # PostgreSQL advisory lock, "percel"
+
+
+def open_database(url: str) -> Engine:
+    """An engine for `sqlite:///path` or a PostgreSQL URL. Open one per process, after any fork; dispose it at the end.
+
+    SQLite runs in WAL mode: readers never wait for the one writer.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, pool_pre_ping=True)
+    if parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed, pool_size=8, max_overflow=32)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: SqliteConnection, _record: object) -> None:
+    connection.isolation_level = None  # the driver must not begin transactions by itself; _begin_sqlite does
+    connection.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
+    _use_wal(connection)
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten: delete means gone
+
+
+def _use_wal(connection: SqliteConnection) -> None:
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+        return
+    # Changing the mode of a new file does not honour the busy timeout, and processes may start together.
+    deadline = time.monotonic() + _BUSY_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except Exception as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A writer takes the write lock at once: a read that turns into a write would fail instead of waiting.
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Session]:
+    """A session that may write. Commits at the end, rolls back on an exception. Keep it short; never nest it.
+
+    Raises: StoreFull when the database cannot grow; nothing was changed then.
+    """
+    try:
+        with Session(engine.execution_options(writes=True), expire_on_commit=False) as session, session.begin():
+            yield session
+    except OperationalError as error:
+        if getattr(error.orig, "sqlite_errorcode", None) == SQLITE_FULL:
+            raise StoreFull(f"the database {engine.url.database}", None) from error
+        raise
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Session]:
+    """A session for reads: one consistent snapshot, never waits for a writer. What is written in it is rolled back."""
+    with Session(engine, expire_on_commit=False) as session:
+        yield session
+
+
+def truncate_log(engine: Engine) -> None:
+    """Empties SQLite's write-ahead log, so that it holds no page of what was deleted; elsewhere there is none."""
+    if engine.dialect.name == "sqlite":
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def migrate(engine: Engine) -> None:
+    """Brings the database to this program's schema. Processes that start together wait for each other.
+
+    Raises: SchemaTooNew when the database was written by a newer program.
+    """
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    with engine.execution_options(writes=True).begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+        found = _revision(connection)
+        if found is not None and found not in _known():
+            raise SchemaTooNew(found, _head())
+        if found != _head():
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+
+def check_schema(engine: Engine) -> None:
+    """Raises: SchemaOutdated or SchemaTooNew unless the database has this program's schema."""
+    with engine.connect() as connection:
+        found = _revision(connection)
+    if found is not None and found not in _known():
+        raise SchemaTooNew(found, _head())
+    if found != _head():
+        raise SchemaOutdated(found, _head())
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    row = connection.exec_driver_sql("SELECT version_num FROM alembic_version").first()
+    return None if row is None else str(row[0])
+
+
+def _known() -> list[str]:
+    """Revisions of this program, the newest first."""
+    from alembic.script import ScriptDirectory
+
+    return [script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()]
+
+
+def _head() -> str:
+    return _known()[0]

@@ -1,0 +1,110 @@
+"""Owns the store's errors. Every message names the thing and says what to do.
+
+StoreError
+├── NotFound                     no such collection, document, chunk or job (for this tenant)
+├── LeaseLost                    the job is no longer this worker's: it expired, ended or its document was deleted
+├── BlobError
+│   ├── InvalidKey               not a key that this store makes
+│   ├── BlobMissing              a key without bytes
+│   ├── BlobDamaged              the bytes are not the ones that were stored
+│   └── BlobTooLarge             over the cap that the caller gave
+├── StoreFull                    no space (or quota) left where something had to be written
+└── SchemaError
+    ├── SchemaOutdated           the database is older than this program: migrate it
+    └── SchemaTooNew             the database is newer than this program: upgrade the program
+"""
+
+
+class StoreError(Exception):
+    """Root of what the store raises on purpose."""
+
+
+class NotFound(StoreError):
+    """No such collection, document, chunk or job (for this tenant)."""
+
+    def __init__(self, kind: str, name: str, hint: str = "") -> None:
+        super().__init__(f"There is no {kind} {name!r}." + (f" {hint}" if hint else ""))
+        self.kind = kind
+        self.name = name
+
+
+class LeaseLost(StoreError):
+    """The job is no longer this worker's: it expired, ended or its document was deleted. Drop the work."""
+
+    def __init__(self, job_id: int, owner: str) -> None:
+        super().__init__(f"Job {job_id} is no longer leased to {owner!r}: stop working on it and publish nothing.")
+        self.job_id = job_id
+
+
+class BlobError(StoreError):
+    """A blob cannot be used."""
+
+
+class InvalidKey(BlobError):
+    """Not a key that this store makes."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key!r} is not a blob key. Keys are made by the store only: 'ab/cd/<64 hex digits>'.")
+        self.key = key
+
+
+class BlobMissing(BlobError):
+    """A key without bytes."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"Blob {key} is missing. Restore it from a backup, or delete its document and ingest it again."
+        )
+        self.key = key
+
+
+class BlobDamaged(BlobError):
+    """The bytes are not the ones that were stored."""
+
+    def __init__(self, key: str, detail: str) -> None:
+        super().__init__(
+            f"Blob {key} is damaged ({detail}). Restore it from a backup, or delete its document and ingest it again."
+        )
+        self.key = key
+
+
+class BlobTooLarge(BlobError):
+    """Over the cap that the caller gave."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"More than {limit:,} bytes: over the size limit. Split the file or raise the limit.")
+        self.limit = limit
+
+
+class StoreFull(StoreError):
+    """No space (or quota) left where something had to be written. Nothing was changed."""
+
+    def __init__(self, place: str, needed: int | None, free: int | None = None) -> None:
+        need = "" if needed is None else f" {needed:,} bytes are needed"
+        have = "" if free is None else f", {free:,} are free" if need else f" {free:,} bytes are free"
+        super().__init__(f"No space left at {place}:{need}{have}. Free space there, then run the same again.")
+        self.place = place
+        self.needed = needed
+
+
+class SchemaError(StoreError):
+    """The database and this program do not fit together."""
+
+
+class SchemaOutdated(SchemaError):
+    """The database is older than this program: migrate it."""
+
+    def __init__(self, found: str | None, wanted: str) -> None:
+        super().__init__(
+            f"The database is at revision {found or 'none'}, this program needs {wanted}: migrate the database first."
+        )
+
+
+class SchemaTooNew(SchemaError):
+    """The database is newer than this program: upgrade the program."""
+
+    def __init__(self, found: str, wanted: str) -> None:
+        super().__init__(
+            f"The database is at revision {found}, which this program (at {wanted}) does not know: "
+            "it was written by a newer one. Upgrade this program, or use another database."
+        )

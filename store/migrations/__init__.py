@@ -1,0 +1,1 @@
+"""Owns the history of the schema. `alembic revision --autogenerate` writes the next file; see env.py."""

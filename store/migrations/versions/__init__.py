@@ -1,0 +1,1 @@
+"""Owns the steps of the schema, one file each, never changed once released."""

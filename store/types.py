@@ -1,0 +1,134 @@
+"""Owns the nouns that go into and come out of the catalog and are not rows."""
+
+from dataclasses import dataclass
+
+from store.models import ChunkState, DocumentState, JobKind, JobState
+
+
+@dataclass(frozen=True, slots=True)
+class NewChunk:
+    """A chunk as the parse step found it. Its text waits in the document's pending blob."""
+
+    ordinal: int
+    heading: str
+    characters: int
+    text_tokens: int
+    text_sha256: str  # of the text in UTF-8
+    layout: list[list[float | None]]  # [start, end, page, x0, y0, x1, y1, line0, line1]
+    passages: list[list[int]]  # [start, end]
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What the parse step found in a document."""
+
+    media_type: str
+    title: str | None  # from inside the file; the file name stays the title where there is none
+    source_pages: int
+    warnings: tuple[str, ...]
+    pending_blob: str  # key of the chunk texts
+    chunks: tuple[NewChunk, ...]  # at least one, ordinals 0, 1, 2 ...
+
+
+@dataclass(frozen=True, slots=True)
+class NewCache:
+    """A cache whose file is already in the blob store."""
+
+    codec: str  # fingerprint
+    blob: str
+    entry: str
+    vision_tokens: int
+    raw_char_accuracy: float
+    residual_bytes: int
+    cache_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewVector:
+    """A passage's embedding, and its text for the full-text index."""
+
+    embedder: str  # fingerprint
+    start: int
+    end: int
+    data: bytes  # (d,) float16 little-endian, length 1
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedChunk:
+    """Everything that makes one chunk ready."""
+
+    chunk_id: int
+    caches: tuple[NewCache, ...]
+    vectors: tuple[NewVector, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a publication changed."""
+
+    ready: tuple[str, ...]  # documents that became ready with it
+    skipped: tuple[int, ...]  # chunk ids whose document is gone or was parsed anew: their work was dropped
+
+
+@dataclass(frozen=True, slots=True)
+class CacheFigures:
+    """The caches of one document (or collection) under one codec, added up."""
+
+    codec: str
+    chunks: int
+    text_tokens: int
+    vision_tokens: int
+    raw_char_accuracy: float  # mean, weighted by characters
+    residual_bytes: int
+    cache_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LivePassage:
+    """A passage of a ready document, as a search finds it."""
+
+    vector_id: int
+    document_id: str
+    external_id: str | None
+    title: str
+    chunk_id: int
+    ordinal: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkCache:
+    """Where to read one chunk from."""
+
+    document_id: str
+    chunk_id: int
+    ordinal: int
+    characters: int
+    text_tokens: int
+    text_sha256: str
+    codec: str  # fingerprint
+    blob: str
+    entry: str
+    vision_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStats:
+    """What is there and what is due."""
+
+    collections: int
+    documents: dict[DocumentState, int]
+    chunks: dict[ChunkState, int]
+    vectors: int
+    jobs: dict[tuple[JobKind, JobState], int]
+    discards: int  # blobs that wait for deletion
+
+
+@dataclass(frozen=True, slots=True)
+class VectorRow:
+    """A row of the vector index."""
+
+    id: int
+    data: bytes  # (d,) float16 little-endian

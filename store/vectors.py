@@ -1,0 +1,211 @@
+"""Owns the vector index: FAISS files as a rebuildable view of the vector rows of one (collection, embedder).
+
+The rows are the truth. A generation is an immutable file that holds the rows up to `max_seq`, with a manifest row
+that names its sha256; rows above that are the delta, kept in memory and searched exactly. Hits are joined with live
+rows before anyone sees them, so a delete counts at once and a stale file can only cost time.
+"""
+
+import logging
+import threading
+from collections.abc import Collection as AbstractCollection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from store import catalog
+from store.database import reading, transaction
+from store.errors import StoreFull
+from store.generations import GenerationFiles, build_index
+from store.models import Generation
+from store.types import LivePassage, VectorRow
+
+if TYPE_CHECKING:
+    import faiss
+
+log = logging.getLogger(__name__)
+
+_OVERFETCH = 4  # hits asked for per hit wanted, as some are not live; doubled until there are enough
+_DELTA_SHARE = 0.10  # of the generation; above it a new one is due
+_DELTA_FREE = 2000  # vectors that never need a file
+_DEAD_SHARE = 0.20  # deleted rows in the generation; above it a new one is due
+
+
+@dataclass(frozen=True, slots=True)
+class VectorHit:
+    """A live passage near the query."""
+
+    passage: LivePassage
+    score: float  # cosine
+
+
+class VectorIndex(Protocol):
+    """Nearest passages of one collection under one embedder. Methods open their own short transactions."""
+
+    def search(
+        self, query: NDArray[np.float32], k: int, *, document_ids: AbstractCollection[str] | None = None
+    ) -> list[VectorHit]:
+        """The k nearest live passages, best first; with document_ids only of those. query: (d,). Refreshes first."""
+        ...
+
+    def refresh(self) -> None:
+        """Takes in what was committed since."""
+        ...
+
+    def compact(self, *, force: bool = False) -> bool:
+        """Writes a new generation if one is due (or forced). False where none is due or another process is at it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What searches run on. Never changed, only replaced, so any number of threads may search."""
+
+    base: "faiss.Index | None"
+    number: int  # of the generation, 0 without one
+    delta_ids: NDArray[np.int64]  # (m,)
+    delta: NDArray[np.float32]  # (m, d), length 1
+    max_seq: int  # the highest id in base or delta
+
+    def nearest(self, query: NDArray[np.float32], k: int) -> list[tuple[int, float]]:
+        """(id, score) of the k nearest rows, live or not, best first."""
+        found: list[tuple[int, float]] = []
+        if self.base is not None and self.base.ntotal:
+            scores, ids = self.base.search(query[None], min(k, self.base.ntotal))
+            found = [(int(i), float(s)) for i, s in zip(ids[0], scores[0], strict=True) if i >= 0]
+        if len(self.delta_ids):
+            scores = self.delta @ query
+            top = np.argpartition(-scores, k)[:k] if k < len(scores) else np.arange(len(scores))
+            found += zip(self.delta_ids[top].tolist(), scores[top].tolist(), strict=True)
+        return sorted(found, key=lambda hit: (-hit[1], hit[0]))[:k]
+
+    def __len__(self) -> int:
+        return len(self.delta_ids) + (0 if self.base is None else self.base.ntotal)
+
+
+_EMPTY = _View(None, 0, np.empty(0, np.int64), np.empty((0, 0), np.float32), 0)
+
+
+class FaissIndex:
+    """The vector index of one collection and embedder, in one process. Safe for threads; open it after a fork."""
+
+    def __init__(
+        self, engine: Engine, directory: Path, collection_id: str, embedder: str, *, exact_up_to: int = 200_000
+    ) -> None:
+        self._engine = engine
+        self._files = GenerationFiles(directory, collection_id, embedder)
+        self._collection_id = collection_id
+        self._embedder = embedder
+        self._exact_up_to = exact_up_to  # vectors; above it the generation is an inverted file of 8-bit codes
+        self._view = _EMPTY
+        self._refreshing = threading.Lock()
+
+    def search(
+        self, query: NDArray[np.float32], k: int, *, document_ids: AbstractCollection[str] | None = None
+    ) -> list[VectorHit]:
+        self.refresh()
+        view = self._view
+        query = _unit(query[None].astype(np.float32))[0]
+        fetch = k * _OVERFETCH
+        with reading(self._engine) as session:
+            while True:
+                scores = dict(view.nearest(query, fetch))
+                passages = catalog.passages_by_vector_ids(
+                    session, self._collection_id, list(scores), document_ids=document_ids
+                )
+                if len(passages) >= k or fetch >= len(view):
+                    return [VectorHit(passage, scores[passage.vector_id]) for passage in passages[:k]]
+                fetch *= 4
+
+    def refresh(self) -> None:
+        with self._refreshing:
+            damaged = self._take_in()
+        if damaged:
+            self._rewrite()
+
+    def _take_in(self) -> bool:
+        """Replaces the view by the current one; True if a generation was found damaged."""
+        damaged: list[Generation] = []
+        with reading(self._engine) as session:
+            generations = catalog.list_generations(session, self._collection_id, self._embedder)
+            view = self._view
+            for generation in generations:
+                if generation.number == view.number:
+                    break
+                index = self._files.load(generation)
+                if index is not None:
+                    view = _View(index, generation.number, _EMPTY.delta_ids, _EMPTY.delta, generation.max_seq)
+                    break
+                damaged.append(generation)
+            self._view = self._with_delta(session, view)
+        for generation in damaged:
+            with transaction(self._engine) as session:
+                catalog.forget_generation(session, generation)
+        return bool(damaged)
+
+    def _with_delta(self, session: Session, view: _View) -> _View:
+        rows = catalog.vectors_after(session, self._collection_id, self._embedder, view.max_seq)
+        ids, vectors = _arrays(list(rows))
+        if not len(ids):
+            return view
+        if len(view.delta_ids):
+            ids, vectors = np.concatenate([view.delta_ids, ids]), np.concatenate([view.delta, vectors])
+        return _View(view.base, view.number, ids, vectors, int(ids[-1]))
+
+    def _rewrite(self) -> None:
+        """After damage. The delta stands in for the file, so a full disk is no reason to fail a search."""
+        try:
+            self.compact(force=True)
+        except (StoreFull, OSError):
+            log.warning("vector index not rewritten", extra={"collection_id": self._collection_id}, exc_info=True)
+
+    def compact(self, *, force: bool = False) -> bool:
+        with self._files.writing(wait=force) as mine:
+            if not mine:
+                return False
+            with reading(self._engine) as session:
+                generations = catalog.list_generations(session, self._collection_id, self._embedder)
+                if not force and not self._is_due(session, generations[0] if generations else None):
+                    return False
+                rows = catalog.vectors_after(session, self._collection_id, self._embedder, 0)
+                ids, vectors = _arrays(list(rows))
+            if not len(ids):
+                return False
+            number = generations[0].number + 1 if generations else 1
+            index = build_index(ids, vectors, exact=len(ids) <= self._exact_up_to)
+            generation = self._files.write(index, number, max_seq=int(ids[-1]))
+            with transaction(self._engine) as session:
+                catalog.record_generation(session, generation)
+                for old in generations[1:]:  # the previous one stays: a reader may be about to open it
+                    catalog.forget_generation(session, old)
+            for old in generations[1:]:
+                self._files.remove(old)
+        self.refresh()
+        return True
+
+    def _is_due(self, session: Session, generation: Generation | None) -> bool:
+        total = catalog.count_vectors(session, self._collection_id, self._embedder)
+        if generation is None:
+            return total > _DELTA_FREE
+        kept = catalog.count_vectors(session, self._collection_id, self._embedder, up_to=generation.max_seq)
+        delta, dead = total - kept, generation.vectors - kept
+        return delta > max(_DELTA_FREE, _DELTA_SHARE * generation.vectors) or dead > _DEAD_SHARE * generation.vectors
+
+
+def _arrays(rows: list[VectorRow]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """ids (n,) and vectors (n, d) of length 1."""
+    if not rows:
+        return _EMPTY.delta_ids, _EMPTY.delta
+    ids = np.fromiter((row.id for row in rows), np.int64, len(rows))
+    flat = np.frombuffer(b"".join(row.data for row in rows), "<f2")
+    return ids, _unit(flat.reshape(len(rows), -1).astype(np.float32))
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = vectors / np.maximum(norms, np.float32(1e-12))
+    return unit

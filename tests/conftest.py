@@ -1,0 +1,26 @@
+"""Resources on a fresh home for every test; models load once a run."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from workers.resources import Resources
+from workers.settings import Settings
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty PERCEL_HOME, also for commands that read the environment."""
+    for name in list(os.environ):
+        if name.startswith("PERCEL_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PERCEL_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def resources(home: Path) -> Iterator[Resources]:
+    with Resources(Settings(home=home)) as opened:
+        yield opened

@@ -1,0 +1,146 @@
+"""Owns what the store's tests start from: a real SQLite database, a real directory of blobs, documents to play with."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import Engine
+
+from store import catalog
+from store.blobs import DirectoryBlobs
+from store.database import migrate, open_database, reading, transaction
+from store.models import Collection, Document, JobKind
+from store.types import EncodedChunk, NewCache, NewChunk, NewVector, Parsed, Published
+
+CODEC = "native-20@1"
+EMBEDDER = "minilm@1"
+WIDTH = 8
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty database file, to be copied."""
+    path = tmp_path_factory.mktemp("migrated") / "percel.db"
+    engine = open_database(f"sqlite:///{path}")
+    migrate(engine)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    engine.dispose()
+    return path
+
+
+@pytest.fixture
+def engine(tmp_path: Path, migrated: Path) -> Iterator[Engine]:
+    path = tmp_path / "percel.db"
+    path.write_bytes(migrated.read_bytes())
+    engine = open_database(f"sqlite:///{path}")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> DirectoryBlobs:
+    return DirectoryBlobs(tmp_path / "blobs")
+
+
+@pytest.fixture
+def collection(engine: Engine) -> Collection:
+    with transaction(engine) as session:
+        return catalog.ensure_collection(session, "default", "main")
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """Takes documents of given chunk texts through their journey; one passage and one vector per chunk."""
+
+    engine: Engine
+    blobs: DirectoryBlobs
+    collection_id: str
+
+    def accept(
+        self, texts: Sequence[str], *, external_id: str | None = None, metadata: dict[str, object] | None = None
+    ) -> catalog.Accepted:
+        stored = self.blobs.put_bytes("\n".join(texts).encode())
+        with transaction(self.engine) as session:
+            return catalog.accept_document(
+                session,
+                self.collection_id,
+                title=f"{texts[0]}.txt",
+                sha256=stored.sha256,
+                size=stored.size,
+                blob=stored.key,
+                external_id=external_id,
+                metadata=metadata,
+            )
+
+    def parse(self, document_id: str, texts: Sequence[str]) -> bool:
+        pending = self.blobs.put_bytes(f"pending {texts}".encode())
+        chunks = tuple(
+            NewChunk(
+                ordinal=ordinal,
+                heading="",
+                characters=len(text),
+                text_tokens=len(text.split()),
+                text_sha256=hashlib.sha256(text.encode()).hexdigest(),
+                layout=[[0, len(text), 1, 0.0, 0.0, 1.0, 1.0, None, None]],
+                passages=[[0, len(text)]],
+            )
+            for ordinal, text in enumerate(texts)
+        )
+        with transaction(self.engine) as session:
+            catalog.start_parsing(session, document_id)
+            return catalog.record_parsed(
+                session, document_id, Parsed("text/plain", None, 1, ("no text layer",), pending.key, chunks)
+            )
+
+    def encode(self, document_id: str, texts: Sequence[str], *, limit: int = 100) -> list[EncodedChunk]:
+        with reading(self.engine) as session:
+            chunks = catalog.pending_chunks(session, document_id=document_id, limit=limit)
+        file = self.blobs.put_bytes(f"caches of {document_id}: {[chunk.id for chunk in chunks]}".encode())
+        return [
+            EncodedChunk(
+                chunk.id,
+                (NewCache(CODEC, file.key, str(chunk.ordinal), 10, 0.5 if chunk.ordinal else 1.0, 2, 100),),
+                (NewVector(EMBEDDER, 0, chunk.characters, embed(texts[chunk.ordinal]), texts[chunk.ordinal]),),
+            )
+            for chunk in chunks
+        ]
+
+    def publish(self, encoded: Sequence[EncodedChunk]) -> Published:
+        with transaction(self.engine) as session:
+            return catalog.publish(session, encoded)
+
+    def add(self, *texts: str, external_id: str | None = None) -> str:
+        """The id of a document that went all the way."""
+        document = self.accept(texts, external_id=external_id).document
+        self.parse(document.id, texts)
+        assert self.publish(self.encode(document.id, texts)).ready == (document.id,)
+        return document.id
+
+    def get(self, document_id: str) -> Document | None:
+        with reading(self.engine) as session:
+            return catalog.load_document(session, document_id)
+
+    def delete(self, document_id: str) -> None:
+        with transaction(self.engine) as session:
+            catalog.delete_document(session, document_id)
+
+    def claim(self, owner: str, *, kind: JobKind = JobKind.PARSE, now: float | None = None) -> list[int]:
+        with transaction(self.engine) as session:
+            jobs = catalog.claim_jobs(session, [kind], owner=owner, lease_seconds=60, now=now)
+            return [job.id for job in jobs]
+
+
+@pytest.fixture
+def library(engine: Engine, blobs: DirectoryBlobs, collection: Collection) -> Library:
+    return Library(engine, blobs, collection.id)
+
+
+def embed(text: str) -> bytes:
+    """A unit vector that the text alone decides."""
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    vector = np.random.default_rng(seed).normal(size=WIDTH)
+    return (vector / np.linalg.norm(vector)).astype("<f2").tobytes()

@@ -1,0 +1,98 @@
+"""The schema: it migrates up from nothing, equals the models, and refuses what it does not know."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import IntegrityError
+
+from store import catalog
+from store.database import check_schema, migrate, open_database, reading, transaction
+from store.errors import SchemaOutdated, SchemaTooNew, StoreFull
+from store.models import Base, Document
+
+
+def test_an_empty_database_migrates_up_and_migrating_again_changes_nothing(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path}/new/percel.db")
+    with pytest.raises(SchemaOutdated, match=r"at revision none, this program needs .*: migrate the database first"):
+        check_schema(engine)
+    migrate(engine)
+    migrate(engine)
+    check_schema(engine)
+    engine.dispose()
+
+
+def test_migrations_and_models_agree(engine: Engine) -> None:
+    def ours(_object: object, name: str | None, kind: str, _reflected: bool, _compare_to: object) -> bool:
+        return not (kind == "table" and (name or "").startswith("passage_text"))
+
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"include_object": ours, "compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_ids_are_never_reused(engine: Engine) -> None:
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
+        tables = {row.name: row.sql for row in rows}
+    assert all("AUTOINCREMENT" in tables[name] for name in ("chunk", "cache", "vector", "job"))
+
+
+def test_a_newer_database_is_refused_by_name(engine: Engine) -> None:
+    with transaction(engine) as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for refuse in (migrate, check_schema):
+        with pytest.raises(SchemaTooNew, match=r"revision 9999, which this program .* Upgrade this program"):
+            refuse(engine)
+
+
+def test_processes_that_start_together_do_not_break_each_other(tmp_path: Path) -> None:
+    script = (
+        "from store.database import *\n"
+        f"engine = open_database('sqlite:///{tmp_path}/percel.db')\n"
+        "migrate(engine)\ncheck_schema(engine)\n"
+    )
+    started = [subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE) for _ in range(3)]
+    assert [(process.communicate()[1], process.returncode) for process in started] == [(b"", 0)] * 3
+
+
+def test_an_exception_rolls_everything_back(engine: Engine) -> None:
+    def fail() -> None:
+        with transaction(engine) as session:
+            catalog.ensure_collection(session, "default", "main")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with reading(engine) as session:
+        assert catalog.list_collections(session, "default") == []
+
+
+def test_a_reader_is_not_kept_waiting_by_a_writer(engine: Engine) -> None:
+    with transaction(engine) as writer:
+        catalog.ensure_collection(writer, "default", "main")
+        with reading(engine) as reader:
+            assert catalog.list_collections(reader, "default") == []
+
+
+def test_a_full_disk_is_said_and_changes_nothing(engine: Engine) -> None:
+    def fill() -> None:
+        with transaction(engine) as session:
+            session.execute(text("PRAGMA max_page_count = 1"))  # SQLite clamps it to the present size
+            catalog.ensure_collection(session, "default", "x" * 100_000)
+
+    with pytest.raises(StoreFull, match=r"No space left at the database .*percel\.db.*Free space there"):
+        fill()
+    with reading(engine) as session:
+        assert catalog.list_collections(session, "default") == []
+
+
+def test_rows_of_nothing_are_refused(engine: Engine) -> None:
+    with pytest.raises(IntegrityError, match="FOREIGN KEY"), transaction(engine) as session:
+        catalog.accept_document(session, "nowhere", title="a", sha256="b", size=1, blob="c")
+    with reading(engine) as session:
+        assert session.query(Document).count() == 0

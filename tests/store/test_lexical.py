@@ -1,0 +1,133 @@
+"""Full-text search: words of many languages, never a query language, never another collection's text."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, text
+
+from store import catalog, lexical
+from store.database import reading, transaction
+from tests.store.conftest import Library
+
+PASSAGES = {
+    1: "The engines were running smoothly through the night.",
+    2: "Invoice INV-2024-0017 was paid on 3 March.",
+    3: "向量检索把文档变成可以比较的数字。",
+    4: "ذهب الكِتَابُ إلى المكتبة في المدينة",
+    5: "東京タワーは赤い。カメラで撮る。",
+    6: "서울에서 검색 엔진을 만들었다",
+    7: "การค้นหาข้อความภาษาไทย",
+    8: "Crème brûlée at the café; Ärger über Größe",
+    9: "हिन्दी में खोज करना",
+    10: "Поиск документов по словам",
+    11: 'It says "NOT a quote" AND (maybe) NEAR the end*',
+}
+
+
+@pytest.fixture
+def search(engine: Engine) -> Callable[[str], list[int]]:
+    with transaction(engine) as session:
+        lexical.index(session, "c" * 32, PASSAGES)
+
+    def run(query: str) -> list[int]:
+        with reading(engine) as session:
+            return [hit.vector_id for hit in lexical.search(session, "c" * 32, query, 5)]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("query", "best"),
+    [
+        ("engine run", 1),
+        ("INV-2024-0017", 2),
+        ("which invoice was paid?", 2),
+        ("向量检索", 3),
+        ("文档如何比较", 3),
+        ("比", 3),
+        ("字", 3),
+        ("الكتاب", 4),
+        ("المدينة", 4),
+        ("タワー", 5),
+        ("赤", 5),
+        ("검색", 6),
+        ("ค้นหา", 7),
+        ("creme brulee", 8),
+        ("CAFÉ", 8),
+        ("grosse argern größe", 8),
+        ("हिन्दी खोज", 9),
+        ("словам", 10),
+        ("\uff29\uff2e\uff36", 2),
+    ],
+)
+def test_a_passage_is_found_by_its_words(search: Callable[[str], list[int]], query: str, best: int) -> None:
+    assert search(query)[:1] == [best]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ('"NOT a quote"', [11]),
+        ('quote" OR "engine', [1, 11]),
+        ("NOT", [11]),
+        ("body:engine", [1]),
+        ("owner:" + "c" * 32, []),
+        ("engine)", [1]),
+        ("eng*", []),
+        ("-- ; DROP TABLE passage_text", []),
+        ("", []),
+        ("\x00 ' \" * ( ) ^ + - : { }", []),
+    ],
+)
+def test_operators_mean_nothing(search: Callable[[str], list[int]], query: str, found: list[int]) -> None:
+    assert sorted(search(query)) == found
+
+
+def test_any_text_is_a_query(engine: Engine) -> None:
+    with transaction(engine) as session:
+        lexical.index(session, "c" * 32, PASSAGES)
+    with reading(engine) as session:
+
+        @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @given(st.text(max_size=60))
+        def never_raises(query: str) -> None:
+            lexical.search(session, "c" * 32, query, 5)
+
+        never_raises()
+
+
+def test_a_rarer_word_weighs_more(engine: Engine) -> None:
+    with transaction(engine) as session:
+        lexical.index(session, "c" * 32, dict.fromkeys(range(1, 30), "common words here") | {30: "common rare here"})
+    with reading(engine) as session:
+        hits = lexical.search(session, "c" * 32, "common rare", 3)
+    assert [hit.vector_id for hit in hits] == [30, 1, 2]
+    assert hits[0].score > hits[1].score
+
+
+def test_a_very_long_query_is_cut(search: Callable[[str], list[int]]) -> None:
+    assert search("invoice " + " ".join(f"unknown{n}" for n in range(5000)))[:1] == [2]
+
+
+def test_a_collection_finds_its_own_passages_only(engine: Engine) -> None:
+    with transaction(engine) as session:
+        lexical.index(session, "a" * 32, {1: "secret of a"})
+        lexical.index(session, "b" * 32, {2: "secret of b"})
+    with reading(engine) as session:
+        found = {name: lexical.search(session, name * 32, "secret", 9) for name in "abc"}
+    assert {name: [hit.vector_id for hit in hits] for name, hits in found.items()} == {"a": [1], "b": [2], "c": []}
+
+
+def test_deleted_passages_are_gone_from_the_index_itself(engine: Engine, library: Library) -> None:
+    gone, kept = library.add("unrepeatable 机密 alpha"), library.add("alpha stays")
+    library.delete(gone)
+    with transaction(engine) as session:
+        session.execute(text("INSERT INTO passage_text(passage_text) VALUES ('integrity-check')"))
+    with reading(engine) as session:
+        assert session.execute(text("SELECT count(*) FROM passage_text")).scalar() == 1
+        assert lexical.search(session, library.collection_id, "unrepeatable 机密", 5) == []
+        (hit,) = lexical.search(session, library.collection_id, "alpha", 5)
+        (passage,) = catalog.passages_by_vector_ids(session, library.collection_id, [hit.vector_id])
+    assert passage.document_id == kept

@@ -1,0 +1,66 @@
+"""Rows and blobs agree: nothing that is needed is deleted, nothing that is deleted stays."""
+
+import time
+
+from sqlalchemy import Engine
+
+from store import catalog, lexical
+from store.database import transaction
+from store.sweep import BlobCheck, check_blobs, remove_orphans, sweep_blobs
+from tests.store.conftest import Library
+
+WORDS = (b"unrepeatable-confidential-sentence", b"confidenti")  # as it was written, and as the index keeps it
+
+
+def test_what_was_deleted_is_gone_from_the_disk_even_if_the_sweep_comes_late(engine: Engine, library: Library) -> None:
+    document_id = library.add("the secret text")
+    library.delete(document_id)
+    assert len(list(library.blobs.list())) == 3  # killed before the sweep: source, pending texts, caches
+    assert sweep_blobs(engine, library.blobs) == 3
+    assert sweep_blobs(engine, library.blobs) == 0
+    assert list(library.blobs.list()) == []
+
+
+def test_no_file_holds_deleted_text(engine: Engine, library: Library) -> None:
+    document_id = library.add("unrepeatable-confidential-sentence")
+    library.add("another text")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    database = library.blobs.root.parent / "percel.db"
+    assert {word in database.read_bytes() for word in WORDS} == {True}
+    library.delete(document_id)
+    sweep_blobs(engine, library.blobs)
+    with transaction(engine) as session:
+        lexical.merge(session)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    files = [path for path in library.blobs.root.parent.rglob("*") if path.is_file()]
+    assert [path for path in files if any(word in path.read_bytes() for word in WORDS)] == []
+
+
+def test_a_blob_that_came_into_use_again_survives_the_sweep(engine: Engine, library: Library) -> None:
+    library.delete(library.accept(["same bytes"]).document.id)
+    again = library.accept(["same bytes"]).document
+    sweep_blobs(engine, library.blobs)
+    assert library.blobs.read(again.blob) == b"same bytes"
+
+
+def test_a_check_names_missing_orphaned_and_damaged_blobs_and_changes_nothing(engine: Engine, library: Library) -> None:
+    lost, hurt = library.accept(["lost"]).document.blob, library.accept(["hurt"]).document.blob
+    library.blobs.delete(lost)
+    library.blobs.local_path(hurt).write_bytes(b"hurT")
+    orphan = library.blobs.put_bytes(b"nobody's").key
+    later = time.time() + 4000
+    assert check_blobs(engine, library.blobs) == BlobCheck((lost,), (), ())  # an upload may still be on its way
+    assert check_blobs(engine, library.blobs, read=True, now=later) == BlobCheck((lost,), (orphan,), (hurt,))
+    assert library.blobs.exists(orphan)
+
+
+def test_orphans_are_removed_unless_a_row_names_them_by_now(engine: Engine, library: Library) -> None:
+    orphan = library.blobs.put_bytes(b"nobody's").key
+    adopted = library.accept(["somebody's"]).document.blob
+    assert remove_orphans(engine, library.blobs, (orphan, adopted)) == 1
+    assert not library.blobs.exists(orphan)
+    assert library.blobs.exists(adopted)
+    with transaction(engine) as session:
+        assert catalog.discarded_blobs(session, 10) == []
