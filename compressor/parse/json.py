@@ -1,0 +1,67 @@
+"""Owns JSON and JSON lines: the text verbatim, with line breaks added where it has none."""
+
+import json
+import re
+from collections.abc import Iterator
+
+from compressor.parse.code import code_blocks
+from compressor.parse.decode import read_text
+from compressor.parse.source import LINES_PER_BLOCK, SourceFile, line_block
+from compressor.types import Block, BlockKind, ParsedDocument
+
+_LONG_LINE = 400  # characters; a file whose lines are longer was written for machines
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s"{}\[\],:]+')
+
+
+def parse_json(source: SourceFile) -> ParsedDocument:
+    """CODE blocks. Numbers and strings keep their spelling: tokens are moved to lines of their own, never rewritten."""
+    decoded = read_text(source)
+    text = decoded.text
+    warnings = decoded.warnings
+    if source.media_type == "application/jsonl":
+        return ParsedDocument(source.media_type, None, 1, tuple(_records(text)), warnings)
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError) as error:
+        warnings = (*warnings, f"{source.label} is not valid JSON ({error}); its text was taken as it is.")
+    lines = text.count("\n") + 1
+    if len(text) <= lines * _LONG_LINE:
+        return ParsedDocument(source.media_type, None, 1, tuple(code_blocks(text)), warnings)
+    blocks = tuple(
+        line_block(BlockKind.CODE, block.text, first=1, last=lines, total=lines)
+        for block in code_blocks("\n".join(_broken(text)))
+    )
+    return ParsedDocument(source.media_type, None, 1, blocks, warnings)
+
+
+def _records(text: str) -> list[Block]:
+    lines = text.rstrip("\n").split("\n")
+    return [
+        line_block(BlockKind.CODE, "\n".join(lines[a:b]), first=a + 1, last=b, total=len(lines))
+        for a in range(0, len(lines), LINES_PER_BLOCK)
+        for b in (min(a + LINES_PER_BLOCK, len(lines)),)
+    ]
+
+
+def _broken(text: str) -> Iterator[str]:
+    """One member or element a line, indented by depth; never rewritten."""
+    depth = 0
+    line = ""
+    for match in _TOKEN.finditer(text):
+        piece = match.group()
+        if piece in "}]":
+            if line.strip():
+                yield line
+            depth = max(depth - 1, 0)
+            line = " " * min(depth, 40) + piece
+        elif piece in "{[":
+            yield line + piece
+            depth += 1
+            line = " " * min(depth, 40)
+        elif piece == ",":
+            yield line + piece
+            line = " " * min(depth, 40)
+        else:
+            line += ": " if piece == ":" else piece
+    if line.strip():
+        yield line

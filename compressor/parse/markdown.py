@@ -1,0 +1,74 @@
+"""Owns Markdown (CommonMark with tables): the rendered text, with source lines."""
+
+import re
+
+from markdown_it import MarkdownIt
+from markdown_it.tree import SyntaxTreeNode
+
+from compressor.parse.decode import read_text
+from compressor.parse.html import html_blocks, html_root
+from compressor.parse.source import SourceFile, line_block, row_text
+from compressor.types import Block, BlockKind, ParsedDocument
+
+_FRONT_MATTER = re.compile(r"\A---\n(.*?\n)(?:---|\.\.\.)\n", re.S)
+
+
+def parse_markdown(source: SourceFile) -> ParsedDocument:
+    """Marks of emphasis and link targets go, text stays; code blocks are verbatim; list items keep "- " or "1. "."""
+    decoded = read_text(source)
+    text = decoded.text
+    total = text.rstrip("\n").count("\n") + 1
+    blocks: list[Block] = []
+    front = _FRONT_MATTER.match(text)
+    if front:
+        last = front.group().count("\n")
+        blocks.append(line_block(BlockKind.CODE, front.group(1).rstrip(), first=1, last=last, total=total))
+        text = "\n" * last + text[front.end() :]
+    tree = SyntaxTreeNode(MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text))
+    for node in tree.children:
+        blocks.extend(_blocks(node, total=total))
+    title = next((block.text for block in blocks if block.kind is BlockKind.HEADING), None)
+    return ParsedDocument(source.media_type, title, 1, tuple(blocks), decoded.warnings)
+
+
+def _blocks(node: SyntaxTreeNode, *, total: int, mark: str = "", in_list: bool = False) -> list[Block]:
+    """`mark` goes before the first text of a list item."""
+    first, last = _lines(node)
+    if node.type == "heading":
+        return [line_block(BlockKind.HEADING, _text(node), first=first, last=last, total=total, level=int(node.tag[1]))]
+    if node.type == "paragraph":
+        kind = BlockKind.LIST if in_list else BlockKind.TEXT
+        text = mark + _text(node)
+        return [line_block(kind, text, first=first, last=last, total=total)] if text.strip() else []
+    if node.type in ("fence", "code_block"):
+        return [line_block(BlockKind.CODE, node.content.rstrip("\n"), first=first, last=last, total=total)]
+    if node.type == "table":
+        rows = [row_text(_text(cell) for cell in row.children) for part in node.children for row in part.children]
+        text = "\n".join(row for row in rows if row)
+        return [line_block(BlockKind.TABLE, text, first=first, last=last, total=total)]
+    if node.type == "html_block":
+        root = html_root(node.content)
+        return [] if root is None else html_blocks(root, total=total, first_line=first)
+    number = int(node.attrs.get("start", 1)) if node.type == "ordered_list" else None
+    blocks: list[Block] = []
+    for i, child in enumerate(node.children):
+        if child.type == "list_item":
+            mark = "- " if number is None else f"{number + i}. "
+        inside = in_list or node.type == "list_item"
+        blocks.extend(_blocks(child, total=total, mark=mark, in_list=inside))
+        mark = ""
+    return blocks
+
+
+def _lines(node: SyntaxTreeNode) -> tuple[int, int]:
+    first, after = node.map or (0, 1)
+    return first + 1, max(after, first + 1)
+
+
+def _text(node: SyntaxTreeNode) -> str:
+    """What a reader sees of inline content; a soft line break stays a line break."""
+    if node.type in ("softbreak", "hardbreak"):
+        return "\n"
+    if node.type in ("text", "code_inline", "image"):  # an image's content is its alternative text
+        return node.content
+    return "".join(_text(child) for child in node.children)

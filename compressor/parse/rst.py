@@ -1,0 +1,106 @@
+"""Owns reStructuredText: docutils reads the structure, nothing is included, executed or fetched."""
+
+from collections.abc import Iterator, Sequence
+
+import docutils.core
+from docutils import nodes
+
+from compressor.parse.decode import read_text
+from compressor.parse.source import SourceFile, line_block, one_line, row_text
+from compressor.types import Block, BlockKind, ParsedDocument
+
+_SETTINGS = {
+    "file_insertion_enabled": False,
+    "raw_enabled": False,
+    "_disable_config": True,
+    "report_level": 5,
+    "halt_level": 6,
+    "warning_stream": False,
+    "smart_quotes": False,
+    "doctitle_xform": False,
+    "docinfo_xform": False,
+    "line_length_limit": 1_000_000,
+    "traceback": True,
+}
+
+_SILENT = (nodes.comment, nodes.substitution_definition, nodes.target, nodes.system_message)
+
+
+def parse_rst(source: SourceFile) -> ParsedDocument:
+    """Paragraphs keep their line breaks. Broken markup is shown as its source text."""
+    decoded = read_text(source)
+    tree = docutils.core.publish_doctree(decoded.text, settings_overrides=_SETTINGS)
+    lines = decoded.text.rstrip("\n").split("\n")
+    stripped = [one_line(line) for line in lines]
+    blocks: list[Block] = []
+    cursor = 0
+    for kind, text, level, raw in _pieces(tree, 0):
+        if not text.strip():
+            continue
+        first = _find(stripped, raw, cursor)
+        height = raw.strip("\n").count("\n")
+        last = min(first + height, len(lines) - 1)
+        cursor = first if kind is BlockKind.TABLE else min(last, first + 1)
+        blocks.append(line_block(kind, text, first=first + 1, last=last + 1, total=len(lines), level=level))
+    title = next((block.text for block in blocks if block.kind is BlockKind.HEADING), None)
+    return ParsedDocument(source.media_type, title, 1, tuple(blocks), decoded.warnings)
+
+
+def _pieces(node: nodes.Node, depth: int) -> Iterator[tuple[BlockKind, str, int, str]]:
+    """Kind, text, heading level, source text; depth is the number of sections around the node."""
+    for child in node.children:
+        if isinstance(child, _SILENT):
+            continue
+        match child:
+            case nodes.title():
+                yield BlockKind.HEADING, one_line(child.astext()), min(max(depth, 1), 6), child.rawsource
+            case nodes.section():
+                yield from _pieces(child, depth + 1)
+            case nodes.literal_block() | nodes.doctest_block() | nodes.math_block():
+                yield BlockKind.CODE, child.astext().rstrip(), 0, child.astext()
+            case nodes.field() | nodes.option_list_item():
+                text = ": ".join(one_line(part.astext()) for part in child.children)
+                yield BlockKind.LIST, text, 0, child.rawsource or text
+            case nodes.list_item() | nodes.table():
+                yield from _item(child, depth) if isinstance(child, nodes.list_item) else _table(child)
+            case (
+                nodes.paragraph() | nodes.term() | nodes.line() | nodes.rubric() | nodes.caption() | nodes.attribution()
+            ):
+                kind = BlockKind.LIST if isinstance(child, nodes.term) else BlockKind.TEXT
+                yield kind, child.astext(), 0, child.rawsource or child.astext()
+            case nodes.Text():
+                yield BlockKind.TEXT, child.astext(), 0, child.astext()
+            case _:
+                yield from _pieces(child, depth)
+
+
+def _item(item: nodes.list_item, depth: int) -> Iterator[tuple[BlockKind, str, int, str]]:
+    parent = item.parent
+    mark = "- "
+    if isinstance(parent, nodes.enumerated_list):
+        mark = f"{int(parent.get('start', 1)) + parent.index(item)}. "
+    for kind, text, level, raw in _pieces(item, depth):
+        yield (BlockKind.LIST if kind is BlockKind.TEXT else kind), mark + text, level, raw
+        mark = ""
+
+
+def _table(table: nodes.table) -> Iterator[tuple[BlockKind, str, int, str]]:
+    for title in table.findall(nodes.title):
+        yield BlockKind.TEXT, one_line(title.astext()), 0, title.rawsource
+    rows = [row_text(entry.astext() for entry in row.findall(nodes.entry)) for row in table.findall(nodes.row)]
+    rows = [row for row in rows if row]
+    if rows:
+        yield BlockKind.TABLE, "\n".join(rows), 0, rows[0].partition(" | ")[0] + "\n" * len(rows)
+
+
+def _find(stripped: Sequence[str], raw: str, cursor: int) -> int:
+    """The first source line at or after `cursor` that holds the first line of `raw`; `cursor` when none does.
+
+    docutils numbers the lines of some nodes from their end, so the text is looked up instead.
+    """
+    wanted = next((one_line(line) for line in raw.split("\n") if line.strip()), "")
+    if wanted:
+        for i in range(cursor, len(stripped)):
+            if wanted in stripped[i]:
+                return i
+    return min(cursor, len(stripped) - 1)

