@@ -47,7 +47,7 @@ def pack(levels: NDArray[np.uint8], format: Format) -> NDArray[np.uint8]:
     """Levels as stored: int4 puts two in a byte, the first in the high half. Width must be even."""
     if format.levels > 16:
         return levels
-    return (levels[..., 0::2] << 4) | levels[..., 1::2]
+    return ((levels[..., 0::2] << 4) | levels[..., 1::2]).astype(np.uint8)
 
 
 def unpack(stored: NDArray[np.uint8], format: Format) -> NDArray[np.uint8]:

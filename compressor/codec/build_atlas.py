@@ -114,7 +114,7 @@ def build(hex_path: Path, upper_path: Path, out: Path = ATLAS_PATH) -> None:
         rows = np.frombuffer(glyph, np.uint8).reshape(CELL_HEIGHT, -1)
         cells.extend(rows.T)
     np.savez_compressed(out, cells=np.ascontiguousarray(np.stack(cells)), first=first, wide=wide)
-    print(f"{out}: {len(glyphs):,} glyphs, {len(cells):,} cells, {out.stat().st_size:,} bytes")
+    sys.stdout.write(f"{out}: {len(glyphs):,} glyphs, {len(cells):,} cells, {out.stat().st_size:,} bytes\n")
 
 
 if __name__ == "__main__":

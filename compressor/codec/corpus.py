@@ -1,8 +1,7 @@
 """Owns the training text: documents and synthetic words, as endless batches of cells."""
 
-import lzma
 import json
-import sys
+import lzma
 import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -89,13 +88,14 @@ def synthetic_words(rng: Generator, cells: int) -> NDArray[np.int32]:
     drawn = drawn[(drawn >= 0x21) & ((drawn < 0xD800) | (drawn > 0xF8FF))]
     blocks = [drawn[(drawn >= low) & (drawn <= high)] for low, high, _ in BLOCKS] + [drawn]
     common = np.array([ord(c) for c in _common_han()])
+    han = next(index for index, (low, *_) in enumerate(BLOCKS) if low == 0x4E00)
     weights = np.array([weight for *_, weight in BLOCKS] + [12], float)
     words = []
     total = 0
-    for index in rng.choice(len(blocks), size=cells // 4, p=weights / weights.sum()):
-        letters = common if BLOCKS[min(index, len(BLOCKS) - 1)][0] == 0x4E00 and rng.random() < 0.7 else blocks[index]
+    for index in rng.choice(len(blocks), size=cells // 4, p=weights / weights.sum()).tolist():
+        letters = common if index == han and rng.random() < 0.7 else blocks[index]
         word = letters[rng.integers(len(letters), size=rng.integers(2, 12))]
-        words.append(chr(BLANK).join(["", "".join(map(chr, word))]))
+        words.append(" " + "".join(map(chr, word.tolist())))
         total += len(word) + 1
         if total >= cells:
             break
@@ -135,9 +135,8 @@ class Sampler:
         heads[heads == CONTINUATION] = BLANK
         tails[load_atlas().wide[np.where(tails == CONTINUATION, BLANK, tails)]] = BLANK
         # A random end: the blank cells behind a short text.
-        short = np.flatnonzero(rng.random(rows) < 0.05)
-        for row in short:
-            out[row, rng.integers(1, self.cells) :] = BLANK
+        for row in np.flatnonzero(rng.random(rows) < 0.05):
+            out[row, int(rng.integers(1, self.cells)) :] = BLANK
         return out
 
     def _scatter(self, out: NDArray[np.int32]) -> None:
@@ -149,13 +148,11 @@ class Sampler:
             covered = 0
             while covered < self.cells // 8:
                 length = int(rng.integers(4, 41))
-                start = int(rng.integers(0, max(1, self.cells - length)))
+                start = int(rng.integers(0, self.cells - length))
                 run = slice(start, start + length)
                 letters = PRINTABLE[rng.integers(len(PRINTABLE), size=length)]
-                out[row, run] = np.where(narrow[row, run], letters[: len(out[row, run])], out[row, run])
+                out[row, run] = np.where(narrow[row, run], letters, out[row, run])
                 covered += length
         accented = narrow & (rng.random(out.shape) < 0.1) & (rng.random(rows)[:, None] < 0.25)
         accented &= ((out >= 0x41) & (out <= 0x5A)) | ((out >= 0x61) & (out <= 0x7A))
         out[accented] = LATIN_LETTERS[rng.integers(len(LATIN_LETTERS), size=int(accented.sum()))]
-
-

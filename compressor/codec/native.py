@@ -5,7 +5,6 @@ with it as the residual, so `read` returns the text bit for bit.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +71,8 @@ class NativeCodec:
                 )
             )
             start += size
-        for text, cache, found in zip(texts, caches, self._replay(caches, codes, sizes), strict=True):
-            assert found == text, f"a cache of {self.name} does not read back to its text"
+        for text, replayed in zip(texts, self._replay(caches, codes, sizes), strict=True):
+            assert replayed == text, f"a cache of {self.name} does not read back to its text"
         return caches
 
     def read(self, caches: Sequence[Cache]) -> list[str]:
@@ -89,7 +88,8 @@ class NativeCodec:
         self._check(cache)
         grid = set_text(text)
         codes, _ = self._read_levels(cache.levels)
-        return (codes[: len(grid.codes)] == grid.codes)[_characters(grid)]
+        right: NDArray[np.bool_] = (codes[: len(grid.codes)] == grid.codes)[_characters(grid)]
+        return right
 
     def read_ranges(self, readings: Sequence[Reading]) -> list[str]:
         """Characters [start, end) of caches; only the tokens that hold them are read, all in one batch."""
@@ -134,7 +134,9 @@ class NativeCodec:
         )
 
     @torch.inference_mode()
-    def _encode_pixels(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.bool_]]:
+    def _encode_pixels(
+        self, pixels: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.bool_]]:
         """Pixels (strips, 48, 128) -> levels (tokens, width), codes read back (strips, 48), close calls."""
         levels = []
         for part in torch.from_numpy(pixels).split(BATCH_STRIPS):
@@ -199,6 +201,6 @@ def _margin(best: Tensor) -> Tensor:
 
 def _characters(grid: TextGrid) -> NDArray[np.bool_]:
     """Cells that hold a character: neither a continuation nor the blanks that end a strip."""
-    characters = grid.codes != CONTINUATION
-    return characters & (np.cumsum(characters, axis=1) <= grid.counts[:, None])
-
+    characters: NDArray[np.bool_] = grid.codes != CONTINUATION
+    characters &= np.cumsum(characters, axis=1) <= grid.counts[:, None]
+    return characters

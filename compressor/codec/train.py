@@ -41,7 +41,12 @@ class Recipe:
 
 
 # One a level, as the committed weights were made: on two CPU cores 25 minutes for the first, 15 to 20 for an octave.
-RECIPES = (Recipe(level=0, steps=2000), Recipe(level=1, steps=1200), Recipe(level=2, steps=1600), Recipe(level=3, steps=2400))
+RECIPES = (
+    Recipe(level=0, steps=2000),
+    Recipe(level=1, steps=1200),
+    Recipe(level=2, steps=1600),
+    Recipe(level=3, steps=2400),
+)
 
 
 def pixels_of(codes: NDArray[np.int32], device: torch.device) -> Tensor:
@@ -202,4 +207,3 @@ def resume(run: Path, level: nn.Module, optimizer: torch.optim.Optimizer) -> int
                 state.setdefault(int(index), {})[key] = stored.get_tensor(name)
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         return int(stored.metadata()["step"])
-

@@ -65,7 +65,8 @@ def read_grid(grid: TextGrid) -> str:
     """The text of a grid, strip after strip."""
     characters = grid.codes != CONTINUATION
     kept = characters & (np.cumsum(characters, axis=1) <= grid.counts[:, None])
-    return grid.codes[kept].astype("<u4").tobytes().decode("utf-32-le")
+    text: str = grid.codes[kept].astype("<u4").tobytes().decode("utf-32-le")
+    return text
 
 
 def cell_bitmaps(codes: NDArray[np.int32], atlas: Atlas | None = None) -> NDArray[np.uint8]:
@@ -76,7 +77,8 @@ def cell_bitmaps(codes: NDArray[np.int32], atlas: Atlas | None = None) -> NDArra
     known = np.where(continued, left, codes)
     index = atlas.first[np.where(known < PLANES, known, 0)] + continued
     index[known >= PLANES] = 0
-    return atlas.cells[index]
+    bitmaps: NDArray[np.uint8] = atlas.cells[index]
+    return bitmaps
 
 
 def draw(grid: TextGrid) -> Image.Image:

@@ -1,0 +1,225 @@
+"""Owns search and answers over a collection: rows to hits, hits to caches, caches to a decoder."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from api.library import load_caches
+from compressor.cache import Cache, Reading
+from compressor.decoders import load_decoder
+from compressor.decoders.base import Evidence, ScoredPassage
+from compressor.fuse import fuse
+from compressor.types import Box, Span
+from store import catalog, lexical
+from store.database import reading
+from store.models import Chunk
+from store.types import ChunkCache, LivePassage
+from workers.resources import Resources
+from workers.timing import Timings
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+POOL = 60  # passages asked of each ranking; more changes nothing on the benchmark's questions
+WHOLE_READ = 24  # with the whole collection loaded, so many of its passages are read for the answer
+
+
+@dataclass(frozen=True, slots=True)
+class CitationReport:
+    """Where a quote stands in its source."""
+
+    document_id: str
+    title: str
+    page: int  # from 1
+    boxes: tuple[Box, ...]  # on that page, normalised, origin top left
+    quote: str  # verbatim
+    lines: tuple[int, int] | None  # in formats without pages
+
+
+@dataclass(frozen=True, slots=True)
+class ContextReport:
+    """What was loaded for an answer."""
+
+    chunks: int
+    vision_tokens: int
+    text_tokens: int  # of the same chunks, as the reference tokenizer counts them
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerReport:
+    """What a question is answered with; the fields of `percel ask --json`."""
+
+    answer: str
+    abstained: bool
+    citations: tuple[CitationReport, ...]
+    decoder: str
+    confidence: float  # 0..1
+    context: ContextReport
+    timings: dict[str, float]  # seconds by step
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk that fits a query, with its best passage; the fields of `percel search --json`."""
+
+    document_id: str
+    title: str
+    chunk: int  # ordinal, from 0
+    heading: str
+    page: int  # source page the passage begins on
+    boxes: tuple[Box, ...]
+    text: str  # the passage, read out of the cache
+    score: float  # meaning and words together; comparable within one search only
+
+
+@dataclass(frozen=True, slots=True)
+class FoundChunk:
+    """A chunk and the passages of it that search found, best first."""
+
+    row: Chunk
+    title: str
+    passages: list[ScoredPassage]
+
+
+def find_passages(
+    resources: Resources, session: "Session", collection_id: str, query: str, pool: int
+) -> list[tuple[LivePassage, float]]:
+    """Live passages by meaning and words together, best first."""
+    vector = resources.embedder.embed([query])[0]
+    near = resources.index(collection_id).search(vector, pool)
+    worded = lexical.search(session, collection_id, query, pool)
+    passages = {hit.passage.vector_id: hit.passage for hit in near}
+    missing = [hit.vector_id for hit in worded if hit.vector_id not in passages]
+    for passage in catalog.passages_by_vector_ids(session, collection_id, missing):
+        passages[passage.vector_id] = passage
+    by_vector = [(hit.passage.vector_id, hit.score) for hit in near]
+    by_words = [(hit.vector_id, hit.score) for hit in worded if hit.vector_id in passages]
+    return [(passages[vector_id], score) for vector_id, score in fuse(by_vector, by_words)]
+
+
+def find_chunks(
+    resources: Resources, session: "Session", collection_id: str, query: str, *, k: int, pool: int
+) -> list[FoundChunk]:
+    """The k best chunks, a chunk as good as its best passage."""
+    grouped: dict[int, list[tuple[LivePassage, float]]] = {}
+    for passage, score in find_passages(resources, session, collection_id, query, pool):
+        if passage.chunk_id in grouped or len(grouped) < k:
+            grouped.setdefault(passage.chunk_id, []).append((passage, score))
+    rows = catalog.chunks_by_ids(session, list(grouped))
+    return [
+        FoundChunk(rows[chunk_id], members[0][0].title, [ScoredPassage(p.start, p.end, score) for p, score in members])
+        for chunk_id, members in grouped.items()
+        if chunk_id in rows
+    ]
+
+
+def search(resources: Resources, query: str, *, collection: str | None = None, k: int = 8) -> list[Hit]:
+    """Chunks that fit, best first. Raises NotFound for a collection that is not there."""
+    with reading(resources.engine) as session:
+        home = catalog.find_collection(session, resources.tenant, collection or resources.settings.collection)
+        found = find_chunks(resources, session, home.id, query, k=k, pool=max(POOL, 4 * k))
+        rows = catalog.chunk_caches(session, [chunk.row.id for chunk in found])
+    caches = dict(zip([row.chunk_id for row in rows], load_caches(resources, rows), strict=True))
+    found = [chunk for chunk in found if chunk.row.id in caches]
+    best = [chunk.passages[0] for chunk in found]
+    wanted = [Reading(caches[c.row.id], p.start, p.end) for c, p in zip(found, best, strict=True)]
+    texts = read_ranges(resources, wanted)
+    hits = []
+    for chunk, passage, text in zip(found, best, texts, strict=True):
+        spans = [span for span in spans_of(chunk.row) if span.start < passage.end and passage.start < span.end]
+        page = spans[0].page if spans else 1
+        boxes = tuple(dict.fromkeys(span.box for span in spans if span.page == page))
+        title, row = chunk.title, chunk.row
+        hits.append(Hit(row.document_id, title, row.ordinal, row.heading, page, boxes, text, passage.score))
+    return hits
+
+
+def ask(
+    resources: Resources, question: str, *, collection: str | None = None, k: int = 8, whole: bool = False
+) -> AnswerReport:
+    """Answers out of the caches of the k best chunks, or of the whole collection. Raises NotFound, CacheDamaged."""
+    timings = Timings()
+    start = time.perf_counter()
+    with timings.step("search"), reading(resources.engine) as session:
+        home = catalog.find_collection(session, resources.tenant, collection or resources.settings.collection)
+        pool = max(POOL, 4 * k)
+        found = find_chunks(resources, session, home.id, question, k=WHOLE_READ if whole else k, pool=pool)
+        if whole:
+            rows = catalog.collection_caches(session, home.id)
+        else:
+            rows = catalog.chunk_caches(session, [chunk.row.id for chunk in found])
+    with timings.step("load"):
+        caches = dict(zip([row.chunk_id for row in rows], load_caches(resources, rows), strict=True))
+    with timings.step("read"):
+        evidence = gather(resources, [chunk for chunk in found if chunk.row.id in caches], caches)
+    with timings.step("answer"):
+        decoder = load_decoder(resources.settings.decoder, embedder=resources.embedder)
+        answer = decoder.answer(question, evidence)
+    return AnswerReport(
+        answer=answer.text,
+        abstained=answer.abstained,
+        citations=tuple(
+            CitationReport(c.document_id, c.title, c.page, c.boxes, c.quote, c.lines) for c in answer.citations
+        ),
+        decoder=decoder.name,
+        confidence=round(answer.confidence, 4),
+        context=context_of(rows),
+        timings={**timings.seconds, "total": round(time.perf_counter() - start, 3)},
+    )
+
+
+def context_of(rows: Sequence[ChunkCache]) -> ContextReport:
+    """What a decoder was given."""
+    return ContextReport(len(rows), sum(row.vision_tokens for row in rows), sum(row.text_tokens for row in rows))
+
+
+def gather(resources: Resources, found: Sequence[FoundChunk], caches: dict[int, Cache]) -> list[Evidence]:
+    """Evidence for a decoder: the passages that search found are read in one batch, anything else when asked for."""
+    wanted = [(chunk.row.id, passage.start, passage.end) for chunk in found for passage in chunk.passages]
+    texts = read_ranges(resources, [Reading(caches[chunk_id], start, end) for chunk_id, start, end in wanted])
+    read = dict(zip(wanted, texts, strict=True))
+    return [
+        Evidence(
+            document_id=chunk.row.document_id,
+            title=chunk.title,
+            chunk_id=chunk.row.id,
+            heading=chunk.row.heading,
+            spans=spans_of(chunk.row),
+            passages=tuple(chunk.passages),
+            read=_reader(resources, chunk.row.id, caches[chunk.row.id], read),
+        )
+        for chunk in found
+    ]
+
+
+def _reader(
+    resources: Resources, chunk_id: int, cache: Cache, read: dict[tuple[int, int, int], str]
+) -> Callable[[int, int], str]:
+    def text(start: int, end: int) -> str:
+        found = read.get((chunk_id, start, end))
+        return read_ranges(resources, [Reading(cache, start, end)])[0] if found is None else found
+
+    return text
+
+
+def read_ranges(resources: Resources, readings: Sequence[Reading]) -> list[str]:
+    """Reads ranges of caches of any codec, those of one codec in one batch."""
+    texts: dict[int, str] = {}
+    for codec in dict.fromkeys(item.cache.codec for item in readings):
+        places = [place for place, item in enumerate(readings) if item.cache.codec == codec]
+        found = resources.codec(codec).read_ranges([readings[place] for place in places])
+        texts |= dict(zip(places, found, strict=True))
+    return [texts[place] for place in range(len(readings))]
+
+
+def spans_of(chunk: Chunk) -> tuple[Span, ...]:
+    """The layout of a chunk as it was stored."""
+    spans = []
+    for start, end, page, x0, y0, x1, y1, first, last in chunk.layout:
+        lines = None if first is None or last is None else (int(first), int(last))
+        assert None not in (start, end, page, x0, y0, x1, y1)
+        spans.append(
+            Span(int(start or 0), int(end or 0), int(page or 1), Box(x0 or 0.0, y0 or 0.0, x1 or 0.0, y1 or 0.0), lines)
+        )
+    return tuple(spans)

@@ -1,0 +1,50 @@
+"""Owns the `percel` command: which commands there are, and how their errors end."""
+
+import sys
+
+import typer
+
+from api.cli import codec, demo, documents, questions, upkeep
+
+app = typer.Typer(
+    name="percel",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=(
+        "Documents become vision-token caches; questions are answered out of them, with quotes and pages.\n\n"
+        "Exit codes: 0 done, 1 something failed, 2 wrong usage or settings, 3 not found, 4 no answer. "
+        "Settings are environment variables, PERCEL_HOME and others: see the README."
+    ),
+)
+app.command()(demo.demo)
+app.command()(documents.ingest)
+app.command()(questions.ask)
+app.command()(questions.search)
+app.command()(documents.read)
+app.command("ls")(documents.list_)
+app.command()(documents.status)
+app.command("rm")(documents.remove)
+app.command()(upkeep.doctor)
+app.add_typer(codec.bench, name="bench")
+app.command("train-codec")(codec.train_codec)
+
+
+def main() -> None:
+    """Runs the command; an error that Percel raises on purpose ends in one line and an exit code."""
+    from api.errors import exit_code
+
+    as_json = "--json" in sys.argv
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        code = exit_code(error)
+        if code is None:
+            raise
+        from api.cli.output import print_error
+
+        print_error(error, as_json=as_json)
+        sys.exit(code)

@@ -1,0 +1,254 @@
+"""Owns the commands about documents: ingest, ls, status, read, rm."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from api.cli.output import JSON_HELP, Exit, Figure, Output, share, size, usage
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from api.library import DocumentReport
+    from workers.events import Event, Listener
+    from workers.resources import Resources
+
+Collection = Annotated[
+    str | None, typer.Option("--collection", "-c", help="The knowledge base; default: PERCEL_COLLECTION or 'default'.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
+
+
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Files or folders; folders are walked, hidden files left out.")],
+    collection: Collection = None,
+    codec: Annotated[str | None, typer.Option(help="native-10 or native-20; default: PERCEL_CODEC.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ingests files and folders: parse, encode, verify, index. Resumes an earlier run; the same bytes cost nothing.
+
+    A file is known by its path: with new bytes it becomes a new version, and the old one goes when that is ready.
+    """
+    from api.library import files_below
+
+    output = Output(as_json)
+    with open_resources(codec=codec) as resources:
+        name = collection or resources.settings.collection
+        reports = ingest_files(resources, name, list(files_below(paths)), output)
+    show_reports(output, reports, name)
+    if any(report.state != "ready" for report in reports):
+        raise typer.Exit(Exit.FAILED)
+
+
+def open_resources(*, codec: str | None = None, decoder: str | None = None) -> "Resources":
+    """Settings from the environment and the command line; opens nothing yet."""
+    from workers.resources import Resources
+    from workers.settings import load_settings
+
+    given = {"codec": codec, "decoder": decoder}
+    return Resources(load_settings({name: value for name, value in given.items() if value is not None}))
+
+
+def ingest_files(resources: "Resources", collection: str, files: list[Path], output: Output) -> "list[DocumentReport]":
+    """Accepts files and works until all are ready or failed; a file that cannot be accepted is reported as failed."""
+    from api.library import DocumentReport, report
+    from compressor.errors import DocumentError
+    from store import catalog
+    from store.database import reading
+    from store.errors import BlobTooLarge
+    from workers.events import Event, Stage
+    from workers.ingest import Offer, accept
+    from workers.runner import run_due_jobs
+
+    refused: dict[Path, str] = {}
+    ids: dict[Path, str] = {}
+    with output.progress() as bars:
+        listen = stage_bars(bars)
+        listen(Event(Stage.ACCEPT, "", "", due=len(files)))
+        for path in files:
+            try:
+                accepted = accept(resources, collection, Offer(path, path.name, external_id=str(path.resolve())))
+                ids[path] = accepted.document.id
+                listen(Event(Stage.PARSE, ids[path], path.name, due=int(accepted.job is not None)))
+            except (DocumentError, BlobTooLarge, PermissionError) as error:
+                refused[path] = str(error)
+            listen(Event(Stage.ACCEPT, "", path.name, done=1))
+        run_due_jobs(resources, listen)
+    with reading(resources.engine) as session:
+        documents = [catalog.load_document(session, ids[path]) for path in files if path in ids]
+    reports = report(resources, [document for document in documents if document is not None])
+    return reports + [
+        DocumentReport(id="", title=path.name, state="failed", error=error) for path, error in refused.items()
+    ]
+
+
+def stage_bars(bars: "Progress") -> "Listener":
+    """A listener that shows a bar for each stage that has something to do."""
+    tasks: dict[str, object] = {}
+
+    def listen(event: "Event") -> None:
+        if event.stage not in tasks:
+            tasks[event.stage] = bars.add_task(event.stage, total=0, note="")
+        task = tasks[event.stage]
+        known = next(shown for shown in bars.tasks if shown.id == task)
+        done = event.done or (1 if event.error else 0)
+        bars.update(known.id, total=(known.total or 0) + event.due, advance=done, note=event.title[:40])
+
+    return listen
+
+
+def show_reports(output: Output, reports: "list[DocumentReport]", collection: str, *, as_document: bool = True) -> None:
+    """The table of documents with its sums; as the JSON document too unless told otherwise."""
+    if as_document:
+        output.document({"collection": collection, "documents": [asdict(report) for report in reports]})
+    columns = ("document", "state", "pages", "chunks", "text", "vision", "ratio", "raw", "cache")
+    rows: list[tuple[object, ...]] = []
+    for r in reports:
+        ratio = Figure("-" if r.compression is None else f"{r.compression:.1f}x")
+        cache = Figure("-") if r.cache_bytes is None else size(r.cache_bytes)
+        numbers = [Figure("-" if n is None else f"{n:,}") for n in (r.source_pages, r.chunks, r.text_tokens)]
+        positions = Figure("-" if r.vision_tokens is None else f"{r.vision_tokens:,}")
+        rows.append((_shortened(r.title, 32), r.state, *numbers, positions, ratio, share(r.raw_char_accuracy), cache))
+    output.table(
+        columns, rows, title="text: text tokens, vision: vision tokens, raw: characters right before the residual"
+    )
+    for r in reports:
+        if r.error:
+            output.console.print(f"[red]failed[/]  {_escape(r.title)}: {_escape(r.error)}", soft_wrap=True)
+        for warning in r.warnings:
+            output.console.print(f"[yellow]note[/]    {_escape(r.title)}: {_escape(warning)}", soft_wrap=True)
+    ready = [r for r in reports if r.state == "ready"]
+    if ready:
+        tokens = sum(r.text_tokens or 0 for r in ready)
+        positions_sum = sum(r.vision_tokens or 0 for r in ready)
+        stored = size(sum(r.cache_bytes or 0 for r in ready))
+        output.console.print(
+            f"{len(ready)} of {len(reports)} documents ready in '{_escape(collection)}': {tokens:,} text tokens in "
+            f"{positions_sum:,} vision tokens ({tokens / max(1, positions_sum):.1f}x), {stored} of caches, all read "
+            "back exactly."
+        )
+
+
+def _shortened(title: str, length: int) -> str:
+    """The title with its middle left out: the end of a file name says what it is."""
+    half = length // 2
+    return title if len(title) <= length else f"{title[: half - 1]}…{title[-half:]}"
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def list_(collection: Collection = None, as_json: AsJson = False) -> None:
+    """Lists the documents of a collection with their figures."""
+    from api.library import documents_of, report
+
+    with open_resources() as resources:
+        name = collection or resources.settings.collection
+        show_reports(Output(as_json), report(resources, documents_of(resources, name)), name)
+
+
+def status(as_json: AsJson = False) -> None:
+    """What is stored and what is due: collections, documents and jobs by state."""
+    from store import catalog
+    from store.database import reading
+
+    output = Output(as_json)
+    with open_resources() as resources:
+        with reading(resources.engine) as session:
+            stats = catalog.store_stats(session, resources.tenant)
+            collections = [
+                (home.name, len(catalog.list_documents(session, home.id)), catalog.collection_figures(session, home.id))
+                for home in catalog.list_collections(session, resources.tenant)
+            ]
+        home = resources.settings.home
+    jobs = [{"kind": kind, "state": state, "count": count} for (kind, state), count in stats.jobs.items()]
+    rows = [
+        {
+            "name": name,
+            "documents": documents,
+            "chunks": sum(part.chunks for part in figures),
+            "text_tokens": sum(part.text_tokens for part in figures),
+            "vision_tokens": sum(part.vision_tokens for part in figures),
+            "cache_bytes": sum(part.cache_bytes for part in figures),
+        }
+        for name, documents, figures in collections
+    ]
+    output.document(
+        {"home": str(home), "collections": rows, "documents": stats.documents, "jobs": jobs, "vectors": stats.vectors}
+    )
+    output.console.print(f"home {home}")
+    if not rows:
+        output.console.print("Nothing is here yet: `percel ingest PATH` adds documents, `percel demo` shows how.")
+        return
+    output.table(
+        ("collection", "documents", "chunks", "text tokens", "vision tokens", "caches"),
+        [(*(row[key] for key in list(row)[:-1]), size(int(str(row["cache_bytes"])))) for row in rows],
+    )
+    due = [job for job in jobs if job["state"] in ("queued", "running", "dead")]
+    for job in due:
+        output.console.print(f"{job['count']} {job['kind']} jobs {job['state']}")
+    if not due:
+        output.console.print("No work is due.")
+
+
+def read(
+    document: Annotated[str, typer.Argument(help="An id, the beginning of one, or a title.")],
+    chunk: Annotated[int | None, typer.Option(help="Only this chunk, from 0.", min=0)] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the chunk's image here, as the encoder sees it.")] = None,
+    collection: Collection = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prints a document's text, read out of its caches; with --png the image of a chunk."""
+    import sys
+
+    from api.library import read_document, resolve_document
+
+    if png is not None and chunk is None:
+        raise usage("--png needs --chunk: an image holds one chunk")
+    output = Output(as_json)
+    with open_resources() as resources:
+        found = resolve_document(resources, collection or resources.settings.collection, document)
+        texts = read_document(resources, found, chunk)
+    if png is not None:
+        from compressor.codec.typography import draw, set_text
+
+        draw(set_text(texts[0])).save(png, "PNG")
+    first = chunk or 0
+    chunks = [{"chunk": first + index, "text": text} for index, text in enumerate(texts)]
+    output.document({"id": found.id, "title": found.title, "chunks": chunks, "png": None if png is None else str(png)})
+    if not as_json:
+        sys.stdout.write("\n".join(texts) + "\n")
+
+
+def remove(
+    documents: Annotated[list[str] | None, typer.Argument(help="Ids, beginnings of ids, or titles.")] = None,
+    whole: Annotated[bool, typer.Option("--whole", help="The whole collection named by -c.")] = False,
+    collection: Collection = None,
+    as_json: AsJson = False,
+) -> None:
+    """Deletes documents, or with --whole a collection: rows, caches, vectors and full text."""
+    from api.library import remove_collection, remove_document, resolve_document
+
+    if whole == bool(documents):
+        raise usage("name documents, or a collection with -c NAME --whole")
+    if whole and collection is None:
+        raise usage("--whole needs the collection by name: -c NAME")
+    output = Output(as_json)
+    with open_resources() as resources:
+        if whole and collection is not None:
+            count = remove_collection(resources, collection)
+            output.document({"collection": collection, "removed": count})
+            output.console.print(f"removed '{_escape(collection)}' with {count} documents")
+            return
+        found = [
+            resolve_document(resources, collection or resources.settings.collection, name) for name in documents or []
+        ]
+        for document in found:
+            remove_document(resources, document.id)
+            output.console.print(f"removed {_escape(document.title)} ({document.id})")
+    output.document({"removed": [{"id": document.id, "title": document.title} for document in found]})

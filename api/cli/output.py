@@ -1,0 +1,124 @@
+"""Owns how a command speaks: tables for people, one JSON document for programs, errors and exit codes."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+JSON_HELP = "Print one JSON document on stdout and nothing else there."
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """Exit codes, the same for every command."""
+
+    FAILED = 1  # the work was done and something failed: a document, a check
+    USAGE = 2  # wrong arguments or settings
+    NOT_FOUND = 3  # no such collection or document
+    NO_ANSWER = 4  # the decoder abstained
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where a command writes; people's output goes to stdout too, progress and errors to stderr."""
+
+    as_json: bool
+
+    @property
+    def console(self) -> Console:
+        """For people; silent under --json."""
+        return Console(quiet=self.as_json, highlight=False)
+
+    def document(self, value: Mapping[str, object]) -> None:
+        """The one JSON document of a --json run; nothing otherwise."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
+        """A table for people; numbers are set to the right."""
+        table = Table(title=title, title_justify="left", header_style="bold", box=None, padding=(0, 2, 0, 0))
+        for index, column in enumerate(columns):
+            numeric = bool(rows) and all(isinstance(row[index], int | float | Figure) for row in rows)
+            last = index == len(columns) - 1
+            table.add_column(
+                column,
+                justify="right" if numeric else "left",
+                no_wrap=not last,
+                overflow="fold" if last else "ellipsis",
+            )
+        for row in rows:
+            table.add_row(*(shown(cell) for cell in row))
+        self.console.print(table)
+
+    @contextmanager
+    def progress(self) -> Iterator[Progress]:
+        """Progress bars on stderr; none under --json or where stderr is no terminal."""
+        console = Console(stderr=True, quiet=self.as_json)
+        with Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<10}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=self.as_json or not console.is_terminal,
+        ) as bars:
+            yield bars
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A number with its own way of being shown."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def shown(cell: object) -> str:
+    """A table cell as people read it."""
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    if isinstance(cell, float):
+        return f"{cell:,.2f}"
+    return "" if cell is None else str(cell)
+
+
+def size(count: int) -> Figure:
+    """Bytes as people read them."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return Figure(f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}")
+        value /= 1000
+    raise AssertionError
+
+
+def share(value: float | None) -> Figure:
+    """A share of 0..1 with the digits that matter near one."""
+    return Figure("-" if value is None else f"{value:.4f}")
+
+
+def print_error(error: Exception, *, as_json: bool) -> None:
+    """Says what went wrong: on stderr for people, as the JSON document for programs."""
+    if as_json:
+        fault = {"error": {"type": type(error).__name__, "message": str(error)}}
+        sys.stdout.write(json.dumps(fault, ensure_ascii=False) + "\n")
+    else:
+        Console(stderr=True, highlight=False).print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+
+
+def usage(message: str) -> typer.BadParameter:
+    """Wrong arguments, in Typer's own words; exit code 2."""
+    return typer.BadParameter(message)

@@ -1,0 +1,157 @@
+"""Owns what the edges do with documents: offer, list, read, remove. Every edge calls the same functions."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from compressor.cache import Cache
+from compressor.cachefile import CacheFile
+from store import catalog, lexical
+from store.database import reading, transaction, truncate_log
+from store.generations import remove_index_files
+from store.models import Document, DocumentState
+from store.sweep import sweep_blobs
+from store.types import ChunkCache
+from workers.resources import Resources
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentReport:
+    """What programs and people are told of a document; the fields of `percel ingest --json`."""
+
+    id: str  # "" where the file was refused before it became a document
+    title: str
+    state: str
+    chunks: int | None = None
+    source_pages: int | None = None
+    text_tokens: int | None = None
+    vision_tokens: int | None = None
+    compression: float | None = None  # text tokens per vision token
+    raw_char_accuracy: float | None = None
+    exact: bool = False  # every published cache is: it was read back before it was published
+    cache_bytes: int | None = None
+    seconds: float | None = None
+    error: str | None = None
+    warnings: tuple[str, ...] = ()
+    codecs: tuple[str, ...] = ()
+
+
+def files_below(paths: Sequence[Path]) -> Iterator[Path]:
+    """The files named, and those below folders in a fixed order; hidden ones below folders are left out.
+
+    Raises FileNotFoundError for a path that is not there.
+    """
+    for path in paths:
+        if path.is_dir():
+            for found in sorted(path.rglob("*")):
+                hidden = any(part.startswith(".") for part in found.relative_to(path).parts)
+                if found.is_file() and not hidden:
+                    yield found
+        elif path.exists():
+            yield path
+        else:
+            raise FileNotFoundError(f"there is no file or folder {path}")
+
+
+def report(resources: Resources, documents: Sequence[Document]) -> list[DocumentReport]:
+    """Figures of documents, read from their rows."""
+    with reading(resources.engine) as session:
+        figures = catalog.document_figures(session, [document.id for document in documents])
+    reports = []
+    for document in documents:
+        parts = figures.get(document.id, ())
+        tokens = sum(part.text_tokens for part in parts)
+        positions = sum(part.vision_tokens for part in parts)
+        ready = document.state is DocumentState.READY
+        accuracy = sum(part.raw_char_accuracy * part.text_tokens for part in parts) / max(1, tokens)
+        reports.append(
+            DocumentReport(
+                id=document.id,
+                title=document.title,
+                state=document.state.value,
+                chunks=document.chunk_count,
+                source_pages=document.source_pages,
+                text_tokens=document.text_tokens,
+                vision_tokens=positions if ready else None,
+                compression=round(tokens / max(1, positions), 2) if ready else None,
+                raw_char_accuracy=round(accuracy, 6) if ready else None,
+                exact=ready,
+                cache_bytes=sum(part.cache_bytes for part in parts) if ready else None,
+                seconds=None if document.seconds is None else round(document.seconds, 3),
+                error=document.error,
+                warnings=tuple(document.warnings),
+                codecs=tuple(part.codec for part in parts),
+            )
+        )
+    return reports
+
+
+def documents_of(resources: Resources, collection: str) -> list[Document]:
+    """A collection's documents in the order of arrival. Raises NotFound."""
+    with reading(resources.engine) as session:
+        home = catalog.find_collection(session, resources.tenant, collection)
+        return catalog.list_documents(session, home.id)
+
+
+def resolve_document(resources: Resources, collection: str, name: str) -> Document:
+    """A document by id, by the beginning of its id (6 digits or more), or by title. Raises NotFound."""
+    documents = documents_of(resources, collection)
+    exact = [document for document in documents if name in (document.id, document.title)]
+    short = [document for document in documents if len(name) >= 6 and document.id.startswith(name)]
+    if not exact and not short:
+        with reading(resources.engine) as session:
+            return catalog.find_document(session, resources.tenant, name)
+    return (exact or short)[-1]  # of several with one title the newest
+
+
+def read_document(resources: Resources, document: Document, ordinal: int | None = None) -> list[str]:
+    """The texts of a document's chunks (or of one), read out of the caches. Raises NotFound, CacheDamaged."""
+    with reading(resources.engine) as session:
+        rows = catalog.document_caches(session, document.id)
+        if ordinal is not None:
+            catalog.find_chunk(session, document.id, ordinal)
+            rows = [row for row in rows if row.ordinal == ordinal]
+    texts: list[str] = []
+    for cache, row in zip(load_caches(resources, rows), rows, strict=True):
+        texts += resources.codec(cache.codec).read([cache])
+        assert hashlib.sha256(texts[-1].encode()).hexdigest() == row.text_sha256
+    return texts
+
+
+def load_caches(resources: Resources, rows: Sequence[ChunkCache]) -> list[Cache]:
+    """The caches behind rows, each file opened once. Raises BlobMissing, CacheDamaged."""
+    places: dict[str, list[int]] = {}
+    for place, row in enumerate(rows):
+        places.setdefault(row.blob, []).append(place)
+    caches: dict[int, Cache] = {}
+    for blob, members in places.items():
+        with CacheFile(resources.blobs.local_path(blob)) as file:
+            caches |= {place: file.load(rows[place].entry) for place in members}
+    return [caches[place] for place in range(len(rows))]
+
+
+def remove_document(resources: Resources, document_id: str) -> None:
+    """Deletes a document: gone for readers at once, then its blobs, vectors and full-text rows."""
+    with transaction(resources.engine) as session:
+        catalog.delete_document(session, document_id)
+    purge(resources)
+
+
+def remove_collection(resources: Resources, name: str) -> int:
+    """Deletes a collection and all in it; -> how many documents it had. Raises NotFound."""
+    with transaction(resources.engine) as session:
+        home = catalog.find_collection(session, resources.tenant, name)
+        count = len(catalog.list_documents(session, home.id))
+        catalog.delete_collection(session, home.id)
+    remove_index_files(resources.index_directory, home.id)
+    purge(resources)
+    return count
+
+
+def purge(resources: Resources) -> None:
+    """Overwrites what a delete left behind: blobs, words in the full-text index, pages in the write-ahead log."""
+    sweep_blobs(resources.engine, resources.blobs)
+    with transaction(resources.engine) as session:
+        lexical.merge(session)
+    truncate_log(resources.engine)

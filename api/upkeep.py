@@ -1,0 +1,172 @@
+"""Owns the check of everything that is stored, and its repair from what is left."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from compressor.cachefile import CacheFile
+from compressor.errors import CacheError, CompressorError, ModelError
+from store import catalog
+from store.database import reading, transaction
+from store.errors import BlobError
+from store.models import Document, DocumentState, JobState
+from store.sweep import check_blobs, remove_orphans, sweep_blobs
+from workers.events import Listener, silent
+from workers.resources import Resources
+from workers.runner import run_due_jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    check: str
+    ok: bool
+    detail: str
+    repaired: bool = False
+
+
+def examine(
+    resources: Resources, *, deep: bool = False, repair: bool = False, listen: Listener = silent
+) -> list[Finding]:
+    """Looks at models, rows, blobs, caches and indexes; `deep` reads every cache back, `repair` mends what it can.
+
+    A document whose caches are damaged or missing is made anew from its source bytes.
+    """
+    findings = [check_codec(resources), check_embedder(resources), check_ocr(), check_rows(resources)]
+    findings += check_files(resources, deep=deep, repair=repair)
+    findings.append(check_caches(resources, deep=deep, repair=repair, listen=listen))
+    findings.append(check_jobs(resources, repair=repair, listen=listen))
+    findings += check_indexes(resources, repair=repair)
+    return findings
+
+
+def _attempt(check: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(check, True, look())
+    except (CompressorError, BlobError) as error:
+        return Finding(check, False, str(error))
+
+
+def check_codec(resources: Resources) -> Finding:
+    """Whether the codec in force loads."""
+    return _attempt("codec", lambda: resources.codec(resources.settings.codec).fingerprint)
+
+
+def check_embedder(resources: Resources) -> Finding:
+    """Whether the embedder's weights are the published ones."""
+
+    def look() -> str:
+        if not resources.embedder.embed(["ready"]).any():
+            raise ModelError("the embedder answers with nothing")
+        return resources.embedder.fingerprint
+
+    return _attempt("embedder", look)
+
+
+def check_ocr() -> Finding:
+    """Whether pages without a text layer can be read; their absence is a note, not a fault."""
+    found = shutil.which("tesseract")
+    detail = "tesseract is installed" if found else "tesseract is not installed: scanned pages are reported, not read"
+    return Finding("ocr", True, detail)
+
+
+def check_rows(resources: Resources) -> Finding:
+    """The database's own check of itself."""
+    with reading(resources.engine) as session:
+        if resources.engine.dialect.name != "sqlite":
+            return Finding("rows", True, resources.engine.dialect.name)
+        answer = session.execute(text("PRAGMA integrity_check")).scalars().all()
+    return Finding("rows", answer == ["ok"], "; ".join(map(str, answer)))
+
+
+def check_files(resources: Resources, *, deep: bool, repair: bool) -> list[Finding]:
+    """Rows against blobs, both ways."""
+    resources.blobs.remove_partial()
+    found = check_blobs(resources.engine, resources.blobs, read=deep)
+    swept = remove_orphans(resources.engine, resources.blobs, found.orphans) if repair else 0
+    lost = len(found.missing) + len(found.damaged)
+    detail = f"{len(found.missing)} missing, {len(found.damaged)} damaged" + (
+        "" if deep else " (--deep reads them all)"
+    )
+    orphans = f"{len(found.orphans)} orphans"
+    return [
+        Finding("blobs", not lost, detail),
+        Finding("orphans", not found.orphans or repair, orphans, repaired=bool(swept)),
+    ]
+
+
+def check_caches(resources: Resources, *, deep: bool, repair: bool, listen: Listener) -> Finding:
+    """Whether every ready document's caches can be opened, with `deep` whether they read back to their text."""
+    with reading(resources.engine) as session:
+        ready = [
+            document
+            for home in catalog.list_collections(session, resources.tenant)
+            for document in catalog.list_documents(session, home.id, state=DocumentState.READY)
+        ]
+    bad = [(document, fault) for document in ready if (fault := fault_of(resources, document, deep=deep))]
+    if not bad:
+        return Finding("caches", True, f"{len(ready)} documents")
+    detail = "; ".join(f"{document.title}: {fault}" for document, fault in bad)
+    if repair:
+        detail += "; " + _make_anew(resources, [document for document, _ in bad], listen)
+    repaired = repair and all(not fault_of(resources, document, deep=deep) for document, _ in bad)
+    return Finding("caches", repaired, detail, repaired=repaired)
+
+
+def fault_of(resources: Resources, document: Document, *, deep: bool) -> str | None:
+    """What is wrong with a document's caches; None where they are sound."""
+    with reading(resources.engine) as session:
+        rows = catalog.document_caches(session, document.id)
+    if not rows:
+        return "it has no caches"
+    try:
+        for blob in dict.fromkeys(row.blob for row in rows):
+            with CacheFile(resources.blobs.local_path(blob)) as file:
+                for row in (row for row in rows if row.blob == blob):
+                    cache = file.load(row.entry)
+                    if deep:
+                        resources.codec(row.codec).read([cache])
+    except (CacheError, BlobError) as error:
+        return str(error)
+    except KeyError as error:
+        return f"its cache file has no entry {error}"
+    return None
+
+
+def _make_anew(resources: Resources, documents: Sequence[Document], listen: Listener) -> str:
+    with transaction(resources.engine) as session:
+        for document in documents:
+            catalog.rebuild_document(session, document.id)
+    run_due_jobs(resources, listen)
+    with reading(resources.engine) as session:
+        now = [catalog.load_document(session, document.id) for document in documents]
+    failed = [f"{d.title}: {d.error}" for d in now if d is not None and d.state is not DocumentState.READY]
+    return "made anew" + (f", but failed: {'; '.join(failed)}" if failed else "")
+
+
+def check_jobs(resources: Resources, *, repair: bool, listen: Listener) -> Finding:
+    """Work that is due; `repair` does it."""
+    with reading(resources.engine) as session:
+        stats = catalog.store_stats(session, resources.tenant)
+    live = (JobState.QUEUED, JobState.RUNNING)
+    due = sum(count for (_, state), count in stats.jobs.items() if state in live)
+    if due and repair:
+        run_due_jobs(resources, listen)
+    sweep_blobs(resources.engine, resources.blobs)
+    return Finding("jobs", True, f"{due} due" + (", done now" if due and repair else ""), repaired=bool(due and repair))
+
+
+def check_indexes(resources: Resources, *, repair: bool) -> list[Finding]:
+    """Whether each vector index covers its rows; a damaged file is set aside and made anew by the look itself."""
+    with reading(resources.engine) as session:
+        homes = catalog.list_collections(session, resources.tenant)
+    findings = []
+    for home in homes:
+        index = resources.index(home.id)
+        index.refresh()
+        rebuilt = repair and index.compact(force=True)
+        findings.append(Finding("vectors", True, home.name + (", rebuilt" if rebuilt else ""), repaired=rebuilt))
+    return findings

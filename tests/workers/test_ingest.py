@@ -1,0 +1,202 @@
+"""The stages bring any mixture of files to ready or failed, once each, whatever happens on the way."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from api.library import documents_of, read_document, remove_document
+from compressor.errors import EmptyDocument
+from store import catalog
+from store.blobs import DirectoryBlobs
+from store.database import reading, transaction
+from store.errors import BlobTooLarge, StoreFull
+from store.models import Document, DocumentState
+from store.sweep import check_blobs
+from workers.events import Event
+from workers.ingest import Offer, accept, encode_batch, pending_work
+from workers.resources import Resources
+from workers.runner import recover, run_due_jobs
+
+STORY = "The gauge at Marlow Weir was read at 06:00. It stood at 2.417 m, serial GX-20418. " * 12
+
+
+def offer(folder: Path, name: str, content: str | bytes) -> Offer:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return Offer(path, name, external_id=name)
+
+
+def ingest(resources: Resources, *offers: Offer) -> dict[str, Document]:
+    for item in offers:
+        accept(resources, "test", item)
+    run_due_jobs(resources)
+    return {document.title: document for document in documents_of(resources, "test")}
+
+
+def counts(resources: Resources) -> dict[str, int]:
+    with reading(resources.engine) as session:
+        stats = catalog.store_stats(session, resources.tenant)
+    return {"documents": sum(stats.documents.values()), "vectors": stats.vectors, "chunks": sum(stats.chunks.values())}
+
+
+def test_a_document_becomes_ready_and_reads_back_exactly(resources: Resources, tmp_path: Path) -> None:
+    document = ingest(resources, offer(tmp_path, "a.md", "# Weirs\n\n" + STORY))["a.md"]
+    assert document.state is DocumentState.READY
+    assert document.pending_blob is None
+    assert STORY.strip() in "\n".join(read_document(resources, document))
+
+
+def test_the_same_bytes_again_run_nothing(resources: Resources, tmp_path: Path) -> None:
+    item = offer(tmp_path, "a.txt", STORY)
+    ingest(resources, item)
+    before = counts(resources)
+    again = accept(resources, "test", item)
+    assert (again.created, again.job) == (False, None)
+    assert counts(resources) == before
+
+
+def test_new_bytes_replace_the_old_version_when_they_are_ready(resources: Resources, tmp_path: Path) -> None:
+    first = ingest(resources, offer(tmp_path, "a.txt", STORY))["a.txt"]
+    accepted = accept(resources, "test", offer(tmp_path, "a.txt", STORY + "It fell again."))
+    assert {d.id for d in documents_of(resources, "test")} == {first.id, accepted.document.id}
+    run_due_jobs(resources)
+    (now,) = documents_of(resources, "test")
+    assert now.id == accepted.document.id
+    assert "It fell again." in read_document(resources, now)[0]
+
+
+def test_a_bad_file_fails_with_its_reason_and_the_others_pass(resources: Resources, tmp_path: Path) -> None:
+    documents = ingest(
+        resources,
+        offer(tmp_path, "good.txt", STORY),
+        offer(tmp_path, "cut.pdf", b"%PDF-1.7\n1 0 obj\n<<"),
+        offer(tmp_path, "also-good.csv", "id,amount\nA-1,20.50\nA-2,31.75\n"),
+    )
+    assert {name: d.state.value for name, d in documents.items()} == {
+        "good.txt": "ready",
+        "cut.pdf": "failed",
+        "also-good.csv": "ready",
+    }
+    assert documents["cut.pdf"].error is not None
+    assert "cut.pdf" in documents["cut.pdf"].error
+
+
+def test_an_empty_file_is_refused_at_once(resources: Resources, tmp_path: Path) -> None:
+    with pytest.raises(EmptyDocument, match=r"nothing\.txt is empty: it has no bytes"):
+        accept(resources, "test", offer(tmp_path, "nothing.txt", b""))
+
+
+def test_a_file_over_the_cap_is_refused_at_once(home: Path, tmp_path: Path) -> None:
+    from workers.settings import Settings
+
+    too_large = pytest.raises(BlobTooLarge, match="More than 100 bytes: over the size limit")
+    with Resources(Settings(home=home, max_file_bytes=100)) as resources, too_large:
+        accept(resources, "test", offer(tmp_path, "big.txt", STORY))
+
+
+def test_a_hundred_files_of_which_three_are_bad(resources: Resources, tmp_path: Path) -> None:
+    offers = [offer(tmp_path, f"{n:03}.txt", f"Note {n}: the pump of house {n} was checked.") for n in range(97)]
+    offers += [offer(tmp_path, f"bad-{n}.pdf", b"%PDF-1.4\nbroken" + bytes([n])) for n in range(3)]
+    documents = ingest(resources, *offers)
+    states = [document.state for document in documents.values()]
+    assert (states.count(DocumentState.READY), states.count(DocumentState.FAILED)) == (97, 3)
+    assert all(d.error for d in documents.values() if d.state is DocumentState.FAILED)
+
+
+def test_a_long_document_ends_up_in_one_cache_file(resources: Resources, tmp_path: Path) -> None:
+    text = "\n\n".join(f"Paragraph {n}. {STORY}" for n in range(90))
+    document = ingest(resources, offer(tmp_path, "long.txt", text))["long.txt"]
+    with reading(resources.engine) as session:
+        rows = catalog.document_caches(session, document.id)
+    assert len(rows) > 16
+    assert len({row.blob for row in rows}) == 1
+    used = check_blobs(resources.engine, resources.blobs, read=True, now=4e9)
+    assert (used.missing, used.orphans, used.damaged) == ((), (), ())
+    assert len(list(resources.blobs.list())) == 2  # the source and the caches
+
+
+def test_deleting_a_document_leaves_nothing_of_it(resources: Resources, tmp_path: Path) -> None:
+    documents = ingest(resources, offer(tmp_path, "a.txt", STORY), offer(tmp_path, "b.txt", STORY.upper()))
+    remove_document(resources, documents["a.txt"].id)
+    remove_document(resources, documents["b.txt"].id)
+    assert counts(resources) == {"documents": 0, "vectors": 0, "chunks": 0}
+    assert list(resources.blobs.list()) == []
+
+
+def test_a_document_deleted_while_it_is_encoded_is_dropped(resources: Resources, tmp_path: Path) -> None:
+    accepted = accept(resources, "test", offer(tmp_path, "a.txt", STORY))
+    seen: list[str] = []
+
+    def delete_at_encode(event: Event) -> None:
+        if event.due and not seen:
+            seen.append(event.document_id)
+            with transaction(resources.engine) as session:
+                catalog.delete_document(session, event.document_id)
+
+    run_due_jobs(resources, delete_at_encode)
+    assert seen == [accepted.document.id]
+    assert counts(resources) == {"documents": 0, "vectors": 0, "chunks": 0}
+
+
+def test_publishing_a_batch_twice_changes_nothing(resources: Resources, tmp_path: Path) -> None:
+    accept(resources, "test", offer(tmp_path, "a.txt", STORY))
+    batches = []
+
+    def encode_beforehand(event: Event) -> None:
+        if event.due and not batches:
+            with transaction(resources.engine) as session:
+                (job,) = catalog.claim_jobs(session, [catalog.JobKind.ENCODE], owner="other", lease_seconds=60)
+            batches.append(encode_batch(resources, pending_work(resources, job)))
+            with transaction(resources.engine) as session:
+                catalog.publish(session, batches[0])
+                catalog.release_job(session, job.id, owner="other")
+
+    run_due_jobs(resources, encode_beforehand)
+    before = counts(resources)
+    with transaction(resources.engine) as session:
+        catalog.publish(session, batches[0])
+    assert counts(resources) == before
+    assert documents_of(resources, "test")[0].state is DocumentState.READY
+
+
+class FullDisk(DirectoryBlobs):
+    """A directory whose disk is full after some blobs: the system's own error, raised where a write would."""
+
+    def __init__(self, root: Path, after: int) -> None:
+        super().__init__(root)
+        self.left = after
+
+    def put_bytes(self, data: bytes):
+        if self.left == 0:
+            raise StoreFull(str(self.root), len(data), 0) from OSError(errno.ENOSPC, "No space left on device")
+        self.left -= 1
+        return super().put_bytes(data)
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_full_disk_ends_the_run_with_one_error_and_loses_nothing(
+    resources: Resources, tmp_path: Path, after: int
+) -> None:
+    offers = [offer(tmp_path, f"{n}.txt", f"{STORY} {n}") for n in range(3)]
+    for item in offers:
+        accept(resources, "test", item)
+    whole = resources.blobs
+    resources.__dict__["blobs"] = FullDisk(whole.root, after)
+    with pytest.raises(StoreFull, match=r"No space left at .*blobs: [\d,]+ bytes are needed, 0 are free"):
+        run_due_jobs(resources)
+    resources.__dict__["blobs"] = whole
+    run_due_jobs(resources)
+    assert {d.state for d in documents_of(resources, "test")} == {DocumentState.READY}
+
+
+def test_a_document_that_kills_its_worker_every_time_fails_in_the_end(resources: Resources, tmp_path: Path) -> None:
+    accept(resources, "test", offer(tmp_path, "poison.txt", STORY))
+    for attempt in range(3):
+        with transaction(resources.engine) as session:
+            (job,) = catalog.claim_jobs(session, [catalog.JobKind.PARSE], owner=f"dead-{attempt}", lease_seconds=600)
+            assert job.attempts == attempt + 1
+        recover(resources, [f"dead-{attempt}"])
+    (document,) = documents_of(resources, "test")
+    assert document.state is DocumentState.FAILED
+    assert document.error == "its worker died 3 times while working on it (at the stage parse)"

@@ -1,0 +1,247 @@
+"""Owns the stages of ingestion as plain functions over job rows: accept, parse, encode, finish.
+
+Ids in, safe to run twice, resumable after a kill at any point. Who calls them, and when, is the runner's business.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from compressor.cache import Cache
+from compressor.cachefile import CacheFile, write_caches
+from compressor.chunk import chunk_blocks
+from compressor.errors import EmptyDocument
+from compressor.types import Chunk
+from store import catalog
+from store.database import reading, transaction
+from store.errors import LeaseLost
+from store.models import Job, JobKind
+from store.types import ChunkCache, EncodedChunk, NewCache, NewChunk, NewVector, Parsed
+from workers.events import Event, Listener, Stage
+from workers.pending import read_pending, write_pending
+from workers.resources import Resources
+
+ENCODE_CHUNKS = 16  # chunks in one batch, over as many documents as it takes
+# A chunk that the default rate reads worse than this is encoded at the next lower one: its residual would
+# cost more than the tokens saved.
+LEAST_ACCURACY = 0.97
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A file that a caller wants in a collection."""
+
+    path: Path
+    title: str  # as people know it; metadata, never a path on disk
+    external_id: str | None = None
+    metadata: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One chunk to encode."""
+
+    job_id: int
+    document_id: str
+    title: str
+    chunk_id: int
+    ordinal: int
+    heading: str
+    text: str
+    passages: list[list[int]]
+
+
+def accept(resources: Resources, collection: str, offer: Offer) -> catalog.Accepted:
+    """Stores a file's bytes, then its rows. The same bytes again: the existing document, nothing runs.
+
+    Raises EmptyDocument, BlobTooLarge, StoreFull, OSError; nothing is stored then.
+    """
+    if not offer.path.stat().st_size:
+        raise EmptyDocument(f"{offer.title} is empty: it has no bytes")
+    blob = resources.blobs.put_file(offer.path, limit=resources.settings.max_file_bytes)
+    with transaction(resources.engine) as session:
+        home = catalog.ensure_collection(session, resources.tenant, collection)
+        if not resources.blobs.exists(blob.key):  # a delete of the same bytes may have swept them meanwhile
+            resources.blobs.put_file(offer.path)
+        return catalog.accept_document(
+            session,
+            home.id,
+            title=offer.title,
+            sha256=blob.sha256,
+            size=blob.size,
+            blob=blob.key,
+            external_id=offer.external_id,
+            metadata=offer.metadata,
+        )
+
+
+def parse(resources: Resources, job: Job, *, owner: str, listen: Listener) -> None:
+    """File to chunks, in a child process. Raises DocumentError when the file cannot be ingested as it is."""
+    with transaction(resources.engine) as session:
+        document = catalog.start_parsing(session, job.document_id)
+        if document is None:
+            catalog.complete_job(session, job.id, owner=owner)
+            return
+    path = resources.blobs.local_path(document.blob)
+    with resources.timings.step("parse"):
+        parsed = resources.parser.parse(path, name=document.title, limits=resources.limits)
+    with resources.timings.step("chunk"):
+        chunks = list(chunk_blocks(parsed.blocks, count_tokens=resources.count_tokens))
+    if not chunks:
+        reasons = "".join(f"; {warning}" for warning in parsed.warnings)
+        raise EmptyDocument(f"{document.title} holds no text{reasons}")
+    pending = write_pending([chunk.text for chunk in chunks])
+    blob = resources.blobs.put_bytes(pending)
+    with transaction(resources.engine) as session:
+        if not resources.blobs.exists(blob.key):
+            resources.blobs.put_bytes(pending)
+        found = Parsed(
+            media_type=parsed.media_type,
+            title=None,  # people know a document by its file's name
+            source_pages=parsed.source_pages,
+            warnings=parsed.warnings,
+            pending_blob=blob.key,
+            chunks=tuple(_new_chunk(chunk) for chunk in chunks),
+        )
+        if catalog.record_parsed(session, document.id, found):
+            catalog.enqueue(session, document.id, JobKind.ENCODE)
+        catalog.complete_job(session, job.id, owner=owner)
+    listen(Event(Stage.ENCODE, document.id, document.title, due=len(chunks)))
+
+
+def _new_chunk(chunk: Chunk) -> NewChunk:
+    return NewChunk(
+        ordinal=chunk.ordinal,
+        heading=chunk.heading,
+        characters=len(chunk.text),
+        text_tokens=chunk.text_tokens,
+        text_sha256=hashlib.sha256(chunk.text.encode()).hexdigest(),
+        layout=[
+            [s.start, s.end, s.page, s.box.x0, s.box.y0, s.box.x1, s.box.y1, *(s.lines or (None, None))]
+            for s in chunk.spans
+        ],
+        passages=[[passage.start, passage.end] for passage in chunk.passages],
+    )
+
+
+def encode(resources: Resources, jobs: Sequence[Job], *, owner: str, listen: Listener) -> None:
+    """Chunks of several documents to verified caches and vectors, published batch by batch."""
+    work = [item for job in jobs for item in pending_work(resources, job)]
+    for first in range(0, len(work), ENCODE_CHUNKS):
+        batch = work[first : first + ENCODE_CHUNKS]
+        encoded = encode_batch(resources, batch)
+        with resources.timings.step("publish"), transaction(resources.engine) as session:
+            catalog.publish(session, encoded)
+        for item in batch:
+            listen(Event(Stage.ENCODE, item.document_id, item.title, done=1))
+    for job in jobs:
+        with suppress(LeaseLost), transaction(resources.engine) as session:  # lost: its document was deleted
+            catalog.complete_job(session, job.id, owner=owner)
+            catalog.enqueue(session, job.document_id, JobKind.FINISH)
+
+
+def pending_work(resources: Resources, job: Job) -> list[Work]:
+    """What a document still waits for; nothing once it is deleted or ready."""
+    with reading(resources.engine) as session:
+        document = catalog.load_document(session, job.document_id)
+        if document is None or document.pending_blob is None:
+            return []
+        chunks = catalog.pending_chunks(session, document_id=document.id)
+    texts = read_pending(resources.blobs.read(document.pending_blob))
+    return [
+        Work(job.id, document.id, document.title, c.id, c.ordinal, c.heading, texts[c.ordinal], c.passages)
+        for c in chunks
+    ]
+
+
+def encode_batch(resources: Resources, batch: Sequence[Work]) -> list[EncodedChunk]:
+    """Encodes, verifies, embeds and stores a batch; cache files are in the blob store when it returns."""
+    with resources.timings.step("render, encode and verify"):
+        caches = adaptive_caches(resources, [item.text for item in batch])
+    with resources.timings.step("embed"):
+        vectors = passage_vectors(resources, batch)
+    encoded = []
+    for group in _by_document(batch):
+        files = write_caches({entry_name(batch[place].ordinal): caches[place] for place in group})
+        blob = resources.blobs.put_bytes(files)
+        for place in group:
+            cache = new_cache(caches[place], blob.key, batch[place].ordinal)
+            encoded.append(EncodedChunk(batch[place].chunk_id, (cache,), tuple(vectors[place])))
+    return encoded
+
+
+def adaptive_caches(resources: Resources, texts: Sequence[str]) -> list[Cache]:
+    """Caches at the rate in force; what it reads poorly is encoded at the next lower rate, down to native-10."""
+    codec = resources.codec(resources.settings.codec)
+    caches = codec.encode(texts)
+    poor = [place for place, cache in enumerate(caches) if cache.raw_char_accuracy < LEAST_ACCURACY]
+    if poor and codec.rate > 10:
+        lower = resources.codec(f"native-{codec.rate // 2}").encode([texts[place] for place in poor])
+        for place, cache in zip(poor, lower, strict=True):
+            caches[place] = cache
+    return caches
+
+
+def passage_vectors(resources: Resources, batch: Sequence[Work]) -> list[list[NewVector]]:
+    """The vectors of every chunk's passages, embedded with the headings they stand under."""
+    passages = [(place, start, end) for place, item in enumerate(batch) for start, end in item.passages]
+    texts = [batch[place].text[start:end] for place, start, end in passages]
+    headed = [
+        f"{batch[place].heading}\n{text}" if batch[place].heading else text
+        for (place, _, _), text in zip(passages, texts, strict=True)
+    ]
+    data = resources.embedder.embed(headed).astype("<f2")
+    vectors: list[list[NewVector]] = [[] for _ in batch]
+    for (place, start, end), text, vector in zip(passages, headed, data, strict=True):
+        vectors[place].append(NewVector(resources.embedder.fingerprint, start, end, vector.tobytes(), text))
+    return vectors
+
+
+def _by_document(batch: Sequence[Work]) -> Iterator[list[int]]:
+    groups: dict[str, list[int]] = {}
+    for place, item in enumerate(batch):
+        groups.setdefault(item.document_id, []).append(place)
+    yield from groups.values()
+
+
+def entry_name(ordinal: int) -> str:
+    """A chunk's name inside its cache file; sorts as the chunks do."""
+    return f"{ordinal:06}"
+
+
+def new_cache(cache: Cache, blob: str, ordinal: int) -> NewCache:
+    """The row of a cache."""
+    stored = len(cache.residual) + len(cache.counts) + cache.levels.size // (2 if cache.format == "int4" else 1)
+    return NewCache(
+        codec=cache.codec,
+        blob=blob,
+        entry=entry_name(ordinal),
+        vision_tokens=cache.vision_tokens,
+        raw_char_accuracy=cache.raw_char_accuracy,
+        residual_bytes=len(cache.residual),
+        cache_bytes=stored,
+    )
+
+
+def finish(resources: Resources, job: Job, *, owner: str) -> None:
+    """Puts a document's caches into one file. A document in one file already, or deleted, is left as it is."""
+    with reading(resources.engine) as session:
+        document = catalog.load_document(session, job.document_id)
+        rows = catalog.document_caches(session, job.document_id) if document else []
+    files = {row.blob for row in rows}
+    together = write_caches(_load_all(resources, rows)) if len(files) > 1 else None
+    with transaction(resources.engine) as session:
+        if together is not None:
+            key = resources.blobs.put_bytes(together).key
+            catalog.move_caches(session, job.document_id, moved=files, key=key)
+        catalog.complete_job(session, job.id, owner=owner)
+
+
+def _load_all(resources: Resources, rows: Sequence[ChunkCache]) -> dict[str, Cache]:
+    caches: dict[str, Cache] = {}
+    for blob in dict.fromkeys(row.blob for row in rows):
+        with CacheFile(resources.blobs.local_path(blob)) as file:
+            caches |= {row.entry: file.load(row.entry) for row in rows if row.blob == blob}
+    return caches

@@ -1,0 +1,122 @@
+"""Owns the composition root: everything a command or worker needs, opened on first use, closed once."""
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from compressor.limits import Limits
+from store.blobs import DirectoryBlobs
+from store.database import migrate, open_database
+from workers.settings import Settings
+from workers.timing import Timings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from compressor.codec.native import NativeCodec
+    from compressor.embed import Embedder
+    from compressor.parse.child import ParserProcess
+    from store.vectors import VectorIndex
+
+TENANT = "default"  # the embedded set-up has one tenant
+
+
+class Resources:
+    """Shared by the threads of one process. Models load when they are first asked for, never at start."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.tenant = TENANT
+        self.timings = Timings()
+        self._lock = threading.Lock()
+        self._codecs: dict[str, NativeCodec] = {}
+        self._indexes: dict[str, VectorIndex] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for name in ("parser", "engine"):
+            opened = self.__dict__.get(name)
+            if opened is not None:
+                opened.close() if name == "parser" else opened.dispose()
+
+    @cached_property
+    def engine(self) -> "Engine":
+        """The database, migrated."""
+        self.settings.home.mkdir(parents=True, exist_ok=True)
+        engine = open_database(self.settings.database)
+        migrate(engine)
+        return engine
+
+    @cached_property
+    def blobs(self) -> DirectoryBlobs:
+        """Source bytes, chunk texts and cache files."""
+        return DirectoryBlobs(self.settings.home / "blobs")
+
+    @cached_property
+    def workers_directory(self) -> Path:
+        """Where workers of this machine announce themselves."""
+        return self.settings.home / "workers"
+
+    @cached_property
+    def index_directory(self) -> Path:
+        """Vector index files of this node."""
+        return self.settings.home / "vectors"
+
+    @cached_property
+    def limits(self) -> Limits:
+        """What a file may cost."""
+        return Limits(
+            bytes=self.settings.max_file_bytes,
+            pages=self.settings.max_source_pages,
+            memory_bytes=self.settings.parse_memory_bytes,
+            seconds=self.settings.parse_seconds,
+        )
+
+    @cached_property
+    def parser(self) -> "ParserProcess":
+        """The child process that parses."""
+        from compressor.parse.child import ParserProcess
+
+        return ParserProcess()
+
+    @cached_property
+    def count_tokens(self) -> Callable[[Sequence[str]], list[int]]:
+        """The reference text-token counter."""
+        from compressor.embed import reference_counter
+
+        return reference_counter()
+
+    @cached_property
+    def embedder(self) -> "Embedder":
+        """Text to retrieval vectors."""
+        from compressor.embed import load_embedder
+
+        return load_embedder(self.settings.embedder, device=self.settings.device)
+
+    def codec(self, name: str) -> "NativeCodec":
+        """A codec by name or fingerprint, loaded once."""
+        from compressor.codec.native import load_codec
+
+        with self._lock:
+            if name not in self._codecs:
+                codec = load_codec(name, device=self.settings.device)
+                self._codecs[codec.name] = self._codecs[codec.fingerprint] = codec
+            return self._codecs[name]
+
+    def index(self, collection_id: str) -> "VectorIndex":
+        """The vector index of a collection under the embedder in force."""
+        from store.vectors import FaissIndex
+
+        with self._lock:
+            if collection_id not in self._indexes:
+                self._indexes[collection_id] = FaissIndex(
+                    self.engine, self.index_directory, collection_id, self.embedder.fingerprint
+                )
+            return self._indexes[collection_id]

@@ -1,0 +1,48 @@
+"""Owns the settings: one frozen object, read from PERCEL_* once, at the root of a process."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from workers.errors import SettingsError
+
+PREFIX = "PERCEL_"
+
+
+class Settings(BaseSettings):
+    """Every field is PERCEL_<NAME>; a bad value stops the start with that name."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    home: Path = Field(Path.home() / ".percel", description="where rows, blobs and indexes are kept")
+    database_url: str = Field("", description="empty: SQLite in PERCEL_HOME")
+    collection: str = Field("default", description="the collection that commands use unless told otherwise")
+    codec: Literal["native-10", "native-20"] = Field("native-20", description="the codec of new caches")
+    embedder: str = Field(
+        "sentence-transformers/all-MiniLM-L6-v2", description="a sentence-transformers model: name or directory"
+    )
+    decoder: Literal["extractive"] = Field("extractive", description="what answers questions")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    max_file_bytes: int = Field(100_000_000, gt=0, description="a larger file is refused")
+    max_source_pages: int = Field(5_000, gt=0, description="a document with more pages is refused")
+    parse_seconds: int = Field(300, gt=0, description="longest time a parser may take for one file")
+    parse_memory_bytes: int = Field(2_000_000_000, gt=0, description="most memory a parser may take")
+    max_attempts: int = Field(3, gt=0, description="times a job is tried before its document fails")
+    lease_seconds: int = Field(120, gt=0, description="how long a job stays claimed without a sign of life")
+
+    @property
+    def database(self) -> str:
+        """The SQLAlchemy URL in force."""
+        return self.database_url or f"sqlite:///{self.home / 'percel.db'}"
+
+
+def load_settings(overrides: Mapping[str, str] | None = None) -> Settings:
+    """Reads the environment; overrides come from the command line. Raises SettingsError that names each bad one."""
+    try:
+        return Settings.model_validate({**Settings().model_dump(), **(overrides or {})})
+    except ValidationError as error:
+        faults = "; ".join(f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg'].lower()}" for e in error.errors())
+        raise SettingsError(f"bad settings: {faults}") from error
