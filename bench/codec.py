@@ -48,7 +48,9 @@ def _cut(texts: list[str], chars: int) -> Iterator[str]:
 def random_text(chars: int) -> str:
     """Printable strings between spaces, 4 to 40 characters long: what no reader can guess."""
     rng = np.random.default_rng(0)
-    words = ["".join(map(chr, PRINTABLE[rng.integers(len(PRINTABLE), size=rng.integers(4, 41))])) for _ in range(chars // 23)]
+    words = [
+        "".join(map(chr, PRINTABLE[rng.integers(len(PRINTABLE), size=rng.integers(4, 41))])) for _ in range(chars // 23)
+    ]
     return " ".join(words)
 
 
@@ -106,7 +108,9 @@ def draw(rows: list[tuple[str, str, Figures]], out: Path) -> Path:
         wrong.plot(*zip(*points, strict=True), marker="o", label=kind)
         points = sorted((f.ratio, f.cache_bytes_per_1000_text_tokens) for _, k, f in rows if k == kind)
         stored.plot(*zip(*points, strict=True), marker="o", label=kind)
-    wrong.set(yscale="log", xlabel="text tokens per vision token (512 wide)", title="characters wrong before the residual")
+    wrong.set(
+        yscale="log", xlabel="text tokens per vision token (512 wide)", title="characters wrong before the residual"
+    )
     wrong.legend()
     stored.set(xlabel="text tokens per vision token", title="cache bytes per 1,000 text tokens", ylim=(0, None))
     return save_plot(figure, "codec", out)

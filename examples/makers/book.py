@@ -76,14 +76,14 @@ def write(path: Path) -> None:
         archive.writestr("OEBPS/nav.xhtml", _contents())
         for number, (heading, text) in enumerate(CHAPTERS.items(), 1):
             paragraphs = "\n".join(f"<p>{escape(' '.join(block.split()))}</p>" for block in text.strip().split("\n\n"))
-            archive.writestr(f"OEBPS/chapter{number}.xhtml", _page(heading, f"<h1>{escape(heading)}</h1>\n{paragraphs}"))
+            archive.writestr(
+                f"OEBPS/chapter{number}.xhtml", _page(heading, f"<h1>{escape(heading)}</h1>\n{paragraphs}")
+            )
 
 
 def _package() -> str:
     numbers = range(1, len(CHAPTERS) + 1)
-    items = "".join(
-        f'<item id="c{n}" href="chapter{n}.xhtml" media-type="application/xhtml+xml"/>\n' for n in numbers
-    )
+    items = "".join(f'<item id="c{n}" href="chapter{n}.xhtml" media-type="application/xhtml+xml"/>\n' for n in numbers)
     spine = "".join(f'<itemref idref="c{n}"/>' for n in numbers)
     return f"""<?xml version="1.0" encoding="UTF-8"?>
 <package xmlns="http://www.idpf.org/2007/opf" version="3.0" unique-identifier="id">

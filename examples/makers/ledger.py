@@ -68,7 +68,9 @@ def write(path: Path) -> None:
     _fill(purchases, PURCHASE_HEAD, PURCHASES, [13, 12, 28, 46, 18, 14, 10, 8])
     for row in purchases.iter_rows(min_row=2):
         row[1].number_format = "yyyy-mm-dd"
-        row[5].number_format = "#,##0.000" if row[6].value == "OMR" else "#,##0" if row[6].value == "CLP" else "#,##0.00"
+        row[5].number_format = (
+            "#,##0.000" if row[6].value == "OMR" else "#,##0" if row[6].value == "CLP" else "#,##0.00"
+        )
     calibrations = book.create_sheet("Calibrations")
     _fill(calibrations, CALIBRATION_HEAD, CALIBRATIONS, [14, 12, 12, 16, 18, 16, 28, 12])
     book.properties.title = "Maintenance ledger 2026"

@@ -64,7 +64,7 @@ def rows() -> list[Row]:
         hour = time.hour + time.minute / 60
         sun = max(0.0, 1 - abs(hour - 12.5) / 6)
         battery = round(12.45 + 1.25 * sun - 0.1 * (stage > FAST_STAGE) + noise.gauss(0, 0.015), 2)
-        flag = "S" if 5.4 < stage and noise.random() < 0.4 else "F" if stage >= FAST_STAGE else "G"
+        flag = "S" if stage > 5.4 and noise.random() < 0.4 else "F" if stage >= FAST_STAGE else "G"
         found.append(Row(time, stage, round(curve_for(STATION, time.date()).discharge(stage), 1), battery, flag))
         time += timedelta(minutes=5 if stage >= FAST_STAGE or time.minute % 15 else 15)
     return found

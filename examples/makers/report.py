@@ -31,7 +31,14 @@ NAVY = colors.HexColor("#17375e")
 
 BODY = ParagraphStyle("body", fontName="Times-Roman", fontSize=10, leading=12.4, alignment=TA_JUSTIFY, spaceAfter=4)
 HEADING = ParagraphStyle(
-    "heading", fontName="Helvetica-Bold", fontSize=11, leading=13, textColor=NAVY, spaceBefore=7, spaceAfter=3, keepWithNext=1
+    "heading",
+    fontName="Helvetica-Bold",
+    fontSize=11,
+    leading=13,
+    textColor=NAVY,
+    spaceBefore=7,
+    spaceAfter=3,
+    keepWithNext=1,
 )
 CAPTION = ParagraphStyle("caption", fontName="Helvetica", fontSize=7.8, leading=9.6, spaceBefore=3, spaceAfter=6)
 CELL = ParagraphStyle("cell", fontName="Helvetica", fontSize=7.8, leading=9.4)
@@ -46,7 +53,14 @@ def write(path: Path) -> None:
         bottom = 20 * mm
         return [
             Frame(
-                MARGIN + i * (COLUMN + GAP), bottom, COLUMN, height, leftPadding=0, rightPadding=0, topPadding=0, id=f"c{i}"
+                MARGIN + i * (COLUMN + GAP),
+                bottom,
+                COLUMN,
+                height,
+                leftPadding=0,
+                rightPadding=0,
+                topPadding=0,
+                id=f"c{i}",
             )
             for i in range(2)
         ]
@@ -54,7 +68,12 @@ def write(path: Path) -> None:
     full = A4[1] - 20 * mm - 24 * mm
     title = Frame(MARGIN, 20 * mm + full - TITLE_HEIGHT, A4[0] - 2 * MARGIN, TITLE_HEIGHT, 0, 0, 0, 0, id="title")
     document = BaseDocTemplate(
-        str(path), pagesize=A4, invariant=1, title=report_text.TITLE, author="Tarnholm Hydrometry AB", subject="TR-2026-07"
+        str(path),
+        pagesize=A4,
+        invariant=1,
+        title=report_text.TITLE,
+        author="Tarnholm Hydrometry AB",
+        subject="TR-2026-07",
     )
     document.addPageTemplates(
         [

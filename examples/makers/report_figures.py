@@ -51,7 +51,14 @@ class Hydrograph(Flowable):
         axes = Axes(28, 26, self.width - 34, self.height - 34, (0, 16), (0, 7))
         start = readings.START + timedelta(hours=4)
         labels = [(hour, f"{(22 + hour) % 24:02d}:00") for hour in range(0, 17, 2)]
-        _frame(canvas, axes, labels, [(stage, str(stage)) for stage in range(8)], "local time, 14-15 April 2026", "stage (m)")
+        _frame(
+            canvas,
+            axes,
+            labels,
+            [(stage, str(stage)) for stage in range(8)],
+            "local time, 14-15 April 2026",
+            "stage (m)",
+        )
         for level, name, colour in ((3.2, "alert 3.20 m", AMBER), (4.5, "alarm 4.50 m", RED)):
             canvas.setStrokeColor(colour)
             canvas.setFillColor(colour)

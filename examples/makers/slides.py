@@ -104,7 +104,13 @@ def _revenue(deck: Deck) -> None:
         bar.line.fill.background()
         _text(slide, f"{amount}", left, Cm(13.3) - height)
         _text(slide, year, left, Cm(14.6))
-    _text(slide, "SEK million. Operating profit 2025: 7.9 million (9.1 %). Order backlog: 31.2 million.", Cm(3), Cm(16.4), 28)
+    _text(
+        slide,
+        "SEK million. Operating profit 2025: 7.9 million (9.1 %). Order backlog: 31.2 million.",
+        Cm(3),
+        Cm(16.4),
+        28,
+    )
     slide.notes_slide.notes_text_frame.text = "Figures are audited except the backlog, which is as of 15 January 2026."
     _widen(slide)
 
