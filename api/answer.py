@@ -95,7 +95,10 @@ def find_passages(
         passages[passage.vector_id] = passage
     by_vector = [(hit.passage.vector_id, hit.score) for hit in near]
     by_words = [(hit.vector_id, hit.score) for hit in worded if hit.vector_id in passages]
-    return [(passages[vector_id], score) for vector_id, score in fuse(by_vector, by_words)]
+    return [
+        (passages[vector_id], score)
+        for vector_id, score in fuse(by_vector, by_words, read=resources.embedder.reads(query))
+    ]
 
 
 def find_chunks(
@@ -152,9 +155,10 @@ def ask(
     with timings.step("load"):
         caches = dict(zip([row.chunk_id for row in rows], load_caches(resources, rows), strict=True))
     with timings.step("read"):
-        evidence = gather(resources, [chunk for chunk in found if chunk.row.id in caches], caches)
-    with timings.step("answer"):
         decoder = load_decoder(resources.settings.decoder, embedder=resources.embedder)
+        present = [chunk for chunk in found if chunk.row.id in caches]
+        evidence = gather(resources, present, caches, ahead=decoder.passages)
+    with timings.step("answer"):
         answer = decoder.answer(question, evidence)
     return AnswerReport(
         answer=answer.text,
@@ -174,9 +178,13 @@ def context_of(rows: Sequence[ChunkCache]) -> ContextReport:
     return ContextReport(len(rows), sum(row.vision_tokens for row in rows), sum(row.text_tokens for row in rows))
 
 
-def gather(resources: Resources, found: Sequence[FoundChunk], caches: dict[int, Cache]) -> list[Evidence]:
-    """Evidence for a decoder: the passages that search found are read in one batch, anything else when asked for."""
-    wanted = [(chunk.row.id, passage.start, passage.end) for chunk in found for passage in chunk.passages]
+def gather(
+    resources: Resources, found: Sequence[FoundChunk], caches: dict[int, Cache], *, ahead: int
+) -> list[Evidence]:
+    """Evidence for a decoder: the best `ahead` passages are read in one batch, anything else when asked for."""
+    scored = [(passage.score, chunk.row.id, passage) for chunk in found for passage in chunk.passages]
+    best = sorted(scored, key=lambda item: -item[0])[:ahead]
+    wanted = [(chunk_id, passage.start, passage.end) for _, chunk_id, passage in best]
     texts = read_ranges(resources, [Reading(caches[chunk_id], start, end) for chunk_id, start, end in wanted])
     read = dict(zip(wanted, texts, strict=True))
     return [

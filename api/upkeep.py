@@ -36,9 +36,9 @@ def examine(
     A document whose caches are damaged or missing is made anew from its source bytes.
     """
     findings = [check_codec(resources), check_embedder(resources), check_ocr(), check_rows(resources)]
-    findings += check_files(resources, deep=deep, repair=repair)
     findings.append(check_caches(resources, deep=deep, repair=repair, listen=listen))
     findings.append(check_jobs(resources, repair=repair, listen=listen))
+    findings += check_files(resources, deep=deep, repair=repair)  # after the caches: making one anew heals its blob
     findings += check_indexes(resources, repair=repair)
     return findings
 
@@ -87,10 +87,15 @@ def check_files(resources: Resources, *, deep: bool, repair: bool) -> list[Findi
     resources.blobs.remove_partial()
     found = check_blobs(resources.engine, resources.blobs, read=deep)
     swept = remove_orphans(resources.engine, resources.blobs, found.orphans) if repair else 0
-    lost = len(found.missing) + len(found.damaged)
-    detail = f"{len(found.missing)} missing, {len(found.damaged)} damaged" + (
-        "" if deep else " (--deep reads them all)"
-    )
+    lost = {*found.missing, *found.damaged}
+    detail = f"{len(found.missing)} missing, {len(found.damaged)} damaged"
+    with reading(resources.engine) as session:
+        homes = catalog.list_collections(session, resources.tenant)
+        documents = [document for home in homes for document in catalog.list_documents(session, home.id)]
+    for document in documents:
+        if document.blob in lost:
+            detail += f"; the source of {document.title} is lost: ingest the file again"
+    detail += "" if deep else " (--deep reads them all)"
     orphans = f"{len(found.orphans)} orphans"
     return [
         Finding("blobs", not lost, detail),

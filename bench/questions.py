@@ -1,4 +1,4 @@
-"""Owns the question sets of benchmarks: questions with known answers, and a collection of paragraphs to find them in."""
+"""Owns the question sets of benchmarks: questions with known answers, and a collection of paragraphs around them."""
 
 import json
 import tempfile

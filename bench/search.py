@@ -102,7 +102,7 @@ def measure_answers(questions: Sequence[Question], answer: Callable[[str], Answe
 
 def thin(questions: Sequence[Question], sample: int) -> list[Question]:
     """An even sample; 0 takes all."""
-    step = max(1, len(questions) // sample) if sample else 1
+    step = -(-len(questions) // sample) if sample else 1
     return list(questions[::step])
 
 

@@ -65,7 +65,7 @@ def write_caches(caches: Mapping[str, Cache]) -> bytes:
             "format": cache.format,
             "digest": cache.digest,
             "raw_char_accuracy": cache.raw_char_accuracy,
-            "sha256": _checksum([parts[part].tobytes() for part in PARTS]),
+            "sha256": _checksum([parts[part] for part in PARTS]),
         }
     metadata = {"percel": VERSION, "header_sha256": _UNSIGNED, "entries": json.dumps(entries, sort_keys=True)}
     return _sign(save(tensors, metadata=metadata))
@@ -109,7 +109,11 @@ class CacheFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(BufferError):  # a view that is still held keeps the map until it goes
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of the map; a view that is still held keeps it until it goes."""
+        with suppress(BufferError):
             self._map.close()
 
     def __iter__(self) -> Iterator[str]:
@@ -120,10 +124,9 @@ class CacheFile:
 
     def load(self, entry: str) -> Cache:
         """One cache, copied out of the map and checked. Raises KeyError for an entry that is not there."""
+        self.check(entry)
         facts = self._entries[entry]
         parts = {part: self._part(entry, part) for part in PARTS}
-        if _checksum([parts[part].tobytes() for part in PARTS]) != facts["sha256"]:
-            raise self._damaged(f"the checksum of {entry} differs")
         return Cache(
             codec=facts["codec"],
             format=facts["format"],
@@ -133,6 +136,15 @@ class CacheFile:
             digest=facts["digest"],
             raw_char_accuracy=facts["raw_char_accuracy"],
         )
+
+    def check(self, entry: str) -> None:
+        """Compares an entry with its checksum. Raises CacheDamaged, KeyError."""
+        if _checksum([self._part(entry, part) for part in PARTS]) != self._entries[entry]["sha256"]:
+            raise self._damaged(f"the checksum of {entry} differs")
+
+    def facts(self, entry: str) -> Facts:
+        """What the header says of an entry."""
+        return self._entries[entry]
 
     def stored_tokens(self, entry: str) -> NDArray[np.uint8]:
         """The packed tokens of an entry (tokens, stored width), a view of the map: for loading in bulk, unchecked."""
@@ -178,9 +190,9 @@ class CacheFile:
         )
 
 
-def _checksum(parts: list[bytes]) -> str:
+def _checksum(parts: list[NDArray[np.uint8]]) -> str:
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(struct.pack("<Q", len(part)))
-        digest.update(part)
+        digest.update(struct.pack("<Q", part.size))
+        digest.update(np.ascontiguousarray(part).data)
     return digest.hexdigest()

@@ -16,3 +16,20 @@ def has_native_bf16(device: str) -> bool:
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def rounded(count: int, step: int) -> int:
+    """A batch's size rounded up: to a power of two below `step`, to whole steps above.
+
+    On a CPU every new shape costs a compilation and memory that oneDNN keeps: without this a process that meets
+    thousands of lengths grows by gigabytes.
+    """
+    if count < step:
+        return 1 << max(0, count - 1).bit_length()
+    return -(-count // step) * step
+
+
+def pad_rows(batch: torch.Tensor, step: int) -> torch.Tensor:
+    """Rows of zeros behind a batch, up to its rounded size."""
+    missing = rounded(len(batch), step) - len(batch)
+    return torch.cat([batch, batch.new_zeros(missing, *batch.shape[1:])]) if missing else batch

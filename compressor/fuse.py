@@ -7,7 +7,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 # Share of the vector score, the rest is the words'. Best on held-out questions (python -m bench.search); where the
 # model does not know the language, more than this costs places.
-MEANING = 0.7
+MEANING = 0.65
 MEANING_UNREAD = 0.2
 
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import gelu, layer_norm, linear, normalize, scaled_dot_product_attention
 
-from compressor.device import has_native_bf16
+from compressor.device import has_native_bf16, rounded
 
 WIDTH = 384
 HEADS = 12
@@ -23,6 +23,7 @@ LAYERS = 6
 EPSILON = 1e-12
 MAX_TOKENS = 256  # special tokens included; what the model was trained to read
 BATCH_TOKENS = 1024  # activations of this many still fit a core's cache
+STEP_TOKENS = 128  # batches are padded to whole steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +70,17 @@ class MiniLM:
 
     def _forward(self, texts: Sequence[Sequence[int]]) -> Tensor:
         lengths = [len(ids) for ids in texts]
-        ids = torch.tensor([id for ids in texts for id in ids], device=self._device)
+        tokens = sum(lengths)
+        lengths.append(rounded(tokens, STEP_TOKENS) - tokens)  # one more text, of padding; nobody looks at it
+        flat = [id for ids in texts for id in ids] + [0] * lengths[-1]
+        ids = torch.tensor(flat, device=self._device)
         positions = torch.cat([torch.arange(length, device=self._device) for length in lengths])
         x = _norm(self._words[ids] + self._positions[positions], self._norm).to(self._dtype)  # (tokens, 384)
         for layer in self._layers:
             x = _norm(x + _linear(_attend(_linear(x, layer.qkv), lengths), layer.attention), layer.attention_norm)
             x = _norm(x + _linear(gelu(_linear(x, layer.widen)), layer.narrow), layer.norm)
-        return normalize(torch.stack([text.mean(0) for text in torch.split_with_sizes(x.float(), lengths)]), dim=-1)
+        means = [text.mean(0) for text in torch.split_with_sizes(x.float(), lengths)[:-1]]
+        return normalize(torch.stack(means), dim=-1)
 
 
 def batches(texts: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:

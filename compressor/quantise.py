@@ -43,6 +43,12 @@ def through(tokens: Tensor, format: Format) -> Tensor:
     return tokens + (dequantise(quantise(tokens, format), format) - tokens).detach()
 
 
+def value_table(format: Format) -> NDArray[np.float16]:
+    """The numbers that a stored byte stands for: (256, 2) float16 for int4, (256, 1) for int8."""
+    stored = np.arange(256, dtype=np.uint8)[:, None]
+    return dequantise(torch.from_numpy(unpack(stored, format)), format).numpy().astype(np.float16)
+
+
 def pack(levels: NDArray[np.uint8], format: Format) -> NDArray[np.uint8]:
     """Levels as stored: int4 puts two in a byte, the first in the high half. Width must be even."""
     if format.levels > 16:

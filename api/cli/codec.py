@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from api.cli.output import JSON_HELP, Exit, Figure, Output, share, usage
 
@@ -29,7 +28,7 @@ def bench_codec(
     texts = [path.read_text("utf-8", errors="replace") for path in text]
     if not any(texts):
         raise usage("the files hold no text to measure")
-    with Console(stderr=True, quiet=as_json).status("encoding and reading back"):
+    with output.status("encoding and reading back"):
         figures = measure(load_codec(codec, device=device), texts, reference_counter())
     output.document(asdict(figures))
     rows = [
@@ -86,7 +85,7 @@ def train_codec(
     where = torch.device(choose_device(device))
     output = Output(as_json)
     below = load_levels(RATES[level - 1], where, out) if level else None
-    with Console(stderr=True, quiet=as_json).status("reading the training text"):
+    with output.status("reading the training text"):
         corpus = build_corpus(text)
     with output.progress() as bars:
         bar = bars.add_task(f"native-{rate}", total=recipe.steps, note="")

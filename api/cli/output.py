@@ -73,6 +73,12 @@ class Output:
         ) as bars:
             yield bars
 
+    @contextmanager
+    def status(self, text: str) -> Iterator[None]:
+        """A spinner on stderr for what takes seconds; none under --json or where stderr is no terminal."""
+        with Console(stderr=True, quiet=self.as_json).status(text):
+            yield
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:

@@ -26,7 +26,7 @@ def ask(
     from api.answer import ask as ask_collection
 
     output = Output(as_json)
-    with open_resources(decoder=decoder) as resources:
+    with output.status("reading the caches"), open_resources(decoder=decoder) as resources:
         answer = ask_collection(resources, question, collection=collection, k=k, whole=whole)
     output.document(asdict(answer))
     show_answer(output, answer)
@@ -65,7 +65,7 @@ def search(
     from api.answer import search as search_collection
 
     output = Output(as_json)
-    with open_resources() as resources:
+    with output.status("searching"), open_resources() as resources:
         hits = search_collection(resources, query, collection=collection, k=k)
     output.document({"hits": [asdict(hit) for hit in hits]})
     for rank, hit in enumerate(hits, 1):

@@ -11,22 +11,34 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from compressor.codec.atlas import load_atlas
+from compressor.codec.atlas import PLANES, load_atlas
 from compressor.codec.typography import BLANK, CONTINUATION, STRIP_CELLS
 
 HOLD_OUT = 50  # every fiftieth document takes no part in training
 PRINTABLE = np.arange(0x21, 0x7F, dtype=np.int32)
 LATIN_LETTERS = np.array([*range(0xC0, 0x180), *range(0x1E00, 0x1F00)], np.int32)
+# Signs that real documents hold one at a time; scattered over some of the text so that they are learnt in place.
+SIGNS = np.array(
+    list(
+        map(
+            ord,
+            "\t€£¥¢§©®°±²³µ¶·¼½¾×÷¡¿«»‐‑‒–—―‘’‚“”„†‡•…‰′″‹›⁄₀₁₂₃₄™№Ω←↑→↓↔⇒∀∂∃∅∆∇∈−∏∑√∞∩∪∫≈≠≡≤≥─│├└█■□▪●◦★☐☑✓✗",
+        )
+    ),
+    np.int32,
+)
 # Blocks that synthetic words are made of: (first, last, weight). Every glyph of the font also takes part on its own.
 BLOCKS = (
-    (0x00A0, 0x00FF, 6), (0x0100, 0x024F, 6), (0x1E00, 0x1EFF, 4), (0x0300, 0x036F, 1), (0x0370, 0x03FF, 4),
-    (0x0400, 0x04FF, 5), (0x0530, 0x058F, 2), (0x0590, 0x05FF, 2), (0x0600, 0x06FF, 4), (0x0900, 0x097F, 3),
-    (0x0980, 0x09FF, 1), (0x0B80, 0x0BFF, 1), (0x0E00, 0x0E5F, 2), (0x1000, 0x109F, 1), (0x10A0, 0x10FF, 1),
-    (0x1200, 0x137F, 1), (0x1780, 0x17FF, 1), (0x1F00, 0x1FFF, 1), (0x2000, 0x206F, 5), (0x2070, 0x20CF, 2),
-    (0x2100, 0x214F, 2), (0x2190, 0x21FF, 2), (0x2200, 0x22FF, 3), (0x2300, 0x23FF, 1), (0x2500, 0x25FF, 3),
-    (0x2600, 0x27BF, 2), (0x3000, 0x303F, 2), (0x3040, 0x30FF, 5), (0x4E00, 0x9FFF, 14), (0xAC00, 0xD7A3, 8),
-    (0xFF00, 0xFFEF, 2), (0x1D400, 0x1D7FF, 1), (0x1F300, 0x1FAFF, 2),
+    (0x00A0, 0x00FF, 5), (0x0100, 0x024F, 6), (0x1E00, 0x1EFF, 5), (0x0300, 0x036F, 3), (0x0370, 0x03FF, 6),
+    (0x0400, 0x04FF, 7), (0x0530, 0x058F, 3), (0x0590, 0x05FF, 4), (0x0600, 0x06FF, 7), (0x0900, 0x097F, 5),
+    (0x0980, 0x09FF, 4), (0x0A00, 0x0AFF, 2), (0x0B00, 0x0BFF, 3), (0x0C00, 0x0D7F, 3), (0x0E00, 0x0EFF, 5),
+    (0x1000, 0x109F, 3), (0x10A0, 0x10FF, 3), (0x1200, 0x137F, 4), (0x1780, 0x17FF, 3), (0x1F00, 0x1FFF, 2),
+    (0x2000, 0x206F, 5), (0x2070, 0x20CF, 4), (0x2100, 0x214F, 2), (0x2190, 0x21FF, 2), (0x2200, 0x22FF, 3),
+    (0x2300, 0x23FF, 1), (0x2500, 0x25FF, 3), (0x2600, 0x27BF, 2), (0x3000, 0x303F, 3), (0x3040, 0x30FF, 7),
+    (0x4E00, 0x9FFF, 16), (0xAC00, 0xD7A3, 8), (0xFF00, 0xFFEF, 2), (0x1D400, 0x1D7FF, 1), (0x1F300, 0x1FAFF, 2),
 )  # fmt: skip
+ANY_GLYPH = 6  # the weight of words from the whole font
+COMMON = 0.8  # share of the words in Han and Hangul that keep to the common characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +99,13 @@ def synthetic_words(rng: Generator, cells: int) -> NDArray[np.int32]:
     drawn = np.flatnonzero(atlas.first)
     drawn = drawn[(drawn >= 0x21) & ((drawn < 0xD800) | (drawn > 0xF8FF))]
     blocks = [drawn[(drawn >= low) & (drawn <= high)] for low, high, _ in BLOCKS] + [drawn]
-    common = np.array([ord(c) for c in _common_han()])
-    han = next(index for index, (low, *_) in enumerate(BLOCKS) if low == 0x4E00)
-    weights = np.array([weight for *_, weight in BLOCKS] + [12], float)
+    common = {0x4E00: _double_byte("gb2312", 0xB0, 0xD7), 0xAC00: _double_byte("euc_kr", 0xB0, 0xC8)}
+    weights = np.array([weight for *_, weight in BLOCKS] + [ANY_GLYPH], float)
     words = []
     total = 0
     for index in rng.choice(len(blocks), size=cells // 4, p=weights / weights.sum()).tolist():
-        letters = common if index == han and rng.random() < 0.7 else blocks[index]
+        first = BLOCKS[index][0] if index < len(BLOCKS) else 0
+        letters = common[first] if first in common and rng.random() < COMMON else blocks[index]
         word = letters[rng.integers(len(letters), size=rng.integers(2, 12))]
         words.append(" " + "".join(map(chr, word.tolist())))
         total += len(word) + 1
@@ -102,10 +114,10 @@ def synthetic_words(rng: Generator, cells: int) -> NDArray[np.int32]:
     return cells_of("".join(words))
 
 
-def _common_han() -> str:
-    """The 3,755 characters of GB 2312 level 1, from Python's own codec."""
-    pairs = bytes(b for row in range(0xB0, 0xD8) for column in range(0xA1, 0xFF) for b in (row, column))
-    return pairs.decode("gb2312", errors="ignore")
+def _double_byte(encoding: str, first: int, last: int) -> NDArray[np.int32]:
+    """The characters of rows of a national standard, from Python's own codec: the common ones of a script."""
+    pairs = bytes(byte for row in range(first, last + 1) for column in range(0xA1, 0xFF) for byte in (row, column))
+    return np.array([ord(character) for character in pairs.decode(encoding, errors="ignore")], np.int32)
 
 
 class Sampler:
@@ -156,3 +168,7 @@ class Sampler:
         accented = narrow & (rng.random(out.shape) < 0.1) & (rng.random(rows)[:, None] < 0.25)
         accented &= ((out >= 0x41) & (out <= 0x5A)) | ((out >= 0x61) & (out <= 0x7A))
         out[accented] = LATIN_LETTERS[rng.integers(len(LATIN_LETTERS), size=int(accented.sum()))]
+        signs = narrow & (rng.random(out.shape) < 0.03) & (rng.random(rows)[:, None] < 0.25)
+        signs &= ~load_atlas().wide[out.clip(0, PLANES - 1)]
+        chosen = SIGNS[rng.integers(len(SIGNS), size=int(signs.sum()))]
+        out[signs] = np.where(load_atlas().wide[chosen], out[signs], chosen)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compressor.cache import Cache, Reading, text_digest
-from compressor.codec.residual import CLOSE, apply_residual, write_residual
+from compressor.codec.residual import SURE, apply_residual, write_residual
 from compressor.codec.typography import (
     CONTINUATION,
     STRIP_CELLS,
@@ -24,7 +24,7 @@ from compressor.codec.typography import (
     strip_pixels,
 )
 from compressor.codec.weights import DIRECTORY, RATES, Levels, fingerprint, load_levels
-from compressor.device import choose_device, has_native_bf16
+from compressor.device import choose_device, has_native_bf16, pad_rows
 from compressor.errors import CacheDamaged, UnknownCodec
 from compressor.quantise import INT4, Format, dequantise, quantise
 
@@ -140,11 +140,12 @@ class NativeCodec:
         """Pixels (strips, 48, 128) -> levels (tokens, width), codes read back (strips, 48), close calls."""
         levels = []
         for part in torch.from_numpy(pixels).split(BATCH_STRIPS):
+            whole = pad_rows(part, BATCH_STRIPS)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
-                tokens = self._levels.base.encode(part.to(self.device, torch.float32))
+                tokens = self._levels.base.encode(whole.to(self.device, torch.float32))
                 for octave in self._levels.octaves:
                     tokens = octave.merge(dequantise(quantise(tokens, self.format), self.format))
-            levels.append(quantise(tokens, self.format).cpu().numpy())
+            levels.append(quantise(tokens, self.format)[: len(part) // self.strips_per_token].cpu().numpy())
         stored = np.concatenate(levels)
         codes, close = self._read_levels(stored)
         return stored, codes, close
@@ -152,20 +153,22 @@ class NativeCodec:
     @torch.inference_mode()
     def _read_levels(self, levels: NDArray[np.uint8]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """Levels (tokens, width) -> codes (strips, 48) and where the choice was close."""
-        codes, close = [], []
-        for part in torch.from_numpy(np.ascontiguousarray(levels)).split(BATCH_STRIPS // self.strips_per_token):
+        codes = [np.zeros((0, STRIP_CELLS), np.int32)]
+        close = [np.zeros((0, STRIP_CELLS), np.bool_)]
+        batch = BATCH_STRIPS // self.strips_per_token
+        for part in torch.from_numpy(np.ascontiguousarray(levels)).split(batch):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
-                tokens = dequantise(part.to(self.device), self.format)
+                tokens = dequantise(pad_rows(part, batch).to(self.device), self.format)
                 for octave in reversed(self._levels.octaves):
                     tokens = octave.split(tokens)
                 low, high = self._levels.base.read(tokens)
-            low_best, high_best = low.float().topk(2), high.float().topk(2)
-            found = low_best.indices[..., 0] + 256 * high_best.indices[..., 0]
-            codes.append(torch.where(found == UNREADABLE, CONTINUATION, found).to(torch.int32).cpu())
-            close.append((_margin(low_best.values) | _margin(high_best.values)).cpu())
-        if not codes:
-            return np.zeros((0, STRIP_CELLS), np.int32), np.zeros((0, STRIP_CELLS), np.bool_)
-        return torch.cat(codes).numpy(), torch.cat(close).numpy()
+            strips = len(part) * self.strips_per_token
+            low_best, low_close = _choose(low[:strips].float())
+            high_best, high_close = _choose(high[:strips].float())
+            found = low_best + 256 * high_best
+            codes.append(torch.where(found == UNREADABLE, CONTINUATION, found).to(torch.int32).cpu().numpy())
+            close.append((low_close | high_close).cpu().numpy())
+        return np.concatenate(codes), np.concatenate(close)
 
     def _replay(self, caches: list[Cache], codes: NDArray[np.int32], sizes: list[int]) -> list[str]:
         """What `read` would return for fresh caches, from the codes that were just read."""
@@ -195,8 +198,10 @@ def load_codec(name: str, *, device: str = "auto", format: Format = INT4, direct
     return codec
 
 
-def _margin(best: Tensor) -> Tensor:
-    return best[..., 0] - best[..., 1] < CLOSE
+def _choose(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (..., classes) -> the best class, and whether its probability is below SURE."""
+    best, chosen = logits.max(-1)
+    return chosen, (logits - best[..., None]).exp_().sum(-1) > 1 / SURE
 
 
 def _characters(grid: TextGrid) -> NDArray[np.bool_]:

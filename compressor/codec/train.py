@@ -22,7 +22,7 @@ from compressor.codec.model import Base, Octave, Shape, normalise
 from compressor.codec.typography import STRIP_CELLS, cell_bitmaps, set_text, unpack_cells
 from compressor.quantise import INT4, through
 
-SHARES = {"prose": 0.34, "tech": 0.2, "code": 0.14, "spanish": 0.1, "scripts": 0.22}
+SHARES = {"prose": 0.26, "tech": 0.16, "code": 0.13, "spanish": 0.07, "scripts": 0.38}
 
 
 @dataclass(frozen=True, slots=True)

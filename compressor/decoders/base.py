@@ -62,6 +62,10 @@ class Decoder(Protocol):
     def name(self) -> str:
         """As it is chosen by and reported under."""
 
+    @property
+    def passages(self) -> int:
+        """The most passages it reads, best first; a caller may read them ahead in one batch."""
+
     def answer(self, question: str, evidence: Sequence[Evidence]) -> Answer:
         """The evidence in any order; the passages' scores say what search thought of it."""
 

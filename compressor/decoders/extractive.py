@@ -36,6 +36,7 @@ class ExtractiveDecoder:
     """Reads the best passages out of the caches and quotes what answers, or abstains."""
 
     name = "extractive"
+    passages = PASSAGES
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
@@ -47,7 +48,7 @@ class ExtractiveDecoder:
             return Answer(ABSTAINED, True, (), 0.0)
         sentences = [candidate.sentence for candidate in candidates]
         vectors = self._embedder.embed([question, *(sentence.text for sentence in sentences)])
-        scores = weigh(features(question, sentences, vectors))
+        scores = weigh(features(question, sentences, vectors, read=self._embedder.reads(question)))
         order = np.argsort(-scores, kind="stable")
         best = float(scores[order[0]])
         confidence = 1 / (1 + math.exp(-SLOPE * (best - MIDDLE)))

@@ -27,6 +27,7 @@ WEIGHTS: dict[str, float] = {
     "length": 0.7,  # a bare heading answers nothing
 }
 FEATURES = tuple(WEIGHTS)
+UNREAD = 0.36  # stands for every cosine of a language the embedder does not know: keeps the threshold where it is
 
 _MONTHS = "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"  # noqa: E501
 _NUMBER = (
@@ -70,8 +71,13 @@ class Sentence:
     context: str = ""  # title and headings that it stands under
 
 
-def features(question: str, sentences: Sequence[Sentence], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(sentences, FEATURES) float32; `vectors` (1 + sentences, d) are of the question and then of each sentence."""
+def features(
+    question: str, sentences: Sequence[Sentence], vectors: NDArray[np.float32], *, read: bool = True
+) -> NDArray[np.float32]:
+    """(sentences, FEATURES) float32; `vectors` (1 + sentences, d) are of the question and then of each sentence.
+
+    `read` is whether the embedder reads the question (`Embedder.reads`); else no cosine counts more than another.
+    """
     asked = list(dict.fromkeys(words(question)))
     found = [set(words(sentence.text)) for sentence in sentences]
     weight = _word_weights(asked, found)
@@ -80,6 +86,8 @@ def features(question: str, sentences: Sequence[Sentence], vectors: NDArray[np.f
     for sentence, its in zip(sentences, found, strict=True):
         passages.setdefault(sentence.passage, set(words(sentence.context))).update(its)
     cosines, passage_cosines = _cosines(vectors, [sentence.passage for sentence in sentences])
+    if not read:
+        cosines, passage_cosines = np.full_like(cosines, UNREAD), np.full_like(passage_cosines, UNREAD)
 
     def coverage(some: set[str]) -> float:
         return sum(share for word, share in weight.items() if word in some)

@@ -12,6 +12,7 @@ _ENDING = re.compile(r"(?<=[a-z]{2})(?:(?<!s)s|e|es|ed|ies|ied|y|(?<=[a-z]{3})(?
 _INNER = re.compile(r"[-.,:/_@+'’]")
 _DIGIT = re.compile(r"\d")
 _ARABIC_ARTICLE = re.compile("^(?:وال|بال|فال|لل|ال)(?=..)")
+_ARABIC_ENDING = re.compile("(?<=[\u0621-\u064a]{3})(?:ها|ان|ات|ون|ين|يه|ية|ه|ة|ي|ا)$")  # as the Light10 stemmer
 _EMPTY_WORDS = (
     "a about after all also am an and any are as at be been before being between both but by can could describe "
     "did do does during each else ever explain find for from get give given gave had has have having he her him "
@@ -23,7 +24,7 @@ _EMPTY_WORDS = (
     "اين أين كم كيف لماذا هل في على إلى الى عن مع هو هي التي الذي كان كانت هذا هذه أو و أي اي der das und ist "
     "wer wann wo wie viele viel ein eine von zu mit den dem des im le la les un une du de et est qui que "
     "quand où combien comment dans par pour sur en au aux el los las una y es era quién qué cuándo dónde cuánto "
-    "cuántos cómo por para con del al "
+    "عدد cuántos cómo por para con del al "
 )
 _EMPTY_UNSPACED = re.compile(
     "什么|甚么|哪些|哪个|哪里|哪一|哪|多少|几|谁|何时|何|为什么|怎么|如何|的|了|是|在|有|吗|呢"
@@ -70,5 +71,5 @@ def _empty() -> frozenset[str]:
 def _stem(word: str) -> str:
     if has_digit(word):
         return word
-    word = _ARABIC_ARTICLE.sub("", word)
+    word = _ARABIC_ENDING.sub("", _ARABIC_ARTICLE.sub("", word))
     return _ENDING.sub("", word)[:_STEM]

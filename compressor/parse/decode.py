@@ -7,6 +7,20 @@ from dataclasses import dataclass
 from compressor.parse.detect import utf16_without_bom
 from compressor.parse.source import SourceFile, clean
 
+# Statistics tell these apart badly: a handful of accented letters is all the evidence there is.
+_EUROPEAN = (
+    "cp1250",
+    "cp1252",
+    "cp1254",
+    "cp1257",
+    "cp1258",
+    "latin_1",
+    "iso8859_2",
+    "iso8859_15",
+    "mac_roman",
+    "cp850",
+)
+_SIGN_IN_WORD = re.compile(r"[^\W\d_][¢-©¬®-¹¼-¾×÷][^\W\d_]")
 _SAMPLE = 200_000  # bytes shown to the guesser
 _MARKS: tuple[tuple[bytes, str], ...] = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -88,4 +102,14 @@ def _guess(data: bytes) -> str:
     from charset_normalizer import from_bytes
 
     best = from_bytes(data[:_SAMPLE]).best()
-    return best.encoding if best is not None else "utf-8"
+    if best is None:
+        return "utf-8"
+    return "cp1252" if best.encoding in _EUROPEAN and _is_western(data[:_SAMPLE]) else best.encoding
+
+
+def _is_western(data: bytes) -> bool:
+    """Whether the text makes sense in the most common of these encodings: no sign stands between two letters."""
+    try:
+        return not _SIGN_IN_WORD.search(data.decode("cp1252"))
+    except UnicodeDecodeError:
+        return False

@@ -95,13 +95,28 @@ def test_a_file_over_the_cap_is_refused_at_once(home: Path, tmp_path: Path) -> N
         accept(resources, "test", offer(tmp_path, "big.txt", STORY))
 
 
-def test_a_hundred_files_of_which_three_are_bad(resources: Resources, tmp_path: Path) -> None:
-    offers = [offer(tmp_path, f"{n:03}.txt", f"Note {n}: the pump of house {n} was checked.") for n in range(97)]
+@pytest.mark.slow
+def test_a_thousand_files_of_which_three_are_bad(resources: Resources, tmp_path: Path) -> None:
+    offers = [offer(tmp_path, f"{n:03}.txt", f"Note {n}: the pump of house {n} was checked.") for n in range(997)]
     offers += [offer(tmp_path, f"bad-{n}.pdf", b"%PDF-1.4\nbroken" + bytes([n])) for n in range(3)]
     documents = ingest(resources, *offers)
     states = [document.state for document in documents.values()]
-    assert (states.count(DocumentState.READY), states.count(DocumentState.FAILED)) == (97, 3)
+    assert (states.count(DocumentState.READY), states.count(DocumentState.FAILED)) == (997, 3)
     assert all(d.error for d in documents.values() if d.state is DocumentState.FAILED)
+
+
+@pytest.mark.parametrize(
+    "title", ["../../etc/passwd", "a\0b.txt", "\u202etxt.exe", "x" * 251 + ".txt", "名前.txt", "-rf.txt", " .txt"]
+)
+def test_a_file_name_is_metadata_and_never_a_path(resources: Resources, tmp_path: Path, title: str) -> None:
+    path = tmp_path / "file"
+    path.write_text(STORY)
+    accept(resources, "test", Offer(path, title))
+    run_due_jobs(resources)
+    (document,) = documents_of(resources, "test")
+    assert (document.title, document.state) == (title, DocumentState.READY)
+    below = {found.relative_to(resources.settings.home).parts[0] for found in resources.settings.home.rglob("*")}
+    assert below <= {"blobs", "percel.db", "percel.db-wal", "percel.db-shm", "workers", "vectors"}
 
 
 def test_a_long_document_ends_up_in_one_cache_file(resources: Resources, tmp_path: Path) -> None:

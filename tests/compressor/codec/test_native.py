@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -106,7 +107,19 @@ def test_unknown_names_and_fingerprints_are_refused() -> None:
 
 
 def test_missing_weights_name_the_file(tmp_path) -> None:
-    import torch
-
     with pytest.raises(ModelError, match=r"native-10 needs native-10.safetensors, which is not installed"):
         load_levels(10, torch.device("cpu"), tmp_path)
+
+
+def test_another_precision_and_thread_count_read_the_same_text(codec: NativeCodec) -> None:
+    texts = [PROSE, HARD, "漢字かな交じり文と한국어 " * 20]
+    caches = codec.encode(texts)
+    threads = torch.get_num_threads()
+    other = load_codec(codec.name, device="cpu")
+    other._bf16 = not codec._bf16
+    try:
+        torch.set_num_threads(1)
+        assert codec.read(caches) == texts
+        assert other.read(caches) == texts
+    finally:
+        torch.set_num_threads(threads)

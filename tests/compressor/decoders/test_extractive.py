@@ -45,7 +45,9 @@ def evidence(text, *, spans=None, score=0.6, document_id="d", title="File", chun
     )
 
 
-EVERYTHING = [evidence(text, chunk_id=i) for i, text in enumerate((LEASE, PARTS, CODE, CHINESE, ARABIC, ROCKET))]
+# Scores as `fuse` gives them to a best passage, in languages that the embedder reads and in others.
+EVERYTHING = [evidence(text, chunk_id=i, score=0.6) for i, text in enumerate((LEASE, PARTS, CODE, ROCKET))]
+EVERYTHING += [evidence(text, chunk_id=i, score=0.9) for i, text in enumerate((CHINESE, ARABIC), start=4)]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,84 @@
+"""Stored caches to one array in a decoder's context: a million vision tokens from disk, dequantised and checked.
+
+    python -m bench.load [--tokens 1000000] [--documents 200]
+
+The tokens are random: what is in them changes nothing about loading them. Files are written, synced and, where the
+system allows, dropped from its memory before the first load.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from bench.report import OUT, new_plot, save_plot, show, write
+from compressor.cache import Cache, text_digest
+from compressor.cachefile import write_caches
+from compressor.context import Wanted, load_context
+
+WIDTH = 512
+CHUNK_TOKENS = 47  # of a chunk of 1,000 text tokens under native-20
+
+
+def write_files(folder: Path, tokens: int, documents: int) -> list[Wanted]:
+    """Cache files with so many tokens in all."""
+    rng = np.random.default_rng(0)
+    wanted = []
+    for number in range(documents):
+        left = tokens // documents + (number < tokens % documents)
+        caches = {}
+        while left:
+            count = min(CHUNK_TOKENS, left)
+            levels = rng.integers(0, 16, (count, WIDTH), dtype=np.uint8)
+            caches[f"{len(caches):06}"] = Cache(
+                "native-20@bench", "int4", levels, np.full(2 * count, 48, np.uint8), b"", text_digest(""), 1.0
+            )
+            left -= count
+        path = folder / f"{number:04}"
+        with path.open("wb") as file:
+            file.write(write_caches(caches))
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        wanted.append(Wanted(path, tuple(caches)))
+    return wanted
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tokens", type=int, default=1_000_000)
+    parser.add_argument("--documents", type=int, default=200)
+    parser.add_argument("--out", type=Path, default=OUT)
+    arguments = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        wanted = write_files(Path(folder), arguments.tokens, arguments.documents)
+        stored = sum(item.path.stat().st_size for item in wanted)
+        for name in ("first", "again", "again"):
+            start = time.perf_counter()
+            context = load_context(wanted)
+            seconds = time.perf_counter() - start
+            rows.append(
+                {
+                    "load": name,
+                    "tokens": len(context),
+                    "stored_MB": stored / 1e6,
+                    "array_MB": context.nbytes / 1e6,
+                    "seconds": seconds,
+                    "stored_GB_per_s": stored / seconds / 1e9,
+                }
+            )
+            del context
+    show("Caches to one float16 array, checksums verified", rows)
+    print(write("load", {"figures": rows}, arguments.out))
+    figure = new_plot(6, 4)
+    axes = figure.subplots()
+    axes.bar(range(len(rows)), [row["seconds"] for row in rows], tick_label=[row["load"] for row in rows])
+    axes.set(ylabel="seconds", title=f"{arguments.tokens:,} vision tokens into one array")
+    print(save_plot(figure, "load", arguments.out))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""The command line as a person and a script see it: output, JSON fields, exit codes, error messages."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from api.cli import app, main
+
+NOTES = (
+    "# Harbour log\n\nThe ferry Linnea left at 07:40 on 3 May 2025 with 214 passengers aboard.\n\n"
+    "## Repairs\n\nThe crane's motor, serial QX-5521-b, was replaced for 18,250 kronor by Petra Nylund.\n"
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, home: Path) -> Path:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "log.md").write_text(NOTES)
+    (folder / "prices.csv").write_text("item,price\nrope,12.50\nanchor,480.00\n")
+    return folder
+
+
+def percel(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def as_json(*arguments: object) -> dict:
+    result = percel(*arguments, "--json")
+    return json.loads(result.stdout)
+
+
+def run_main(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object
+) -> tuple[int, str]:
+    """The whole program, error handling included; -> exit code and stderr."""
+    monkeypatch.setattr(sys, "argv", ["percel", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0), " ".join(capsys.readouterr().err.split())
+
+
+def test_ingest_reports_every_document(folder: Path) -> None:
+    documents = {d["title"]: d for d in as_json("ingest", folder)["documents"]}
+    log = documents["log.md"]
+    assert set(log) >= {
+        "id", "title", "state", "chunks", "source_pages", "text_tokens", "vision_tokens", "compression",
+        "raw_char_accuracy", "exact", "cache_bytes", "seconds", "error",
+    }  # fmt: skip
+    assert (log["state"], log["exact"], log["chunks"], log["error"]) == ("ready", True, 1, None)
+    assert log["compression"] == pytest.approx(log["text_tokens"] / log["vision_tokens"], abs=0.01)
+    assert documents["prices.csv"]["state"] == "ready"
+
+
+def test_ingest_fails_with_1_if_any_document_failed_and_says_why(folder: Path) -> None:
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7 nothing else")
+    result = percel("ingest", folder)
+    assert result.exit_code == 1
+    said = " ".join(result.stdout.split())
+    assert "2 of 3 documents ready in 'default'" in said
+    assert "failed broken.pdf: broken.pdf is a damaged or truncated PDF" in said
+
+
+def test_ask_answers_with_a_quote_and_its_place(folder: Path) -> None:
+    percel("ingest", folder)
+    answer = as_json("ask", "Who replaced the motor of the crane?")
+    assert set(answer) >= {"answer", "abstained", "citations", "decoder", "context", "timings"}
+    assert "Petra Nylund" in answer["answer"]
+    citation = answer["citations"][0]
+    assert citation["quote"] in NOTES
+    assert (citation["title"], citation["page"]) == ("log.md", 1)
+    assert all(0 <= box[corner] <= 1 for box in citation["boxes"] for corner in ("x0", "y0", "x1", "y1"))
+    assert answer["context"]["vision_tokens"] > 0
+    assert answer["decoder"] == "extractive"
+
+
+def test_ask_loads_the_whole_collection_when_told(folder: Path) -> None:
+    percel("ingest", folder)
+    assert as_json("ask", "When did the ferry leave?", "--whole")["context"]["chunks"] == 2
+
+
+def test_ask_abstains_with_exit_code_4(folder: Path) -> None:
+    percel("ingest", folder)
+    result = percel("ask", "Which enzyme unwinds the DNA double helix during replication?")
+    assert result.exit_code == 4
+    assert "Nothing in the collection answers this." in result.stdout
+
+
+def test_search_finds_chunks_by_words_and_meaning(folder: Path) -> None:
+    percel("ingest", folder)
+    hits = as_json("search", "QX-5521-b")["hits"]
+    assert hits[0]["title"] == "log.md"
+    assert "QX-5521-b" in hits[0]["text"]
+    assert as_json("search", "cost of mooring gear")["hits"][0]["title"] == "prices.csv"
+
+
+def test_read_prints_the_text_out_of_the_caches(folder: Path, tmp_path: Path) -> None:
+    percel("ingest", folder)
+    picture = tmp_path / "chunk.png"
+    assert "serial QX-5521-b, was replaced for 18,250 kronor" in percel("read", "log.md").stdout
+    found = as_json("read", "log.md", "--chunk", 0, "--png", picture)
+    assert "Linnea left at 07:40" in found["chunks"][0]["text"]
+    with Image.open(picture) as image:
+        assert image.width == 768
+
+
+def test_ls_status_and_rm_follow_the_documents(folder: Path) -> None:
+    percel("ingest", folder)
+    assert [d["title"] for d in as_json("ls")["documents"]] == ["log.md", "prices.csv"]
+    assert as_json("status")["collections"][0]["documents"] == 2
+    assert as_json("rm", "prices.csv")["removed"][0]["title"] == "prices.csv"
+    assert [d["title"] for d in as_json("ls")["documents"]] == ["log.md"]
+    assert "rope" not in percel("search", "rope").stdout
+    assert as_json("rm", "-c", "default", "--whole") == {"collection": "default", "removed": 1}
+    assert as_json("status")["collections"] == []
+
+
+def cache_files(home: Path) -> list[Path]:
+    """Blobs that are cache files: a length of eight bytes, then JSON."""
+    return [path for path in sorted((home / "blobs").rglob("*")) if path.is_file() and path.read_bytes()[8:10] == b'{"']
+
+
+def flip_last_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_damaged_cache_is_an_error_that_says_what_to_do(
+    folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    percel("ingest", folder)
+    for path in cache_files(home):
+        flip_last_byte(path)
+    code, said = run_main(monkeypatch, capsys, "ask", "When did the ferry leave?")
+    assert code == 1
+    assert "is damaged: the checksum of 000000 differs; `percel doctor --repair` makes it anew" in said
+
+
+def test_doctor_finds_and_mends_a_damaged_cache(folder: Path, home: Path) -> None:
+    percel("ingest", folder)
+    flip_last_byte(cache_files(home)[0])
+    found = percel("doctor")
+    assert found.exit_code == 1
+    assert "is damaged: the checksum of 000000 differs" in " ".join(found.stdout.split())
+    assert percel("doctor", "--repair", "--deep").exit_code == 0
+    assert percel("doctor", "--deep").exit_code == 0
+    assert "Petra Nylund" in as_json("ask", "Who replaced the motor of the crane?")["answer"]
+
+
+def test_doctor_mends_a_missing_blob(folder: Path, home: Path) -> None:
+    percel("ingest", folder)
+    for path in cache_files(home):
+        path.unlink()
+    assert percel("doctor").exit_code == 1
+    assert percel("doctor", "--repair").exit_code == 0
+    assert "Linnea" in percel("read", "log.md").stdout
+
+
+def test_bench_codec_prints_the_documented_fields(tmp_path: Path, home: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text(NOTES * 10)
+    figures = as_json("bench", "codec", "--text", text, "--codec", "native-10")
+    assert set(figures) >= {
+        "codec", "chars", "text_tokens", "vision_tokens", "ratio", "raw_char_accuracy", "word_precision",
+        "numbers_exact", "ids_exact", "residual_bytes", "exact", "cache_bytes", "encode_chars_per_s",
+        "read_chars_per_s",
+    }  # fmt: skip
+    assert figures["exact"] is True
+    assert figures["ratio"] == pytest.approx(figures["text_tokens"] / figures["vision_tokens"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("ask", "x", "-c", "nowhere"), 3, "error: There is no collection 'nowhere'. Ingest something first."),
+        (("ingest", "no-such-file.txt"), 3, "error: there is no file or folder no-such-file.txt"),
+        (("read", "nothing.pdf"), 3, "error: There is no collection 'default'"),
+        (("read", "x", "--png", "x.png"), 2, "--png needs --chunk: an image holds one chunk"),
+        (("rm",), 2, "name documents, or a collection with -c NAME --whole"),
+        (("ingest", "--codec", "jpeg", "."), 2, "error: bad settings: PERCEL_CODEC: input should be 'native-10' or"),
+    ],
+)
+def test_errors_are_one_line_with_an_exit_code(
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    code: int,
+    message: str,
+) -> None:
+    ended, said = run_main(monkeypatch, capsys, *arguments)
+    assert ended == code
+    assert message in said
+
+
+def test_errors_are_json_for_programs(home: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["percel", "ask", "x", "-c", "nowhere", "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 3
+    assert json.loads(capsys.readouterr().out)["error"]["type"] == "NotFound"
+
+
+def test_help_and_listing_import_no_tensors(home: Path) -> None:
+    script = (
+        "import sys; from api.cli import app; from typer.testing import CliRunner; "
+        "code = CliRunner().invoke(app, ['status']).exit_code; "
+        "print(code, [name for name in ('torch', 'faiss', 'numpy') if name in sys.modules])"
+    )
+    environment = {**os.environ, "PERCEL_HOME": str(home)}
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    assert ran.stdout.strip() == "0 []"

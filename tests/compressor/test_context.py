@@ -1,0 +1,47 @@
+"""Many caches become one array of tokens, in the order asked for, each checked."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from compressor.cachefile import write_caches
+from compressor.context import Wanted, load_context
+from compressor.errors import CacheDamaged, CacheError
+from compressor.quantise import FORMATS, dequantise
+from tests.compressor.test_cachefile import make_cache
+
+
+def written(path: Path, *seeds: int, format: str = "int4") -> Wanted:
+    path.write_bytes(write_caches({str(seed): make_cache(seed, seed, format=format) for seed in seeds}))
+    return Wanted(path, tuple(map(str, seeds)))
+
+
+@pytest.mark.parametrize("format", ["int4", "int8"])
+def test_tokens_come_dequantised_in_the_order_asked_for(tmp_path: Path, format: str) -> None:
+    first = written(tmp_path / "a", 1, 3, format=format)
+    second = written(tmp_path / "b", 2, format=format)
+    found = load_context([second, Wanted(first.path, ("3", "1"))])
+    levels = np.concatenate([make_cache(seed, seed, format=format).levels for seed in (2, 3, 1)])
+    expected = dequantise(torch.from_numpy(levels), FORMATS[format]).numpy().astype(np.float16)
+    assert found.dtype == np.float16
+    assert (found == expected).all()
+
+
+def test_a_damaged_cache_is_refused(tmp_path: Path) -> None:
+    wanted = written(tmp_path / "a", 2, 4)
+    data = bytearray(wanted.path.read_bytes())
+    data[-1] ^= 1
+    wanted.path.write_bytes(data)
+    with pytest.raises(CacheDamaged, match="cache file a is damaged: the checksum of"):
+        load_context([wanted])
+
+
+def test_caches_of_two_formats_cannot_share_a_context(tmp_path: Path) -> None:
+    with pytest.raises(CacheError, match=r"caches of several kinds cannot share one context: \['int4', 'int8'\]"):
+        load_context([written(tmp_path / "a", 1), written(tmp_path / "b", 2, format="int8")])
+
+
+def test_no_caches_are_no_tokens() -> None:
+    assert load_context([]).shape == (0, 0)
