@@ -13,7 +13,8 @@ from compressor.fuse import fuse
 from compressor.types import Box, Span
 from store import catalog, lexical
 from store.database import reading
-from store.models import Chunk
+from store.errors import BlobMissing
+from store.models import Chunk, Collection
 from store.types import ChunkCache, LivePassage
 from workers.resources import Resources
 from workers.timing import Timings
@@ -119,11 +120,10 @@ def find_chunks(
 
 def search(resources: Resources, query: str, *, collection: str | None = None, k: int = 8) -> list[Hit]:
     """Chunks that fit, best first. Raises NotFound for a collection that is not there."""
+    home = home_of(resources, collection)
     with reading(resources.engine) as session:
-        home = catalog.find_collection(session, resources.tenant, collection or resources.settings.collection)
         found = find_chunks(resources, session, home.id, query, k=k, pool=max(POOL, 4 * k))
-        rows = catalog.chunk_caches(session, [chunk.row.id for chunk in found])
-    caches = dict(zip([row.chunk_id for row in rows], load_caches(resources, rows), strict=True))
+    _, caches = load_chunks(resources, home.id, [chunk.row.id for chunk in found])
     found = [chunk for chunk in found if chunk.row.id in caches]
     best = [chunk.passages[0] for chunk in found]
     wanted = [Reading(caches[c.row.id], p.start, p.end) for c, p in zip(found, best, strict=True)]
@@ -144,16 +144,12 @@ def ask(
     """Answers out of the caches of the k best chunks, or of the whole collection. Raises NotFound, CacheDamaged."""
     timings = Timings()
     start = time.perf_counter()
+    home = home_of(resources, collection)
     with timings.step("search"), reading(resources.engine) as session:
-        home = catalog.find_collection(session, resources.tenant, collection or resources.settings.collection)
         pool = max(POOL, 4 * k)
         found = find_chunks(resources, session, home.id, question, k=WHOLE_READ if whole else k, pool=pool)
-        if whole:
-            rows = catalog.collection_caches(session, home.id)
-        else:
-            rows = catalog.chunk_caches(session, [chunk.row.id for chunk in found])
     with timings.step("load"):
-        caches = dict(zip([row.chunk_id for row in rows], load_caches(resources, rows), strict=True))
+        rows, caches = load_chunks(resources, home.id, None if whole else [chunk.row.id for chunk in found])
     with timings.step("read"):
         decoder = load_decoder(resources.settings.decoder, embedder=resources.embedder)
         present = [chunk for chunk in found if chunk.row.id in caches]
@@ -171,6 +167,34 @@ def ask(
         context=context_of(rows),
         timings={**timings.seconds, "total": round(time.perf_counter() - start, 3)},
     )
+
+
+def home_of(resources: Resources, collection: str | None) -> Collection:
+    """The collection asked, or the one of the settings. Raises NotFound."""
+    with reading(resources.engine) as session:
+        return catalog.find_collection(session, resources.tenant, collection or resources.settings.collection)
+
+
+def load_chunks(
+    resources: Resources, collection_id: str, chunk_ids: Sequence[int] | None
+) -> tuple[list[ChunkCache], dict[int, Cache]]:
+    """Rows and caches of chunks, or of the whole collection. Raises BlobMissing, CacheDamaged."""
+    try:
+        return _load_chunks(resources, collection_id, chunk_ids)
+    except BlobMissing:  # between the look at the rows and the load, a file was put together anew or deleted
+        return _load_chunks(resources, collection_id, chunk_ids)
+
+
+def _load_chunks(
+    resources: Resources, collection_id: str, chunk_ids: Sequence[int] | None
+) -> tuple[list[ChunkCache], dict[int, Cache]]:
+    with reading(resources.engine) as session:
+        if chunk_ids is None:
+            rows = catalog.collection_caches(session, collection_id)
+        else:
+            rows = catalog.chunk_caches(session, chunk_ids)
+    caches = load_caches(resources, rows)
+    return rows, {row.chunk_id: cache for row, cache in zip(rows, caches, strict=True)}
 
 
 def context_of(rows: Sequence[ChunkCache]) -> ContextReport:
@@ -226,8 +250,6 @@ def spans_of(chunk: Chunk) -> tuple[Span, ...]:
     spans = []
     for start, end, page, x0, y0, x1, y1, first, last in chunk.layout:
         lines = None if first is None or last is None else (int(first), int(last))
-        assert None not in (start, end, page, x0, y0, x1, y1)
-        spans.append(
-            Span(int(start or 0), int(end or 0), int(page or 1), Box(x0 or 0.0, y0 or 0.0, x1 or 0.0, y1 or 0.0), lines)
-        )
+        box = Box(*(float(corner or 0) for corner in (x0, y0, x1, y1)))
+        spans.append(Span(int(start or 0), int(end or 0), int(page or 1), box, lines))
     return tuple(spans)

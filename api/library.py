@@ -1,12 +1,13 @@
 """Owns what the edges do with documents: offer, list, read, remove. Every edge calls the same functions."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from compressor.cache import Cache
+from api.errors import AmbiguousName
+from compressor.cache import Cache, text_digest
 from compressor.cachefile import CacheFile
+from compressor.errors import CacheDamaged
 from store import catalog, lexical
 from store.database import reading, transaction, truncate_log
 from store.generations import remove_index_files
@@ -94,15 +95,20 @@ def documents_of(resources: Resources, collection: str) -> list[Document]:
         return catalog.list_documents(session, home.id)
 
 
-def resolve_document(resources: Resources, collection: str, name: str) -> Document:
-    """A document by id, by the beginning of its id (6 digits or more), or by title. Raises NotFound."""
+def resolve_document(resources: Resources, collection: str, name: str, *, only: bool = False) -> Document:
+    """A document by id, by the beginning of its id (6 digits or more), or by title; of several the newest.
+
+    Raises NotFound, and with `only` AmbiguousName where there are several.
+    """
     documents = documents_of(resources, collection)
-    exact = [document for document in documents if name in (document.id, document.title)]
-    short = [document for document in documents if len(name) >= 6 and document.id.startswith(name)]
-    if not exact and not short:
+    found = [document for document in documents if name in (document.id, document.title)]
+    found = found or [document for document in documents if len(name) >= 6 and document.id.startswith(name)]
+    if not found:
         with reading(resources.engine) as session:
             return catalog.find_document(session, resources.tenant, name)
-    return (exact or short)[-1]  # of several with one title the newest
+    if only and len(found) > 1:
+        raise AmbiguousName(f"{name!r} is {len(found)} documents; give an id: {', '.join(d.id for d in found)}")
+    return found[-1]
 
 
 def read_document(resources: Resources, document: Document, ordinal: int | None = None) -> list[str]:
@@ -115,7 +121,10 @@ def read_document(resources: Resources, document: Document, ordinal: int | None 
     texts: list[str] = []
     for cache, row in zip(load_caches(resources, rows), rows, strict=True):
         texts += resources.codec(cache.codec).read([cache])
-        assert hashlib.sha256(texts[-1].encode()).hexdigest() == row.text_sha256
+        if text_digest(texts[-1]) != row.text_sha256:
+            raise CacheDamaged(
+                f"chunk {row.ordinal} of {document.title} is not the text that was parsed: run `percel doctor --repair`"
+            )
     return texts
 
 
@@ -134,7 +143,11 @@ def load_caches(resources: Resources, rows: Sequence[ChunkCache]) -> list[Cache]
 def remove_document(resources: Resources, document_id: str) -> None:
     """Deletes a document: gone for readers at once, then its blobs, vectors and full-text rows."""
     with transaction(resources.engine) as session:
+        document = catalog.load_document(session, document_id)
         catalog.delete_document(session, document_id)
+    if document is not None:
+        for _ in range(2):  # an index keeps its last two generations
+            resources.index(document.collection_id).compact(force=True)
     purge(resources)
 
 

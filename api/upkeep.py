@@ -127,7 +127,14 @@ def fault_of(resources: Resources, document: Document, *, deep: bool) -> str | N
         rows = catalog.document_caches(session, document.id)
     if not rows:
         return "it has no caches"
+    with reading(resources.engine) as session:
+        vectors = catalog.count_document_vectors(session, document.id, resources.embedder.fingerprint)
+        passages = sum(len(chunk.passages) for chunk in catalog.list_chunks(session, document.id))
+    if vectors < passages:
+        return f"it has {vectors} of {passages} vectors of {resources.embedder.fingerprint}"
     try:
+        for codec in dict.fromkeys(row.codec for row in rows):
+            resources.codec(codec)
         for blob in dict.fromkeys(row.blob for row in rows):
             with CacheFile(resources.blobs.local_path(blob)) as file:
                 for row in (row for row in rows if row.blob == blob):
@@ -142,14 +149,26 @@ def fault_of(resources: Resources, document: Document, *, deep: bool) -> str | N
 
 
 def _make_anew(resources: Resources, documents: Sequence[Document], listen: Listener) -> str:
+    """Only from sound source bytes: without them what is left of the caches is all there is."""
+    lost = {document.id: fault for document in documents if (fault := _source_fault(resources, document))}
+    rebuilt = [document for document in documents if document.id not in lost]
     with transaction(resources.engine) as session:
-        for document in documents:
+        for document in rebuilt:
             catalog.rebuild_document(session, document.id)
     run_due_jobs(resources, listen)
     with reading(resources.engine) as session:
-        now = [catalog.load_document(session, document.id) for document in documents]
+        now = [catalog.load_document(session, document.id) for document in rebuilt]
     failed = [f"{d.title}: {d.error}" for d in now if d is not None and d.state is not DocumentState.READY]
-    return "made anew" + (f", but failed: {'; '.join(failed)}" if failed else "")
+    failed += [f"{d.title} was left as it is: its source is lost ({lost[d.id]})" for d in documents if d.id in lost]
+    return f"{len(rebuilt)} made anew" + (f", but {'; '.join(failed)}" if failed else "")
+
+
+def _source_fault(resources: Resources, document: Document) -> str | None:
+    try:
+        resources.blobs.verify(document.blob)
+    except BlobError as error:
+        return str(error)
+    return None
 
 
 def check_jobs(resources: Resources, *, repair: bool, listen: Listener) -> Finding:

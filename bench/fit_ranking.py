@@ -15,14 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from api.answer import POOL, find_chunks, gather
-from api.library import load_caches
+from api.answer import POOL, find_chunks, gather, home_of, load_chunks
 from bench.questions import COLLECTION, Question, ingested, load_questions
 from bench.report import show
 from bench.search import contains
-from compressor.decoders.extractive import read_candidates
+from compressor.decoders.extractive import PASSAGES, read_candidates
 from compressor.decoders.rank import FEATURES, features, weigh
-from store import catalog
 from store.database import reading
 from workers.resources import Resources
 
@@ -41,12 +39,11 @@ class Example:
 
 def example(resources: Resources, question: Question) -> Example:
     """What the decoder would rank for a question."""
+    home = home_of(resources, COLLECTION)
     with reading(resources.engine) as session:
-        home = catalog.find_collection(session, resources.tenant, COLLECTION)
         found = find_chunks(resources, session, home.id, question.text, k=8, pool=POOL)
-        stored = catalog.chunk_caches(session, [chunk.row.id for chunk in found])
-    caches = dict(zip([row.chunk_id for row in stored], load_caches(resources, stored), strict=True))
-    candidates = read_candidates(gather(resources, found, caches))
+    _, caches = load_chunks(resources, home.id, [chunk.row.id for chunk in found])
+    candidates = read_candidates(gather(resources, found, caches, ahead=PASSAGES))
     sentences = [candidate.sentence for candidate in candidates]
     vectors = resources.embedder.embed([question.text, *(sentence.text for sentence in sentences)])
     right = [c.evidence.title == question.paragraph and contains(c.sentence.text, question) for c in candidates]

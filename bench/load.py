@@ -20,7 +20,7 @@ from compressor.cachefile import write_caches
 from compressor.context import Wanted, load_context
 
 WIDTH = 512
-CHUNK_TOKENS = 47  # of a chunk of 1,000 text tokens under native-20
+CHUNK_TOKENS = 42  # of a chunk of 1,000 text tokens under native-20
 
 
 def write_files(folder: Path, tokens: int, documents: int) -> list[Wanted]:
@@ -29,12 +29,12 @@ def write_files(folder: Path, tokens: int, documents: int) -> list[Wanted]:
     wanted = []
     for number in range(documents):
         left = tokens // documents + (number < tokens % documents)
-        caches = {}
+        caches: dict[str, Cache] = {}
         while left:
             count = min(CHUNK_TOKENS, left)
             levels = rng.integers(0, 16, (count, WIDTH), dtype=np.uint8)
             caches[f"{len(caches):06}"] = Cache(
-                "native-20@bench", "int4", levels, np.full(2 * count, 48, np.uint8), b"", text_digest(""), 1.0
+                "native-20@bench", "int4", levels, np.full(2 * count, 56, np.uint8), b"", text_digest(""), 1.0
             )
             left -= count
         path = folder / f"{number:04}"

@@ -78,7 +78,8 @@ def _chunk(ordinal: int) -> NewChunk:
 def _moved(embedded: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float16]:
     vectors = embedded[rng.integers(len(embedded), size=PASSAGES)]
     vectors = vectors + rng.normal(0, 0.02, vectors.shape).astype(np.float32)
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype("<f2")
+    moved: NDArray[np.float16] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype("<f2")
+    return moved
 
 
 def search_times(resources: Resources, texts: Iterator[str]) -> dict[str, float]:
@@ -147,7 +148,7 @@ def main() -> None:
     figure = new_plot()
     axes = figure.subplots()
     for name in ("median_ms", "p95_ms", "first_ms"):
-        axes.plot([row["chunks"] for row in rows], [row[name] for row in rows], marker="o", label=name)
+        axes.plot(arguments.chunks, [float(str(row[name])) for row in rows], marker="o", label=name)
     axes.set(xscale="log", xlabel="chunks", ylabel="milliseconds", title="hybrid search", ylim=(0, None))
     axes.legend()
     print(save_plot(figure, "scale", arguments.out))

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from compressor.formats import FORMATS, pack
+
 
 @dataclass(frozen=True, slots=True)
 class Cache:
     """One chunk's tokens as stored; immutable."""
 
     codec: str  # fingerprint, "native-20@0123456789ab"
-    format: str  # of the levels, a name in quantise.FORMATS
+    format: str  # of the levels, a name in formats.FORMATS
     levels: NDArray[np.uint8]  # (tokens, width)
-    counts: NDArray[np.uint8]  # (strips,) characters in each strip of 48 cells
+    counts: NDArray[np.uint8]  # (strips,) characters in each strip of 56 cells
     residual: bytes
     digest: str  # sha256 of the text's UTF-8, hex
     raw_char_accuracy: float  # share of characters read right before the residual
@@ -31,6 +33,11 @@ class Cache:
     def vision_tokens(self) -> int:
         """Decoder positions that the cache occupies; the native codec puts no separators between tokens."""
         return len(self.levels)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes that it takes in a cache file, the header left out."""
+        return pack(self.levels, FORMATS[self.format]).size + len(self.counts) + len(self.residual)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from safetensors.numpy import save
 
 from compressor.cache import Cache
 from compressor.errors import CacheDamaged
-from compressor.quantise import FORMATS, pack, unpack
+from compressor.formats import FORMATS, pack, unpack
 
 VERSION = "1"
 HEADER_LIMIT = 1 << 28  # bytes; a longer header is no header
@@ -154,10 +154,6 @@ class CacheFile:
         """Checks every byte of the file."""
         for entry in self:
             self.load(entry)
-
-    def entry_bytes(self, entry: str) -> int:
-        """Bytes that an entry takes in the file, header left out."""
-        return sum(self._places[f"{entry}.{part}"].end - self._places[f"{entry}.{part}"].start for part in PARTS)
 
     def _part(self, entry: str, part: str) -> NDArray[np.uint8]:
         place = self._places[f"{entry}.{part}"]

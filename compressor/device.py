@@ -2,12 +2,17 @@
 
 import torch
 
+from compressor.errors import ModelError
+
 
 def choose_device(device: str) -> str:
-    """ "auto" is CUDA where there is one, else the CPU; anything else is kept."""
+    """ "auto" is CUDA where there is one, else the CPU; anything else is kept. Raises ModelError."""
+    available = torch.cuda.is_available()
+    if device.startswith("cuda") and not available:
+        raise ModelError(f"the device is set to {device}, but there is no CUDA device here")
     if device != "auto":
         return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return "cuda" if available else "cpu"
 
 
 def has_native_bf16(device: str) -> bool:

@@ -174,6 +174,7 @@ class FaissIndex:
                 rows = catalog.vectors_after(session, self._collection_id, self._embedder, 0)
                 ids, vectors = _arrays(list(rows))
             if not len(ids):
+                self._drop(generations)
                 return False
             number = generations[0].number + 1 if generations else 1
             index = build_index(ids, vectors, exact=len(ids) <= self._exact_up_to)
@@ -186,6 +187,15 @@ class FaissIndex:
                 self._files.remove(old)
         self.refresh()
         return True
+
+    def _drop(self, generations: list[Generation]) -> None:
+        """Nothing is left to index."""
+        with transaction(self._engine) as session:
+            for old in generations:
+                catalog.forget_generation(session, old)
+        for old in generations:
+            self._files.remove(old)
+        self._view = _EMPTY
 
     def _is_due(self, session: Session, generation: Generation | None) -> bool:
         total = catalog.count_vectors(session, self._collection_id, self._embedder)

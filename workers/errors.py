@@ -1,8 +1,7 @@
 """Owns the workers' errors.
 
 WorkerError
-├── SettingsError     an environment variable has a bad value
-└── LeaseLost         another worker has taken the job over; this one's result is dropped
+└── SettingsError     an environment variable has a bad value
 """
 
 
@@ -12,7 +11,3 @@ class WorkerError(Exception):
 
 class SettingsError(WorkerError):
     """An environment variable has a bad value."""
-
-
-class LeaseLost(WorkerError):
-    """Another worker has taken the job over; this one's result is dropped."""

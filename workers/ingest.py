@@ -5,7 +5,7 @@ Ids in, safe to run twice, resumable after a kill at any point. Who calls them, 
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,21 +94,32 @@ def parse(resources: Resources, job: Job, *, owner: str, listen: Listener) -> No
         raise EmptyDocument(f"{document.title} holds no text{reasons}")
     pending = write_pending([chunk.text for chunk in chunks])
     blob = resources.blobs.put_bytes(pending)
-    with transaction(resources.engine) as session:
+    found = Parsed(
+        media_type=parsed.media_type,
+        title=None,  # people know a document by its file's name
+        source_pages=parsed.source_pages,
+        warnings=parsed.warnings,
+        pending_blob=blob.key,
+        chunks=tuple(_new_chunk(chunk) for chunk in chunks),
+    )
+    with _discarded_if_lost(resources, blob.key), transaction(resources.engine) as session:
         if not resources.blobs.exists(blob.key):
             resources.blobs.put_bytes(pending)
-        found = Parsed(
-            media_type=parsed.media_type,
-            title=None,  # people know a document by its file's name
-            source_pages=parsed.source_pages,
-            warnings=parsed.warnings,
-            pending_blob=blob.key,
-            chunks=tuple(_new_chunk(chunk) for chunk in chunks),
-        )
         if catalog.record_parsed(session, document.id, found):
             catalog.enqueue(session, document.id, JobKind.ENCODE)
         catalog.complete_job(session, job.id, owner=owner)
     listen(Event(Stage.ENCODE, document.id, document.title, due=len(chunks)))
+
+
+@contextmanager
+def _discarded_if_lost(resources: Resources, key: str) -> Iterator[None]:
+    """Puts a blob on the list for deletion when its document was deleted while it was made."""
+    try:
+        yield
+    except LeaseLost:
+        with transaction(resources.engine) as session:
+            catalog.discard_blobs(session, [key])  # the sweep keeps what a row names
+        raise
 
 
 def _new_chunk(chunk: Chunk) -> NewChunk:
@@ -173,7 +184,7 @@ def encode_batch(resources: Resources, batch: Sequence[Work]) -> list[EncodedChu
 
 
 def adaptive_caches(resources: Resources, texts: Sequence[str]) -> list[Cache]:
-    """Caches at the rate in force; what it reads poorly is encoded at the next lower rate, down to native-10."""
+    """Caches at the rate in force; what it reads poorly is encoded at the next lower rate."""
     codec = resources.codec(resources.settings.codec)
     caches = codec.encode(texts)
     poor = [place for place, cache in enumerate(caches) if cache.raw_char_accuracy < LEAST_ACCURACY]
@@ -213,7 +224,6 @@ def entry_name(ordinal: int) -> str:
 
 def new_cache(cache: Cache, blob: str, ordinal: int) -> NewCache:
     """The row of a cache."""
-    stored = len(cache.residual) + len(cache.counts) + cache.levels.size // (2 if cache.format == "int4" else 1)
     return NewCache(
         codec=cache.codec,
         blob=blob,
@@ -221,7 +231,7 @@ def new_cache(cache: Cache, blob: str, ordinal: int) -> NewCache:
         vision_tokens=cache.vision_tokens,
         raw_char_accuracy=cache.raw_char_accuracy,
         residual_bytes=len(cache.residual),
-        cache_bytes=stored,
+        cache_bytes=cache.stored_bytes,
     )
 
 
@@ -231,11 +241,16 @@ def finish(resources: Resources, job: Job, *, owner: str) -> None:
         document = catalog.load_document(session, job.document_id)
         rows = catalog.document_caches(session, job.document_id) if document else []
     files = {row.blob for row in rows}
-    together = write_caches(_load_all(resources, rows)) if len(files) > 1 else None
-    with transaction(resources.engine) as session:
-        if together is not None:
-            key = resources.blobs.put_bytes(together).key
-            catalog.move_caches(session, job.document_id, moved=files, key=key)
+    if len(files) <= 1:
+        with transaction(resources.engine) as session:
+            catalog.complete_job(session, job.id, owner=owner)
+        return
+    together = write_caches(_load_all(resources, rows))
+    key = resources.blobs.put_bytes(together).key
+    with _discarded_if_lost(resources, key), transaction(resources.engine) as session:
+        if not resources.blobs.exists(key):
+            resources.blobs.put_bytes(together)
+        catalog.move_caches(session, job.document_id, moved=files, key=key)
         catalog.complete_job(session, job.id, owner=owner)
 
 

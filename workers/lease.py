@@ -5,12 +5,13 @@ ends, so a run that follows a kill can take the dead one's jobs over at once ins
 """
 
 import fcntl
+import logging
 import os
 import secrets
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -19,6 +20,8 @@ from store import catalog
 from store.database import transaction
 from store.errors import LeaseLost
 
+log = logging.getLogger(__name__)
+
 
 @contextmanager
 def presence(directory: Path) -> Iterator[str]:
@@ -26,8 +29,10 @@ def presence(directory: Path) -> Iterator[str]:
     directory.mkdir(parents=True, exist_ok=True)
     owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     path = directory / f"{owner}.lock"
-    with path.open("w") as file:
+    unlocked = directory / f".{owner}"  # under its name it is never seen without its lock
+    with unlocked.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        unlocked.rename(path)
         try:
             yield owner
         finally:
@@ -35,19 +40,19 @@ def presence(directory: Path) -> Iterator[str]:
 
 
 def departed(directory: Path) -> list[str]:
-    """Names of workers that ended without a word; their lock files are removed."""
+    """Names of workers that ended without a word. Call `forget` once their jobs are taken over."""
     gone = []
-    for path in directory.glob("*.lock"):
-        try:
-            with path.open("r+") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink(missing_ok=True)
-        except BlockingIOError:
-            continue
-        except FileNotFoundError:
-            continue
-        gone.append(path.stem)
+    for path in directory.glob("[!.]*.lock"):
+        with suppress(BlockingIOError, FileNotFoundError), path.open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            gone.append(path.stem)
     return gone
+
+
+def forget(directory: Path, owners: Sequence[str]) -> None:
+    """Removes the lock files of departed workers."""
+    for owner in owners:
+        (directory / f"{owner}.lock").unlink(missing_ok=True)
 
 
 @contextmanager
@@ -66,6 +71,8 @@ def heartbeat(engine: Engine, job_ids: list[int], *, owner: str, lease_seconds: 
                         catalog.extend_lease(session, job_id, owner=owner, lease_seconds=lease_seconds)
                 except LeaseLost:
                     continue
+                except Exception:  # a busy or full database: the next beat tries again
+                    log.warning("lease not extended", extra={"job_id": job_id}, exc_info=True)
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +33,7 @@ class Resources:
         self.tenant = TENANT
         self.timings = Timings()
         self._lock = threading.Lock()
+        self._opened = ExitStack()
         self._codecs: dict[str, NativeCodec] = {}
         self._indexes: dict[str, VectorIndex] = {}
 
@@ -41,16 +43,14 @@ class Resources:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for name in ("parser", "engine"):
-            opened = self.__dict__.get(name)
-            if opened is not None:
-                opened.close() if name == "parser" else opened.dispose()
+        self._opened.close()
 
     @cached_property
     def engine(self) -> "Engine":
         """The database, migrated."""
         self.settings.home.mkdir(parents=True, exist_ok=True)
         engine = open_database(self.settings.database)
+        self._opened.callback(engine.dispose)
         migrate(engine)
         return engine
 
@@ -84,7 +84,7 @@ class Resources:
         """The child process that parses."""
         from compressor.parse.child import ParserProcess
 
-        return ParserProcess()
+        return self._opened.enter_context(ParserProcess())
 
     @cached_property
     def count_tokens(self) -> Callable[[Sequence[str]], list[int]]:

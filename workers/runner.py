@@ -5,10 +5,10 @@ so a run that was killed is taken up by the next one, whichever process that is.
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 
-from compressor.errors import DocumentError
+from compressor.errors import DocumentError, ModelError
 from store import catalog
 from store.database import reading, transaction
 from store.errors import LeaseLost, StoreFull
@@ -16,10 +16,11 @@ from store.models import Job, JobKind, JobState
 from store.sweep import sweep_blobs
 from workers.events import Event, Listener, Stage, silent
 from workers.ingest import encode, finish, parse
-from workers.lease import departed, heartbeat, presence
+from workers.lease import departed, forget, heartbeat, presence
 from workers.resources import Resources
 
 ENCODE_DOCUMENTS = 32  # documents whose chunks are batched together
+WAIT_SECONDS = 0.5  # between looks at what other processes are still at work on
 IDLE_SECONDS = 0.05  # how long a lane waits for the other one before it looks again
 STAGES = {JobKind.PARSE: Stage.PARSE, JobKind.ENCODE: Stage.ENCODE, JobKind.FINISH: Stage.FINISH}
 
@@ -58,7 +59,7 @@ class Runner:
         except DocumentError as error:
             for job in jobs:
                 self.fail(job, str(error))
-        except StoreFull:
+        except (StoreFull, ModelError):  # no document's fault, and no other one will fare better
             self.release(jobs)
             raise
         except Exception as error:
@@ -114,7 +115,7 @@ class Runner:
         """Encodes until nothing is left and nothing more is being parsed."""
         while self.stopped is None:
             busy = parsing.is_alive()  # asked before claiming: what was parsed until then is seen by the claim
-            jobs = self.claim(JobKind.ENCODE, ENCODE_DOCUMENTS)
+            jobs = self.claim_batch()
             if jobs:
                 self.work(jobs, lambda jobs: encode(self.resources, jobs, owner=self.owner, listen=self.listen))
             elif busy:
@@ -122,10 +123,20 @@ class Runner:
             else:
                 return
 
+    def claim_batch(self) -> list[Job]:
+        """Documents to encode together. One whose last attempt ended badly goes alone: it may kill its worker again."""
+        jobs = self.claim(JobKind.ENCODE, ENCODE_DOCUMENTS)
+        suspects = [job for job in jobs if job.attempts > 1][:1]
+        if suspects:
+            self.release([job for job in jobs if job is not suspects[0]])
+        return suspects or jobs
+
     def finish_lane(self) -> None:
         """Puts caches of long documents into one file each, renews vector indexes, drops blobs that nothing names."""
         while self.stopped is None and (jobs := self.claim(JobKind.FINISH, 1)):
+            self.listen(Event(Stage.FINISH, jobs[0].document_id, "", due=1))
             self.work(jobs, lambda jobs: finish(self.resources, jobs[0], owner=self.owner))
+            self.listen(Event(Stage.FINISH, jobs[0].document_id, "", done=1))
         with reading(self.resources.engine) as session:
             homes = catalog.list_collections(session, self.resources.tenant)
         for home in homes:
@@ -134,24 +145,37 @@ class Runner:
 
 
 def run_due_jobs(resources: Resources, listen: Listener = silent) -> None:
-    """Works until every document is ready or failed. Raises StoreFull; what is done stays, the rest stays due."""
-    with ExitStack() as stack:
-        gone = departed(resources.workers_directory)
-        owner = stack.enter_context(presence(resources.workers_directory))
-        recover(resources, gone, listen)
+    """Works until every document is ready or failed, also those that another process is at work on, should it die.
+
+    Raises StoreFull, ModelError; what is done stays, the rest stays due.
+    """
+    with presence(resources.workers_directory) as owner:
         runner = Runner(resources, owner, listen)
-        parsing = threading.Thread(target=runner.parse_lane, name="parse lane")
-        parsing.start()
-        try:
-            runner.encode_lane(parsing)
-        except BaseException as error:
-            runner.stopped = runner.stopped or error
-            raise
-        finally:
-            parsing.join()
-        if runner.stopped is not None:
-            raise runner.stopped
-        runner.finish_lane()
+        while True:
+            gone = departed(resources.workers_directory)
+            recover(resources, gone, listen)
+            forget(resources.workers_directory, gone)
+            run_lanes(runner)
+            with reading(resources.engine) as session:
+                if not catalog.has_live_jobs(session):
+                    return
+            time.sleep(WAIT_SECONDS)
+
+
+def run_lanes(runner: Runner) -> None:
+    """One pass over what is due now."""
+    parsing = threading.Thread(target=runner.parse_lane, name="parse lane")
+    parsing.start()
+    try:
+        runner.encode_lane(parsing)
+    except BaseException as error:
+        runner.stopped = runner.stopped or error
+        raise
+    finally:
+        parsing.join()
+    if runner.stopped is not None:
+        raise runner.stopped
+    runner.finish_lane()
 
 
 def recover(resources: Resources, departed_owners: Sequence[str], listen: Listener = silent) -> None:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import URL
 
 from workers.errors import SettingsError
 
@@ -17,7 +18,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
-    home: Path = Field(Path.home() / ".percel", description="where rows, blobs and indexes are kept")
+    home: Path = Field(
+        default_factory=lambda: Path.home() / ".percel", description="where rows, blobs and indexes are kept"
+    )
     database_url: str = Field("", description="empty: SQLite in PERCEL_HOME")
     collection: str = Field("default", description="the collection that commands use unless told otherwise")
     codec: Literal["native-10", "native-20"] = Field("native-20", description="the codec of new caches")
@@ -25,7 +28,7 @@ class Settings(BaseSettings):
         "sentence-transformers/all-MiniLM-L6-v2", description="a sentence-transformers model: name or directory"
     )
     decoder: Literal["extractive"] = Field("extractive", description="what answers questions")
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
     max_file_bytes: int = Field(100_000_000, gt=0, description="a larger file is refused")
     max_source_pages: int = Field(5_000, gt=0, description="a document with more pages is refused")
     parse_seconds: int = Field(300, gt=0, description="longest time a parser may take for one file")
@@ -36,7 +39,9 @@ class Settings(BaseSettings):
     @property
     def database(self) -> str:
         """The SQLAlchemy URL in force."""
-        return self.database_url or f"sqlite:///{self.home / 'percel.db'}"
+        if self.database_url:
+            return self.database_url
+        return URL.create("sqlite", database=str(self.home / "percel.db")).render_as_string(hide_password=False)
 
 
 def load_settings(overrides: Mapping[str, str] | None = None) -> Settings:

@@ -3,6 +3,7 @@
 import sys
 
 import typer
+from typer._click.exceptions import ClickException
 
 from api.cli import codec, demo, documents, questions, upkeep
 
@@ -32,19 +33,27 @@ app.command("train-codec")(codec.train_codec)
 
 
 def main() -> None:
-    """Runs the command; an error that Percel raises on purpose ends in one line and an exit code."""
+    """Runs the command; an error that is meant for people ends in one line and an exit code."""
+    from api.cli.output import print_error
     from api.errors import exit_code
 
     as_json = "--json" in sys.argv
     try:
-        app()
-    except KeyboardInterrupt:
-        sys.exit(130)
+        code = app(standalone_mode=False)
+    except typer.Exit as ended:
+        code = ended.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        code = 130
+    except ClickException as error:
+        code = error.exit_code
+        if as_json:
+            print_error(error, as_json=True)
+        else:
+            error.show()
     except Exception as error:
-        code = exit_code(error)
-        if code is None:
+        known = exit_code(error)
+        if known is None:
             raise
-        from api.cli.output import print_error
-
+        code = known
         print_error(error, as_json=as_json)
-        sys.exit(code)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,4 +1,4 @@
-"""Owns the commands about the codec itself: `bench codec`, `train-codec`, `image`."""
+"""Owns the commands about the codec itself: `bench codec`, `train-codec`."""
 
 import sys
 from dataclasses import asdict, replace
@@ -14,7 +14,9 @@ bench = typer.Typer(no_args_is_help=True, help="Measure Percel on your own mater
 
 @bench.command("codec")
 def bench_codec(
-    text: Annotated[list[Path], typer.Option(help="UTF-8 text to measure on; repeat for more.", exists=True)],
+    text: Annotated[
+        list[Path], typer.Option(help="UTF-8 text to measure on; repeat for more.", exists=True, dir_okay=False)
+    ],
     codec: Annotated[str, typer.Option(help="native-10, native-20, ... or a fingerprint.")] = "native-20",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
@@ -56,7 +58,9 @@ def bench_codec(
 def train_codec(
     text: Annotated[
         list[Path],
-        typer.Option(help="Training text: .jsonl[.xz] with kind and text a line, or plain files.", exists=True),
+        typer.Option(
+            help="Training text: .jsonl[.xz] with kind and text a line, or plain files.", exists=True, dir_okay=False
+        ),
     ],
     rate: Annotated[int, typer.Option(help="10 from scratch; 20, 40, 80 as an octave on the rate below.")] = 10,
     run: Annotated[Path | None, typer.Option(help="Checkpoints and log; a run that is there is resumed.")] = None,

@@ -1,7 +1,6 @@
 """Owns `percel demo`: the main job on examples/, shown from end to end."""
 
 import json
-import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -30,24 +29,21 @@ def demo(
 
     output = Output(as_json)
     questions = json.loads((examples / "questions.json").read_text("utf-8"))
-    with tempfile.TemporaryDirectory(prefix="percel-demo-") as scratch:
-        if not keep:
-            os.environ["PERCEL_HOME"] = scratch
-        with open_resources() as resources:
-            output.console.print(f"[bold]Ingesting[/] {examples.name}/corpus")
-            reports = ingest_files(resources, COLLECTION, list(files_below([examples / "corpus"])), output)
-            show_reports(output, reports, COLLECTION, as_document=False)
-            answers = []
-            right = 0
-            for item in questions:
-                answer = ask(resources, item["question"], collection=COLLECTION)
-                found = answer.abstained if item["answer"] is None else item["answer"] in answer.answer
-                right += found
-                answers.append(
-                    {"question": item["question"], "expected": item["answer"], "found": found, **asdict(answer)}
-                )
-                show_answer(output, answer, question=item["question"])
+    answers = []
+    with (
+        tempfile.TemporaryDirectory(prefix="percel-demo-") as scratch,
+        open_resources(home=None if keep else Path(scratch)) as resources,
+    ):
+        output.console.print(f"[bold]Ingesting[/] {examples.name}/corpus")
+        reports = ingest_files(resources, COLLECTION, list(files_below([examples / "corpus"])), output)
+        show_reports(output, reports, COLLECTION, as_document=False)
+        for item in questions:
+            answer = ask(resources, item["question"], collection=COLLECTION)
+            found = answer.abstained if item["answer"] is None else item["answer"] in answer.answer
+            answers.append({"question": item["question"], "expected": item["answer"], "found": found, **asdict(answer)})
+            show_answer(output, answer, question=item["question"])
     output.document({"documents": [asdict(report) for report in reports], "answers": answers})
+    right = sum(bool(answer["found"]) for answer in answers)
     output.console.print(f"\n{right} of {len(questions)} questions were answered as expected.")
-    if any(report.state != "ready" for report in reports):
+    if right < len(questions) or any(report.state != "ready" for report in reports):
         raise typer.Exit(Exit.FAILED)

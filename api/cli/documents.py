@@ -1,5 +1,7 @@
 """Owns the commands about documents: ingest, ls, status, read, rm."""
 
+import os
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +11,7 @@ import typer
 from api.cli.output import JSON_HELP, Exit, Figure, Output, share, size, usage
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
     from api.library import DocumentReport
     from workers.events import Event, Listener
@@ -42,12 +44,14 @@ def ingest(
         raise typer.Exit(Exit.FAILED)
 
 
-def open_resources(*, codec: str | None = None, decoder: str | None = None) -> "Resources":
+def open_resources(*, codec: str | None = None, decoder: str | None = None, home: Path | None = None) -> "Resources":
     """Settings from the environment and the command line; opens nothing yet."""
     from workers.resources import Resources
     from workers.settings import load_settings
 
     given = {"codec": codec, "decoder": decoder}
+    if home is not None:  # a home of its own has its own database
+        given |= {"home": str(home), "database_url": ""}
     return Resources(load_settings({name: value for name, value in given.items() if value is not None}))
 
 
@@ -62,39 +66,43 @@ def ingest_files(resources: "Resources", collection: str, files: list[Path], out
     from workers.ingest import Offer, accept
     from workers.runner import run_due_jobs
 
-    refused: dict[Path, str] = {}
+    refused: dict[str, str] = {}
     ids: dict[Path, str] = {}
     with output.progress() as bars:
         listen = stage_bars(bars)
         listen(Event(Stage.ACCEPT, "", "", due=len(files)))
         for path in files:
+            title = os.fsencode(path.name).decode("utf-8", "replace")  # a name may be no Unicode at all
+            known_as = os.fsencode(path.resolve()).decode("utf-8", "backslashreplace")
             try:
-                accepted = accept(resources, collection, Offer(path, path.name, external_id=str(path.resolve())))
+                accepted = accept(resources, collection, Offer(path, title, external_id=known_as))
                 ids[path] = accepted.document.id
-                listen(Event(Stage.PARSE, ids[path], path.name, due=int(accepted.job is not None)))
-            except (DocumentError, BlobTooLarge, PermissionError) as error:
-                refused[path] = str(error)
-            listen(Event(Stage.ACCEPT, "", path.name, done=1))
+                listen(Event(Stage.PARSE, ids[path], title, due=int(accepted.job is not None)))
+            except (DocumentError, BlobTooLarge, OSError) as error:  # a full disk is neither: it stops the run
+                refused[title] = str(error)
+            listen(Event(Stage.ACCEPT, "", title, done=1))
         run_due_jobs(resources, listen)
     with reading(resources.engine) as session:
         documents = [catalog.load_document(session, ids[path]) for path in files if path in ids]
     reports = report(resources, [document for document in documents if document is not None])
     return reports + [
-        DocumentReport(id="", title=path.name, state="failed", error=error) for path, error in refused.items()
+        DocumentReport(id="", title=title, state="failed", error=error) for title, error in refused.items()
     ]
 
 
 def stage_bars(bars: "Progress") -> "Listener":
     """A listener that shows a bar for each stage that has something to do."""
-    tasks: dict[str, object] = {}
+    tasks: dict[str, TaskID] = {}
+    totals: dict[str, int] = {}
+    one_at_a_time = threading.Lock()  # events come from both lanes of the runner
 
     def listen(event: "Event") -> None:
-        if event.stage not in tasks:
-            tasks[event.stage] = bars.add_task(event.stage, total=0, note="")
-        task = tasks[event.stage]
-        known = next(shown for shown in bars.tasks if shown.id == task)
-        done = event.done or (1 if event.error else 0)
-        bars.update(known.id, total=(known.total or 0) + event.due, advance=done, note=event.title[:40])
+        with one_at_a_time:
+            if event.stage not in tasks:
+                tasks[event.stage] = bars.add_task(event.stage, total=0, note="")
+            totals[event.stage] = totals.get(event.stage, 0) + event.due
+            done = event.done or (1 if event.error else 0)
+            bars.update(tasks[event.stage], total=totals[event.stage], advance=done, note=event.title[:40])
 
     return listen
 
@@ -189,7 +197,7 @@ def status(as_json: AsJson = False) -> None:
         ("collection", "documents", "chunks", "text tokens", "vision tokens", "caches"),
         [(*(row[key] for key in list(row)[:-1]), size(int(str(row["cache_bytes"])))) for row in rows],
     )
-    due = [job for job in jobs if job["state"] in ("queued", "running", "dead")]
+    due = [job for job in jobs if job["state"] in ("queued", "running")]
     for job in due:
         output.console.print(f"{job['count']} {job['kind']} jobs {job['state']}")
     if not due:
@@ -245,9 +253,8 @@ def remove(
             output.document({"collection": collection, "removed": count})
             output.console.print(f"removed '{_escape(collection)}' with {count} documents")
             return
-        found = [
-            resolve_document(resources, collection or resources.settings.collection, name) for name in documents or []
-        ]
+        home = collection or resources.settings.collection
+        found = [resolve_document(resources, home, name, only=True) for name in documents or []]
         for document in found:
             remove_document(resources, document.id)
             output.console.print(f"removed {_escape(document.title)} ({document.id})")

@@ -50,7 +50,7 @@ class Corpus:
 
 
 def load_texts(paths: list[Path]) -> Iterator[tuple[str, str]]:
-    """(kind, text) of every document: `.jsonl[.xz]` with kind and text, any other file is one document."""
+    """(kind, text) of every document: `.jsonl[.xz]` with kind and text a line; another file is prose, or code (.py)."""
     for path in paths:
         if path.name.endswith((".jsonl", ".jsonl.xz")):
             opener = lzma.open if path.suffix == ".xz" else open
@@ -59,7 +59,7 @@ def load_texts(paths: list[Path]) -> Iterator[tuple[str, str]]:
                     row = json.loads(line)
                     yield row["kind"], row["text"]
         else:
-            yield path.suffix.lstrip(".") or "text", path.read_text("utf-8", errors="replace")
+            yield ("code" if path.suffix == ".py" else "prose"), path.read_text("utf-8", errors="replace")
 
 
 def standard_library() -> Iterator[tuple[str, str]]:
@@ -125,15 +125,18 @@ class Sampler:
 
     def __init__(self, corpus: Corpus, shares: dict[str, float], *, strips: int, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
-        self.texts = {kind: cells for kind, cells in corpus.train.items() if shares.get(kind, 0) > 0}
+        self.cells = strips * STRIP_CELLS
+        unknown = corpus.train.keys() - shares.keys()
+        if unknown:
+            raise ValueError(f"no share is set for text of the kinds {', '.join(sorted(unknown))}")
+        self.texts = {kind: cells for kind, cells in corpus.train.items() if len(cells) > self.cells}
         self.texts["scripts"] = synthetic_words(self.rng, 6_000_000)
         total = sum(shares[kind] for kind in self.texts)
         self.kinds = list(self.texts)
         self.shares = [shares[kind] / total for kind in self.kinds]
-        self.cells = strips * STRIP_CELLS
 
     def batch(self, rows: int) -> NDArray[np.int32]:
-        """(rows, strips * 48) int32 codes; half of the batches carry random strings and accented letters."""
+        """(rows, strips * 56) int32 codes; half of the batches carry random strings and accented letters."""
         rng = self.rng
         out = np.empty((rows, self.cells), np.int32)
         for row, kind in enumerate(rng.choice(len(self.kinds), size=rows, p=self.shares)):
@@ -147,8 +150,8 @@ class Sampler:
         heads[heads == CONTINUATION] = BLANK
         tails[load_atlas().wide[np.where(tails == CONTINUATION, BLANK, tails)]] = BLANK
         # A random end: the blank cells behind a short text.
-        for row in np.flatnonzero(rng.random(rows) < 0.05):
-            out[row, int(rng.integers(1, self.cells)) :] = BLANK
+        for short in np.flatnonzero(rng.random(rows) < 0.12):
+            out[short, int(rng.integers(1, self.cells)) :] = BLANK
         return out
 
     def _scatter(self, out: NDArray[np.int32]) -> None:

@@ -23,12 +23,12 @@ class Shape:
     """Sizes of the network; stored with the weights."""
 
     width: int = 512  # numbers in a token
-    slices: int = 8  # a token's slices; 6 cells each at native-10
+    slices: int = 8  # a token's slices; 7 cells each at native-10
     cell_dim: int = 256
     encoder_layers: int = 1
     reader_layers: int = 2
     octave_dim: int = 384
-    octave_layers: int = 2  # down; the way up has one more
+    octave_layers: int = 2
     head_dim: int = 64
 
 
@@ -62,6 +62,29 @@ def normalise(tokens: Tensor) -> Tensor:
     return functional.layer_norm(tokens.float(), tokens.shape[-1:])
 
 
+class Reader(nn.Module):
+    """Turns tokens back into the characters of their cells, all at once."""
+
+    def __init__(self, shape: Shape, cells: int) -> None:
+        super().__init__()
+        self.shape = shape
+        self.cells = cells  # that one token stands for
+        dim = shape.cell_dim
+        self.unpack = nn.Linear(shape.width // shape.slices, cells // shape.slices * dim)
+        self.place = nn.Parameter(torch.randn(cells, dim) * 0.02)
+        self.blocks = nn.Sequential(*(Block(dim, shape.head_dim) for _ in range(shape.reader_layers)))
+        self.norm = nn.LayerNorm(dim)
+        self.low = nn.Linear(dim, LOW_CLASSES)
+        self.high = nn.Linear(dim, HIGH_CLASSES)
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens (n, width) -> logits of the low and high byte (strips, 56, 256), (strips, 56, 512)."""
+        slices = self.unpack(tokens.view(len(tokens), self.shape.slices, -1))
+        x = self.blocks(slices.view(len(tokens), self.cells, -1) + self.place)
+        x = self.norm(x).view(-1, STRIP_CELLS, self.shape.cell_dim)
+        return self.low(x), self.high(x)
+
+
 class Base(nn.Module):
     """`native-10`: one token a strip."""
 
@@ -69,60 +92,42 @@ class Base(nn.Module):
         super().__init__()
         self.shape = shape
         dim, slice_width = shape.cell_dim, shape.width // shape.slices
-        group = STRIP_CELLS // shape.slices
         self.patch = nn.Linear(CELL_PIXELS, dim)
-        self.encoder_place = nn.Parameter(torch.randn(STRIP_CELLS, dim) * 0.02)
+        self.place = nn.Parameter(torch.randn(STRIP_CELLS, dim) * 0.02)
         self.encoder = nn.Sequential(*(Block(dim, shape.head_dim) for _ in range(shape.encoder_layers)))
-        self.encoder_norm = nn.LayerNorm(dim)
-        self.pack = nn.Linear(group * dim, slice_width)
-        self.unpack = nn.Linear(slice_width, group * dim)
-        self.reader_place = nn.Parameter(torch.randn(STRIP_CELLS, dim) * 0.02)
-        self.reader = nn.Sequential(*(Block(dim, shape.head_dim) for _ in range(shape.reader_layers)))
-        self.reader_norm = nn.LayerNorm(dim)
-        self.low = nn.Linear(dim, LOW_CLASSES)
-        self.high = nn.Linear(dim, HIGH_CLASSES)
+        self.norm = nn.LayerNorm(dim)
+        self.pack = nn.Linear(STRIP_CELLS // shape.slices * dim, slice_width)
+        self.reader = Reader(shape, STRIP_CELLS)
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Pixels (strips, 48, 128) of 0 and 1 -> tokens (strips, width) float32."""
-        x = self.encoder(self.patch(pixels) + self.encoder_place)
-        return normalise(self.pack(self.encoder_norm(x).view(len(x), self.shape.slices, -1)).flatten(1))
-
-    def read(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (strips, width) -> logits of the low and high byte (strips, 48, 256), (strips, 48, 512)."""
-        cells = self.unpack(tokens.view(len(tokens), self.shape.slices, -1))
-        x = self.reader(cells.view(len(tokens), STRIP_CELLS, -1) + self.reader_place)
-        x = self.reader_norm(x)
-        return self.low(x), self.high(x)
+        """Pixels (strips, 56, 128) of 0 and 1 -> tokens (strips, width) float32."""
+        x = self.norm(self.encoder(self.patch(pixels) + self.place))
+        return normalise(self.pack(x.view(len(x), self.shape.slices, -1)).flatten(1))
 
 
 class Octave(nn.Module):
-    """Merges two neighbouring tokens into one of the same width, and takes it apart again."""
+    """Merges two neighbouring tokens into one of the same width; has a reader of its own."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, level: int) -> None:
         super().__init__()
         self.shape = shape
         dim, slice_width = shape.octave_dim, shape.width // shape.slices
-        places = 2 * shape.slices
         self.enter = nn.Linear(slice_width, dim)
-        self.down_place = nn.Parameter(torch.randn(places, dim) * 0.02)
-        self.down = nn.Sequential(*(Block(dim, shape.head_dim) for _ in range(shape.octave_layers)))
-        self.down_norm = nn.LayerNorm(dim)
+        self.place = nn.Parameter(torch.randn(2 * shape.slices, dim) * 0.02)
+        self.blocks = nn.Sequential(*(Block(dim, shape.head_dim) for _ in range(shape.octave_layers)))
+        self.norm = nn.LayerNorm(dim)
         self.pack = nn.Linear(2 * dim, slice_width)
-        self.unpack = nn.Linear(slice_width, 2 * dim)
-        self.up_place = nn.Parameter(torch.randn(places, dim) * 0.02)
-        self.up = nn.Sequential(*(Block(dim, shape.head_dim) for _ in range(shape.octave_layers + 1)))
-        self.up_norm = nn.LayerNorm(dim)
-        self.leave = nn.Linear(dim, slice_width)
+        self.reader = Reader(shape, STRIP_CELLS << level)
 
     def merge(self, tokens: Tensor) -> Tensor:
         """Tokens (2n, width) -> (n, width) float32."""
-        places = 2 * self.shape.slices
-        x = self.enter(tokens.reshape(-1, places, self.shape.width // self.shape.slices))
-        x = self.down_norm(self.down(x + self.down_place))
+        slices = tokens.reshape(-1, 2 * self.shape.slices, self.shape.width // self.shape.slices)
+        x = self.norm(self.blocks(self.enter(slices) + self.place))
         return normalise(self.pack(x.view(len(x), self.shape.slices, -1)).flatten(1))
 
-    def split(self, tokens: Tensor) -> Tensor:
-        """Tokens (n, width) -> an estimate (2n, width) float32 of the tokens they were merged from."""
-        x = self.unpack(tokens.view(len(tokens), self.shape.slices, -1))
-        x = self.up_norm(self.up(x.view(len(tokens), 2 * self.shape.slices, -1) + self.up_place))
-        return normalise(self.leave(x).view(2 * len(tokens), self.shape.width))
+    @torch.no_grad()
+    def learn_from(self, below: Reader) -> None:
+        """Begins with what the reader of the rate below knows of characters; which numbers mean them is learnt."""
+        for name in ("blocks", "norm", "low", "high"):
+            getattr(self.reader, name).load_state_dict(getattr(below, name).state_dict())
+        self.reader.place.copy_(below.place.repeat(2, 1))

@@ -26,7 +26,8 @@ from compressor.codec.typography import (
 from compressor.codec.weights import DIRECTORY, RATES, Levels, fingerprint, load_levels
 from compressor.device import choose_device, has_native_bf16, pad_rows
 from compressor.errors import CacheDamaged, UnknownCodec
-from compressor.quantise import INT4, Format, dequantise, quantise
+from compressor.formats import INT4, Format
+from compressor.quantise import dequantise, quantise
 
 BATCH_STRIPS = 512  # strips in one pass of the network: about 25,000 cells
 UNREADABLE = 0x1FFFF  # the class of a continuation
@@ -43,6 +44,7 @@ class NativeCodec:
         self.device = device
         self._levels = levels
         self._bf16 = has_native_bf16(device.type)
+        self._reader = levels.octaves[-1].reader if levels.octaves else levels.base.reader
         self.strips_per_token = 2 ** len(levels.octaves)
 
     def encode(self, texts: Sequence[str]) -> list[Cache]:
@@ -72,7 +74,8 @@ class NativeCodec:
             )
             start += size
         for text, replayed in zip(texts, self._replay(caches, codes, sizes), strict=True):
-            assert replayed == text, f"a cache of {self.name} does not read back to its text"
+            if replayed != text:
+                raise CacheDamaged(f"a fresh cache of {self.name} does not read back to its text; it was not kept")
         return caches
 
     def read(self, caches: Sequence[Cache]) -> list[str]:
@@ -137,7 +140,7 @@ class NativeCodec:
     def _encode_pixels(
         self, pixels: NDArray[np.uint8]
     ) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.bool_]]:
-        """Pixels (strips, 48, 128) -> levels (tokens, width), codes read back (strips, 48), close calls."""
+        """Pixels (strips, 56, 128) -> levels (tokens, width), codes read back (strips, 56), close calls."""
         levels = []
         for part in torch.from_numpy(pixels).split(BATCH_STRIPS):
             whole = pad_rows(part, BATCH_STRIPS)
@@ -152,16 +155,14 @@ class NativeCodec:
 
     @torch.inference_mode()
     def _read_levels(self, levels: NDArray[np.uint8]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        """Levels (tokens, width) -> codes (strips, 48) and where the choice was close."""
+        """Levels (tokens, width) -> codes (strips, 56) and where the choice was close."""
         codes = [np.zeros((0, STRIP_CELLS), np.int32)]
         close = [np.zeros((0, STRIP_CELLS), np.bool_)]
         batch = BATCH_STRIPS // self.strips_per_token
         for part in torch.from_numpy(np.ascontiguousarray(levels)).split(batch):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
                 tokens = dequantise(pad_rows(part, batch).to(self.device), self.format)
-                for octave in reversed(self._levels.octaves):
-                    tokens = octave.split(tokens)
-                low, high = self._levels.base.read(tokens)
+                low, high = self._reader(tokens)
             strips = len(part) * self.strips_per_token
             low_best, low_close = _choose(low[:strips].float())
             high_best, high_close = _choose(high[:strips].float())
@@ -194,7 +195,10 @@ def load_codec(name: str, *, device: str = "auto", format: Format = INT4, direct
     where = torch.device(choose_device(device))
     codec = NativeCodec(rates[rate_name], load_levels(rates[rate_name], where, directory), format, where, directory)
     if wanted and codec.fingerprint != name:
-        raise UnknownCodec(f"caches of {name} cannot be read here: this installation has {codec.fingerprint}")
+        raise UnknownCodec(
+            f"caches of {name} cannot be read here, where the codec is {codec.fingerprint}; "
+            "`percel doctor --repair` makes them anew from their documents"
+        )
     return codec
 
 

@@ -1,6 +1,6 @@
 """Owns the text grid: which character stands in which cell, and the image that shows it.
 
-A strip is 48 cells of 8x16 pixels and becomes one token of `native-10`; an image row holds two strips.
+A strip is 56 cells of 8x16 pixels and becomes one token of `native-10`; an image row holds two strips.
 Every character takes its own cell (wide ones two), in logical order, so a strip is a known range of characters.
 """
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from compressor.codec.atlas import CELL_HEIGHT, CELL_WIDTH, PLANES, Atlas, load_atlas
 
-STRIP_CELLS = 48
+STRIP_CELLS = 56
 ROW_STRIPS = 2
 CELL_PIXELS = CELL_WIDTH * CELL_HEIGHT
 BLANK = 0x20
@@ -23,7 +23,7 @@ CONTINUATION = 0x110000  # the second cell of a wide character; one past the las
 class TextGrid:
     """Text set in strips; the blank cells that end a strip belong to no character."""
 
-    codes: NDArray[np.int32]  # (strips, 48) code point of each cell
+    codes: NDArray[np.int32]  # (strips, 56) code point of each cell
     counts: NDArray[np.uint8]  # (strips,) characters in each strip
 
 
@@ -82,19 +82,19 @@ def cell_bitmaps(codes: NDArray[np.int32], atlas: Atlas | None = None) -> NDArra
 
 
 def draw(grid: TextGrid) -> Image.Image:
-    """Draws a grid black on white, 96 cells a row: a 1-bit image 768 pixels wide, 16 a row high."""
+    """Draws a grid black on white, 112 cells a row: a 1-bit image 896 pixels wide, 16 a row high."""
     rows = max(1, -(-len(grid.codes) // ROW_STRIPS))
     codes = np.full((rows * ROW_STRIPS, STRIP_CELLS), BLANK, np.int32)
     codes[: len(grid.codes)] = grid.codes
     bits = cell_bitmaps(codes).reshape(rows, ROW_STRIPS * STRIP_CELLS, CELL_HEIGHT)
-    packed = np.ascontiguousarray((~bits).transpose(0, 2, 1))  # (rows, 16, 96), white is 1
+    packed = np.ascontiguousarray((~bits).transpose(0, 2, 1))  # (rows, 16, 112), white is 1
     return Image.frombytes("1", (ROW_STRIPS * STRIP_CELLS * CELL_WIDTH, rows * CELL_HEIGHT), packed.tobytes())
 
 
 def strip_pixels(image: Image.Image) -> NDArray[np.uint8]:
-    """Cuts an image into strips: -> (strips, 48, 128) uint8 of 0 and 1, ink is 1.
+    """Cuts an image into strips: -> (strips, 56, 128) uint8 of 0 and 1, ink is 1.
 
-    Raises ValueError for an image that is not on the grid (768 pixels wide, 16 high a row).
+    Raises ValueError for an image that is not on the grid (896 pixels wide, 16 high a row).
     """
     width = ROW_STRIPS * STRIP_CELLS * CELL_WIDTH
     if image.width != width or image.height % CELL_HEIGHT:

@@ -14,7 +14,7 @@ from torch import nn
 from compressor.codec.atlas import ATLAS_PATH
 from compressor.codec.model import Base, Octave, Shape
 from compressor.errors import ModelError
-from compressor.quantise import Format
+from compressor.formats import Format
 
 DIRECTORY = Path(__file__).with_name("weights")
 CODE_VERSION = "1"  # raise when the same weights and pixels would give other tokens or other text
@@ -51,8 +51,10 @@ def save_level(module: nn.Module, shape: Shape, level: int, sources: str, direct
     tensors = {name: value.detach().to("cpu", torch.bfloat16) for name, value in module.state_dict().items()}
     metadata = {"shape": json.dumps(asdict(shape)), "licence": "Apache-2.0", "sources": sources}
     path = weight_path(level, directory)
-    save_file(tensors, path, metadata=metadata)
-    return path
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata=metadata)
+    partial.chmod(0o644)
+    return partial.replace(path)
 
 
 def load_levels(rate: int, device: torch.device, directory: Path = DIRECTORY) -> Levels:
@@ -76,8 +78,11 @@ def load_levels(rate: int, device: torch.device, directory: Path = DIRECTORY) ->
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{path.name} is not a weight file of the native codec: {error}") from error
         with torch.device("meta"):
-            module = Octave(shape) if level else Base(shape)
-        module.load_state_dict(state, assign=True)
+            module = Octave(shape, level) if level else Base(shape)
+        try:
+            module.load_state_dict(state, assign=True)
+        except RuntimeError as error:
+            raise ModelError(f"{path.name} does not fit this version of the network: train it anew") from error
         module.eval().requires_grad_(False)
         if isinstance(module, Base):
             base = module

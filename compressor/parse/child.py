@@ -6,6 +6,7 @@ Protocol: frames on the child's stdin and stdout, each a 4-byte big-endian lengt
 import argparse
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -250,6 +251,7 @@ def _handle(path: Path, name: str, limits: Limits, parsers: Mapping[str, str]) -
 
 def main() -> None:
     """Serve requests until stdin ends. Whatever libraries print goes to stderr, never between frames."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--parser", action="append", default=[], metavar="MEDIA_TYPE=MODULE:FUNCTION")
     extra = dict(entry.split("=", 1) for entry in arguments.parse_args().parser)

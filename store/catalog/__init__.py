@@ -28,6 +28,7 @@ from store.catalog.jobs import (
     expire_leases,
     extend_lease,
     fail_job,
+    has_live_jobs,
     retry_job,
 )
 from store.catalog.live import (
@@ -43,6 +44,7 @@ from store.catalog.publication import pending_chunks, publish, record_parsed
 from store.catalog.recovery import abandon_leases, move_caches, rebuild_document, release_job
 from store.catalog.references import blobs_in_use, discarded_blobs, forget_discarded, is_blob_in_use
 from store.catalog.vectors import (
+    count_document_vectors,
     count_vectors,
     forget_generation,
     list_generations,
@@ -68,6 +70,7 @@ __all__ = [
     "collection_caches",
     "collection_figures",
     "complete_job",
+    "count_document_vectors",
     "count_vectors",
     "delete_collection",
     "delete_document",
@@ -86,6 +89,7 @@ __all__ = [
     "find_document",
     "forget_discarded",
     "forget_generation",
+    "has_live_jobs",
     "is_blob_in_use",
     "list_chunks",
     "list_collections",

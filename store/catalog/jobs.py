@@ -80,6 +80,11 @@ def claim_jobs(
     return sorted(session.scalars(statement), key=lambda job: job.id)
 
 
+def has_live_jobs(session: Session) -> bool:
+    """Whether any work is due or being done."""
+    return session.scalars(select(Job.id).where(Job.state.in_(_LIVE)).limit(1)).first() is not None
+
+
 def _is_due(now: float) -> ColumnElement[bool]:
     waiting = (Job.state == JobState.QUEUED) & (Job.not_before <= now)
     abandoned = (Job.state == JobState.RUNNING) & (Job.lease_until < now)

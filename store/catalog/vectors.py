@@ -56,3 +56,9 @@ def forget_generation(session: Session, generation: Generation) -> None:
             Generation.number == generation.number,
         )
     )
+
+
+def count_document_vectors(session: Session, document_id: str, embedder: str) -> int:
+    """How many vectors of an embedder a document has."""
+    query = select(func.count()).where(Vector.document_id == document_id, Vector.embedder == embedder)
+    return session.scalars(query).one()

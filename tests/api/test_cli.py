@@ -107,7 +107,7 @@ def test_read_prints_the_text_out_of_the_caches(folder: Path, tmp_path: Path) ->
     found = as_json("read", "log.md", "--chunk", 0, "--png", picture)
     assert "Linnea left at 07:40" in found["chunks"][0]["text"]
     with Image.open(picture) as image:
-        assert image.width == 768
+        assert image.width == 896
 
 
 def test_ls_status_and_rm_follow_the_documents(folder: Path) -> None:
@@ -208,12 +208,60 @@ def test_errors_are_json_for_programs(home: Path, monkeypatch: pytest.MonkeyPatc
     assert json.loads(capsys.readouterr().out)["error"]["type"] == "NotFound"
 
 
-def test_help_and_listing_import_no_tensors(home: Path) -> None:
+@pytest.mark.parametrize("arguments", [["--help"], ["status"], ["ls"], ["rm", "x"], ["ingest", "nowhere"]])
+def test_commands_that_need_no_tensors_import_none(home: Path, arguments: list[str]) -> None:
     script = (
         "import sys; from api.cli import app; from typer.testing import CliRunner; "
-        "code = CliRunner().invoke(app, ['status']).exit_code; "
-        "print(code, [name for name in ('torch', 'faiss', 'numpy') if name in sys.modules])"
+        f"CliRunner().invoke(app, {arguments});"
+        "print([name for name in ('torch', 'faiss', 'transformers') if name in sys.modules])"
     )
     environment = {**os.environ, "PERCEL_HOME": str(home)}
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
-    assert ran.stdout.strip() == "0 []"
+    assert ran.stdout.strip() == "[]"
+
+
+def test_a_file_whose_name_is_no_unicode_is_ingested(folder: Path) -> None:
+    with open(os.fsencode(folder) + b"/caf\xe9.txt", "w") as file:
+        file.write("The café opens at 8:15.")
+    titles = {document["title"] for document in as_json("ingest", folder)["documents"]}
+    assert titles == {"log.md", "prices.csv", "caf\ufffd.txt"}
+
+
+def test_a_name_that_several_documents_have_is_not_guessed_at_when_deleting(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "more").mkdir()
+    (folder / "more" / "log.md").write_text("Another log.")
+    percel("ingest", folder)
+    code, said = run_main(monkeypatch, capsys, "rm", "log.md")
+    assert code == 2
+    assert "error: 'log.md' is 2 documents; give an id: " in said
+
+
+def test_wrong_usage_is_json_for_programs_too(home: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["percel", "ingest", "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "paths" in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
+def test_a_home_that_is_a_file_is_one_error(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    home.write_text("not a folder")
+    code, said = run_main(monkeypatch, capsys, "status")
+    assert code == 1
+    assert "error: " in said
+    assert "Traceback" not in said
+
+
+def test_doctor_leaves_caches_alone_whose_source_is_lost(folder: Path, home: Path) -> None:
+    percel("ingest", folder)
+    for path in sorted((home / "blobs").rglob("*")):
+        if path.is_file() and path.read_bytes() == NOTES.encode():
+            path.unlink()
+    flip_last_byte(max(cache_files(home), key=lambda path: path.stat().st_size))
+    said = " ".join(percel("doctor", "--repair").stdout.split())
+    assert "log.md was left as it is: its source is lost" in said
+    assert [d["state"] for d in as_json("ls")["documents"]] == ["ready", "ready"]

@@ -9,7 +9,8 @@ import torch
 from compressor.cachefile import write_caches
 from compressor.context import Wanted, load_context
 from compressor.errors import CacheDamaged, CacheError
-from compressor.quantise import FORMATS, dequantise
+from compressor.formats import FORMATS
+from compressor.quantise import dequantise
 from tests.compressor.test_cachefile import make_cache
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from compressor.quantise import FORMATS, Format, dequantise, pack, quantise, through, unpack
+from compressor.formats import FORMATS, Format, pack, unpack
+from compressor.quantise import dequantise, quantise, through
 
 
 @pytest.mark.parametrize("format", FORMATS.values(), ids=str)

@@ -1,7 +1,7 @@
 """Runs an ingest that kills itself: `python -m tests.e2e.killed_ingest HOME FOLDER POINT NUMBER`.
 
-POINT is where SIGKILL strikes, at its NUMBER-th time (from 1): before or after a transaction commits, or after a blob
-is put. Exits normally, printing the number of times, when there are fewer.
+POINT is where SIGKILL strikes, at its NUMBER-th time (from 1): `commit` before and `committed` after a transaction
+commits, `blob` and `file` after one is put. Exits normally, printing the number of times, when there are fewer.
 """
 
 import os
@@ -31,6 +31,8 @@ def main() -> None:
     with Resources(Settings(home=home)) as resources:
         if point == "commit":
             event.listen(resources.engine, "commit", strike)
+        elif point == "committed":
+            resources.engine.dialect.do_commit = _then(resources.engine.dialect.do_commit, strike)
         else:
             put = resources.blobs.put_bytes if point == "blob" else resources.blobs.put_file
             setattr(resources.blobs, put.__name__, _then(put, strike))

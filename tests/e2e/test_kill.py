@@ -24,7 +24,12 @@ TEXTS = {
     "short.md": "# Keys\n\nThe key of cabinet 4 is KX-7731-b and hangs behind the door.",
 }
 # Every stage has its commits: accept two, parse two a document, encode one a batch, finish one; and its blobs.
-POINTS = [("commit", n) for n in (2, 3, 4, 6, 8, 10, 12, 14, 16)] + [("blob", n) for n in (1, 2, 3, 4, 5)]
+POINTS = [
+    *(("commit", n) for n in (2, 4, 6, 8, 10)),
+    *(("committed", n) for n in (2, 5, 8, 11)),
+    *(("blob", n) for n in (1, 2, 3, 4)),
+    *(("file", n) for n in (1, 2)),
+]
 
 
 @pytest.mark.slow

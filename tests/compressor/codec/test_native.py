@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from compressor.cache import Cache, Reading
 from compressor.codec.native import NativeCodec, load_codec
+from compressor.codec.typography import STRIP_CELLS
 from compressor.codec.weights import available_rates, load_levels
 from compressor.errors import CacheDamaged, ModelError, UnknownCodec
 
@@ -47,7 +48,7 @@ def _default(codecs: dict[str, NativeCodec] = {}) -> NativeCodec:  # noqa: B006 
 
 def test_a_vision_token_stands_for_its_rate_of_text(codec: NativeCodec) -> None:
     cache = codec.encode([PROSE])[0]
-    strips = -(-len(PROSE) // 48)
+    strips = -(-len(PROSE) // STRIP_CELLS)
     assert cache.vision_tokens == -(-strips // (codec.rate // 10))
 
 
@@ -62,7 +63,7 @@ def test_prose_and_keys_are_read_almost_without_the_residual(codec: NativeCodec)
 def test_a_range_is_read_from_its_own_tokens_only(codec: NativeCodec) -> None:
     cache = codec.encode([PROSE])[0]
     blank = np.zeros_like(cache.levels)
-    first = 2000 // (48 * codec.strips_per_token)
+    first = 2000 // (STRIP_CELLS * codec.strips_per_token)
     blank[first : first + 8] = cache.levels[first : first + 8]
     partly = Cache(
         cache.codec, cache.format, blank, cache.counts, cache.residual, cache.digest, cache.raw_char_accuracy
@@ -70,7 +71,7 @@ def test_a_range_is_read_from_its_own_tokens_only(codec: NativeCodec) -> None:
     assert codec.read_ranges([Reading(partly, 2000, 2100)]) == [PROSE[2000:2100]]
 
 
-@pytest.mark.parametrize(("start", "end"), [(0, 0), (0, 1), (47, 49), (95, 97), (1000, 1700), (4300, len(PROSE))])
+@pytest.mark.parametrize(("start", "end"), [(0, 0), (0, 1), (55, 57), (111, 113), (1000, 1700), (4300, len(PROSE))])
 def test_ranges_are_verbatim(codec: NativeCodec, start: int, end: int) -> None:
     mixed = ("漢" + PROSE)[: len(PROSE)]
     caches = codec.encode([PROSE, mixed])
