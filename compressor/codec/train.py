@@ -148,7 +148,7 @@ def train(
     shares = {kind: (1 - recipe.scripts) * share for kind, share in DOCUMENTS.items()} | {"scripts": recipe.scripts}
     sampler = Sampler(corpus, shares, strips=strips, seed=recipe.seed + step)
     probes = held_out_codes(corpus, 512)
-    started = time.monotonic()
+    started, logged = time.monotonic(), step
     while step < recipe.steps:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(recipe, step)
@@ -168,8 +168,9 @@ def train(
         optimizer.step()
         step += 1
         if step % 50 == 0 or step == recipe.steps:
-            facts = {"loss": float(loss.detach()), "chars_per_s": 50 * codes.size / (time.monotonic() - started)}
-            started = time.monotonic()
+            seconds = time.monotonic() - started
+            facts = {"loss": float(loss.detach()), "chars_per_s": (step - logged) * codes.size / seconds}
+            started, logged = time.monotonic(), step
             if step % recipe.checkpoint_every == 0 or step == recipe.steps:
                 facts |= {kind: accuracy(base, octaves, probe, device) for kind, probe in probes.items()}
                 save(run, level, optimizer, step, identity)
