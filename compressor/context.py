@@ -1,7 +1,7 @@
 """Owns the step from many stored caches to one array of tokens, as a decoder's context takes them."""
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from compressor.cachefile import CacheFile
 from compressor.errors import CacheError
 from compressor.formats import FORMATS, value_table
-
-PIECE = 1 << 16  # rows a thread turns into floats at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,28 +29,35 @@ def load_context(wanted: Sequence[Wanted], *, threads: int = 2) -> NDArray[np.fl
     """
     with ExitStack() as stack:
         files = [stack.enter_context(CacheFile(item.path)) for item in wanted]
-        places = [(file, entry) for file, item in zip(files, wanted, strict=True) for entry in item.entries]
-        parts = [file.stored_tokens(entry) for file, entry in places]
-        formats = {file.facts(entry)["format"] for file, entry in places}
-        widths = {part.shape[1] for part in parts}
+        places = [(file, item.entries) for file, item in zip(files, wanted, strict=True)]
+        formats = {file.facts(entry)["format"] for file, entries in places for entry in entries}
+        shapes = [[file.stored_tokens(entry).shape for entry in entries] for file, entries in places]
+        widths = {width for parts in shapes for _, width in parts}
         if len(formats) > 1 or len(widths) > 1:
             raise CacheError(f"caches of several kinds cannot share one context: {sorted(formats)}, {sorted(widths)}")
-        if not parts:
+        if not widths:
             return np.zeros((0, 0), np.float16)
         table = value_table(FORMATS[formats.pop()])  # a stored byte -> the numbers in it
-        out = np.empty((sum(map(len, parts)), widths.pop(), table.shape[1]), np.float16)
+        sizes = [sum(count for count, _ in parts) for parts in shapes]
+        out = np.empty((sum(sizes), widths.pop(), table.shape[1]), np.float16)
         whole = table.view(np.uint32 if table.shape[1] == 2 else np.uint16).ravel()
         target = out.view(whole.dtype)[..., 0]
-        pool = stack.enter_context(ThreadPoolExecutor(threads))
-        jobs: list[Future[object]] = []
-        start = 0
-        for part in parts:
-            for first in range(0, len(part), PIECE):
-                piece = part[first : first + PIECE]
-                rows = slice(start + first, start + first + len(piece))
-                jobs.append(pool.submit(np.take, whole, piece, out=target[rows], mode="clip"))
-            start += len(part)
-        jobs += [pool.submit(file.check, entry) for file, entry in places]
-        for job in jobs:
-            job.result()
+        starts = np.cumsum([0, *sizes])[:-1]
+        with ThreadPoolExecutor(threads) as pool:
+            jobs = [
+                pool.submit(_fill, file, entries, whole, target[start:])
+                for (file, entries), start in zip(places, starts, strict=True)
+            ]
+            for job in jobs:
+                job.result()
         return out.reshape(len(out), -1)
+
+
+def _fill(file: CacheFile, entries: Sequence[str], table: NDArray[np.generic], target: NDArray[np.generic]) -> None:
+    """Looks the bytes of a file's entries up in the table, one entry behind the other."""
+    start = 0
+    for entry in entries:
+        file.check(entry)
+        stored = file.stored_tokens(entry)
+        np.take(table, stored, out=target[start : start + len(stored)], mode="clip")
+        start += len(stored)

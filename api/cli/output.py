@@ -43,7 +43,7 @@ class Output:
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
         """A table for people; numbers are set to the right."""
-        table = Table(title=title, title_justify="left", header_style="bold", box=None, padding=(0, 2, 0, 0))
+        table = Table(title=title, title_justify="left", header_style="bold", box=None, padding=(0, 1, 0, 0))
         for index, column in enumerate(columns):
             numeric = bool(rows) and all(isinstance(row[index], int | float | Figure) for row in rows)
             last = index == len(columns) - 1

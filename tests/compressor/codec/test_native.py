@@ -117,7 +117,9 @@ def test_another_precision_and_thread_count_read_the_same_text(codec: NativeCode
     caches = codec.encode(texts)
     threads = torch.get_num_threads()
     other = load_codec(codec.name, device="cpu")
-    other._bf16 = not codec._bf16
+    other._dtype = torch.float32 if codec._dtype is torch.bfloat16 else torch.bfloat16
+    for module in (other._levels.base, *other._levels.octaves):
+        module.to(other._dtype)
     try:
         torch.set_num_threads(1)
         assert codec.read(caches) == texts
