@@ -8,10 +8,10 @@ from sqlite3 import SQLITE_FULL
 from sqlite3 import Connection as SqliteConnection
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.orm import Session
 
-from store.errors import SchemaOutdated, SchemaTooNew, StoreFull
+from store.errors import DatabaseUnusable, SchemaOutdated, SchemaTooNew, StoreFull
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_MS = 30_000  # how long a writer waits for another one
@@ -23,7 +23,10 @@ def open_database(url: str) -> Engine:
 
     SQLite runs in WAL mode: readers never wait for the one writer.
     """
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise DatabaseUnusable("in PERCEL_DATABASE_URL", error) from error
     if parsed.get_backend_name() != "sqlite":
         return create_engine(parsed, pool_pre_ping=True)
     if parsed.database:
@@ -103,7 +106,7 @@ def migrate(engine: Engine) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    with engine.execution_options(writes=True).begin() as connection:
+    with _usable(engine), engine.execution_options(writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
         found = _revision(connection)
@@ -112,6 +115,16 @@ def migrate(engine: Engine) -> None:
         if found != _head():
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+
+@contextmanager
+def _usable(engine: Engine) -> Iterator[None]:
+    try:
+        yield
+    except DatabaseError as error:
+        if getattr(error.orig, "sqlite_errorcode", None) == SQLITE_FULL:
+            raise StoreFull(f"the database {engine.url.database}", None) from error
+        raise DatabaseUnusable(str(engine.url.database), error.orig) from error
 
 
 def check_schema(engine: Engine) -> None:

@@ -9,6 +9,7 @@ StoreError
 │   ├── BlobDamaged              the bytes are not the ones that were stored
 │   └── BlobTooLarge             over the cap that the caller gave
 ├── StoreFull                    no space (or quota) left where something had to be written
+├── DatabaseUnusable             not a database, not reachable, or an address that is none
 └── SchemaError
     ├── SchemaOutdated           the database is older than this program: migrate it
     └── SchemaTooNew             the database is newer than this program: upgrade the program
@@ -85,6 +86,15 @@ class StoreFull(StoreError):
         super().__init__(f"No space left at {place}:{need}{have}. Free space there, then run the same again.")
         self.place = place
         self.needed = needed
+
+
+class DatabaseUnusable(StoreError):
+    """Not a database, not reachable, or an address that is none."""
+
+    def __init__(self, place: str, reason: object) -> None:
+        super().__init__(
+            f"The database {place} cannot be used: {reason}. Restore it from a backup or name another one."
+        )
 
 
 class SchemaError(StoreError):

@@ -256,6 +256,21 @@ def test_a_home_that_is_a_file_is_one_error(
     assert "Traceback" not in said
 
 
+def test_a_damaged_database_is_one_error(home: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    home.mkdir()
+    (home / "percel.db").write_text("this is no database, and never was one" * 50)
+    code, said = run_main(monkeypatch, capsys, "status")
+    assert code == 1
+    assert "percel.db cannot be used: file is not a database. Restore it from a backup" in said
+
+
+def test_a_database_address_that_is_none_is_one_error(home: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setenv("PERCEL_DATABASE_URL", "postgres at home")
+    code, said = run_main(monkeypatch, capsys, "status")
+    assert code == 1
+    assert "The database in PERCEL_DATABASE_URL cannot be used" in said
+
+
 def test_doctor_leaves_caches_alone_whose_source_is_lost(folder: Path, home: Path) -> None:
     percel("ingest", folder)
     for path in sorted((home / "blobs").rglob("*")):

@@ -11,10 +11,10 @@ from store import catalog
 from store.blobs import DirectoryBlobs
 from store.database import reading, transaction
 from store.errors import BlobTooLarge, StoreFull
-from store.models import Document, DocumentState
+from store.models import Document, DocumentState, Job
 from store.sweep import check_blobs
-from workers.events import Event
-from workers.ingest import Offer, accept, encode_batch, pending_work
+from workers.events import Event, silent
+from workers.ingest import Offer, accept, encode_batch, parse, pending_work
 from workers.resources import Resources
 from workers.runner import recover, run_due_jobs
 
@@ -156,23 +156,24 @@ def test_a_document_deleted_while_it_is_encoded_is_dropped(resources: Resources,
 
 def test_publishing_a_batch_twice_changes_nothing(resources: Resources, tmp_path: Path) -> None:
     accept(resources, "test", offer(tmp_path, "a.txt", STORY))
-    batches = []
-
-    def encode_beforehand(event: Event) -> None:
-        if event.due and not batches:
-            with transaction(resources.engine) as session:
-                (job,) = catalog.claim_jobs(session, [catalog.JobKind.ENCODE], owner="other", lease_seconds=60)
-            batches.append(encode_batch(resources, pending_work(resources, job)))
-            with transaction(resources.engine) as session:
-                catalog.publish(session, batches[0])
-                catalog.release_job(session, job.id, owner="other")
-
-    run_due_jobs(resources, encode_beforehand)
+    parse(resources, claim(resources, catalog.JobKind.PARSE), owner="other", listen=silent)
+    job = claim(resources, catalog.JobKind.ENCODE)
+    batch = encode_batch(resources, pending_work(resources, job))
+    with transaction(resources.engine) as session:
+        catalog.publish(session, batch)
     before = counts(resources)
     with transaction(resources.engine) as session:
-        catalog.publish(session, batches[0])
+        catalog.publish(session, batch)
+        catalog.release_job(session, job.id, owner="other")
+    run_due_jobs(resources)
     assert counts(resources) == before
     assert documents_of(resources, "test")[0].state is DocumentState.READY
+
+
+def claim(resources: Resources, kind: catalog.JobKind) -> Job:
+    with transaction(resources.engine) as session:
+        (job,) = catalog.claim_jobs(session, [kind], owner="other", lease_seconds=60)
+    return job
 
 
 class FullDisk(DirectoryBlobs):
