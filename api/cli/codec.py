@@ -66,6 +66,9 @@ def train_codec(
     run: Annotated[Path | None, typer.Option(help="Checkpoints and log; a run that is there is resumed.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the weights go; default: into the package.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps; default: as the committed weights.", min=1)] = None,
+    further: Annotated[
+        bool, typer.Option("--further", help="Train the installed weights of this rate further, on your text for one.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of weights and batches.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
@@ -84,11 +87,14 @@ def train_codec(
         raise usage(f"--rate must be one of {', '.join(map(str, RATES))}")
     level = RATES.index(rate)
     recipe = replace(RECIPES[level], seed=seed, steps=steps or RECIPES[level].steps)
+    if further:
+        recipe = recipe.trained_further()
     run = run or Path("runs") / f"native-{rate}"
     out = out or DIRECTORY
     where = torch.device(choose_device(device))
     output = Output(as_json)
     below = load_levels(RATES[level - 1], where, out) if level else None
+    start = load_levels(rate, where, out).top if further else None
     with output.status("reading the training text"):
         corpus = build_corpus(text)
     with output.progress() as bars:
@@ -108,6 +114,7 @@ def train_codec(
             run,
             shape=shape,
             below=frozen,
+            start=start,
             device=where,
             progress=show,
         )

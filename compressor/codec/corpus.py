@@ -16,6 +16,9 @@ from compressor.codec.typography import BLANK, CONTINUATION, STRIP_CELLS
 
 HOLD_OUT = 50  # every fiftieth document takes no part in training
 PRINTABLE = np.arange(0x21, 0x7F, dtype=np.int32)
+# What keys, amounts and dates are made of: prose alone holds too few digits to learn them as well as letters.
+STRING_ALPHABETS = (PRINTABLE, np.array(list(map(ord, "0123456789" * 3 + ".,:/-")), np.int32))
+SHORT_ENDS = 0.2  # share of rows that end early, as the last token of a chunk does
 LATIN_LETTERS = np.array([*range(0xC0, 0x180), *range(0x1E00, 0x1F00)], np.int32)
 # Signs that real documents hold one at a time; scattered over some of the text so that they are learnt in place.
 SIGNS = np.array(
@@ -150,7 +153,7 @@ class Sampler:
         heads[heads == CONTINUATION] = BLANK
         tails[load_atlas().wide[np.where(tails == CONTINUATION, BLANK, tails)]] = BLANK
         # A random end: the blank cells behind a short text.
-        for short in np.flatnonzero(rng.random(rows) < 0.12):
+        for short in np.flatnonzero(rng.random(rows) < SHORT_ENDS):
             out[short, int(rng.integers(1, self.cells)) :] = BLANK
         return out
 
@@ -158,14 +161,15 @@ class Sampler:
         rng = self.rng
         rows = len(out)
         narrow = (out != CONTINUATION) & ~load_atlas().wide[np.where(out == CONTINUATION, BLANK, out)]
-        # Random printable strings of 4 to 40 characters, over an eighth of the cells: keys and ids survive.
+        # Random strings of 4 to 40 characters, over an eighth of the cells: keys, ids and numbers survive.
         for row in range(rows):
             covered = 0
             while covered < self.cells // 8:
                 length = int(rng.integers(4, 41))
                 start = int(rng.integers(0, self.cells - length))
                 run = slice(start, start + length)
-                letters = PRINTABLE[rng.integers(len(PRINTABLE), size=length)]
+                alphabet = STRING_ALPHABETS[rng.integers(len(STRING_ALPHABETS))]
+                letters = alphabet[rng.integers(len(alphabet), size=length)]
                 out[row, run] = np.where(narrow[row, run], letters, out[row, run])
                 covered += length
         accented = narrow & (rng.random(out.shape) < 0.1) & (rng.random(rows)[:, None] < 0.25)

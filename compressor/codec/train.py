@@ -6,7 +6,7 @@ Everything is trained through the int4 quantiser, so what is measured here is wh
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,11 @@ class Recipe:
     scripts: float = 0.35  # share of synthetic words in all scripts; the rest is documents
     seed: int = 1
     checkpoint_every: int = 250
+    further: bool = False  # begins with the weights that are installed instead of from scratch
+
+    def trained_further(self) -> "Recipe":
+        """The schedule for weights that are good already: a gentler peak, and most of the run is decay."""
+        return replace(self, learning_rate=self.learning_rate / 2, decay_from=0.25, further=True)
 
 
 # One a level. A step takes .7 s on two quiet CPU cores with native bf16. The committed weights came about in several
@@ -120,12 +125,14 @@ def train(
     *,
     shape: Shape,
     below: tuple[Base, list[Octave]] | None,
+    start: nn.Module | None = None,
     device: torch.device,
     progress: Callable[[int, dict[str, float]], None] = lambda step, facts: None,
 ) -> nn.Module:
     """Trains one level and returns it; resumes from `run/checkpoint.safetensors` if it is there.
 
-    Writes `run/log.jsonl` (loss and held-out accuracy by step). `below` are the frozen levels, None for level 0.
+    Writes `run/log.jsonl` (loss and held-out accuracy by step). `below` are the frozen levels, None for level 0;
+    `start` is the level as it was trained before, to be trained on.
     """
     torch.manual_seed(recipe.seed)
     base, octaves = below or (Base(shape), [])
@@ -137,6 +144,8 @@ def train(
             frozen.requires_grad_(False)
         octaves = [*octaves, octave]
         level = octave
+    if start is not None:
+        level.load_state_dict(start.state_dict())
     for module in (base, *octaves):
         module.to(device)
     optimizer = torch.optim.AdamW(

@@ -29,6 +29,11 @@ class Levels:
     base: Base
     octaves: list[Octave]
 
+    @property
+    def top(self) -> Base | Octave:
+        """The level of the rate itself."""
+        return self.octaves[-1] if self.octaves else self.base
+
 
 def weight_path(level: int, directory: Path = DIRECTORY) -> Path:
     """Where the weights of a level lie: 0 is native-10 itself, 1 the octave to native-20, ..."""
