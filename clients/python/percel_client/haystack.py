@@ -18,9 +18,10 @@ _ORDER = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte", "!=": "ne", "in": "in"
 
 @component
 class PercelRetriever:
-    """Percel's search as a Haystack component. Its pipeline can be written to YAML: the key stays outside.
+    """Percel's search as a Haystack component. `filters` are Haystack's; of those Percel has comparisons and AND.
 
-    `filters` are Haystack's; of those Percel has comparisons and AND.
+    Its pipeline can be written to YAML, and the key stays outside. To load one, Haystack 3 wants to be told that this
+    module is trusted: `Pipeline.loads(text, allowed_modules=["percel_client.haystack"])`.
     """
 
     def __init__(
