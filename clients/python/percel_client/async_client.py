@@ -173,20 +173,22 @@ class AsyncPercel:
         """Returns when the document (or its id) is ready; tells each change. Raises DocumentFailed, WaitTimeout."""
         document_id = document if isinstance(document, str) else document.id
         watch = Watch(document_id, timeout=timeout, on_progress=on_progress)
-        if isinstance(document, Document) and watch.saw(document):
-            return document
-        with suppress(ConnectionFailed, ApiError, UnexpectedAnswer):  # then by looking again and again
-            async with aclosing(
-                self._connection.events(requests.events(document_id), silence=watch.silence())
-            ) as events:
+        if isinstance(document, str) or not watch.saw(document):
+            async with aclosing(self._changes(document_id, watch)) as changes:
+                async for seen in changes:
+                    if watch.saw(seen):
+                        break
+        return watch.document
+
+    async def _changes(self, document_id: str, watch: Watch) -> AsyncGenerator[Document | None, None]:
+        call = requests.events(document_id)
+        with suppress(ConnectionFailed, ApiError, UnexpectedAnswer):  # where events do not come through, looking does
+            async with aclosing(self._connection.events(call, silence=watch.silence())) as events:
                 async for event in events:
-                    watch.check()
-                    seen = document_of(event)
-                    if seen and watch.saw(seen):
-                        return seen
-        while not watch.saw(now := await self.document(document_id)):
+                    yield document_of(event)
+        while True:
+            yield await self.document(document_id)
             await asyncio.sleep(watch.pause())
-        return now
 
     async def events(self, document_id: str) -> AsyncGenerator[Document, None]:
         """The document at each change, until it is ready or failed."""

@@ -173,17 +173,19 @@ class Percel:
         """Returns when the document (or its id) is ready; tells each change. Raises DocumentFailed, WaitTimeout."""
         document_id = document if isinstance(document, str) else document.id
         watch = Watch(document_id, timeout=timeout, on_progress=on_progress)
-        if isinstance(document, Document) and watch.saw(document):
-            return document
-        with suppress(ConnectionFailed, ApiError, UnexpectedAnswer):  # then by looking again and again
+        if isinstance(document, str) or not watch.saw(document):
+            for seen in self._changes(document_id, watch):
+                if watch.saw(seen):
+                    break
+        return watch.document
+
+    def _changes(self, document_id: str, watch: Watch) -> Iterator[Document | None]:
+        with suppress(ConnectionFailed, ApiError, UnexpectedAnswer):  # where events do not come through, looking does
             for event in self._connection.events(requests.events(document_id), silence=watch.silence()):
-                watch.check()
-                seen = document_of(event)
-                if seen and watch.saw(seen):
-                    return seen
-        while not watch.saw(now := self.document(document_id)):
+                yield document_of(event)
+        while True:
+            yield self.document(document_id)
             time.sleep(watch.pause())
-        return now
 
     def events(self, document_id: str) -> Iterator[Document]:
         """The document at each change, until it is ready or failed."""

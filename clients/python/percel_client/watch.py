@@ -24,8 +24,20 @@ class Watch:
         self._last: Document | None = None
         self._pause = _FIRST_PAUSE
 
-    def saw(self, document: Document) -> bool:
-        """Takes note of the document as it is now; -> whether it is ready. Raises DocumentFailed and WaitTimeout."""
+    @property
+    def document(self) -> Document:
+        """The document as it was last seen."""
+        assert self._last is not None
+        return self._last
+
+    def saw(self, document: Document | None) -> bool:
+        """Takes note of the document as it is now (None: nothing new); -> whether it is ready.
+
+        Raises DocumentFailed and WaitTimeout.
+        """
+        if document is None:
+            self._check()
+            return False
         changed = document != self._last
         self._last = document
         if changed and self._on_progress is not None:
@@ -33,11 +45,10 @@ class Watch:
         if document.state == FAILED:
             raise DocumentFailed(document)
         if not document.ended:
-            self.check()
+            self._check()
         return document.ended
 
-    def check(self) -> None:
-        """Raises WaitTimeout when the time is over."""
+    def _check(self) -> None:
         if self._timeout is not None and self._left() <= 0:
             raise WaitTimeout(self.document_id, self._timeout, self._last)
 

@@ -3,6 +3,7 @@
 import io
 import json
 
+import httpx
 import pytest
 from stub import multipart
 
@@ -61,8 +62,6 @@ def test_a_list_goes_over_all_pages(percel, stub):
 
 
 def test_pages_are_fetched_only_as_they_are_needed(stub):
-    import httpx
-
     with Percel("http://percel.test", transport=httpx.MockTransport(stub.handle)) as percel:
         for number in range(5):
             percel.upload(f"text {number}".encode(), collection="c", name=f"{number}.txt")

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from stub import event_stream, problem, sse
 
-from percel_client import DocumentFailed, NotFound, WaitTimeout
+from percel_client import Conflict, ConnectionFailed, DocumentFailed, NotFound, WaitTimeout
 
 
 def test_progress_is_told_until_the_document_is_ready(percel):
@@ -64,6 +64,15 @@ def test_a_document_deleted_meanwhile_is_not_waited_for(percel, stub):
         percel.wait("d1")
 
 
+def test_what_goes_wrong_in_the_callback_comes_out_of_the_wait(percel):
+    def look_elsewhere(document):
+        if document.state == "encoding":
+            raise Conflict(409, "Conflict", detail="The callback's own.")
+
+    with pytest.raises(Conflict, match="The callback's own"):
+        percel.upload_and_wait(b"alpha", collection="c", name="a.txt", on_progress=look_elsewhere)
+
+
 def test_a_document_that_was_there_already_is_not_asked_for_again(percel, stub):
     document = percel.upload_and_wait(b"alpha", collection="c", name="a.txt")
     asked = len(stub.requests)
@@ -78,8 +87,6 @@ def test_events_tell_each_change(percel, stub):
 
 
 def test_events_that_are_cut_off_are_an_error(percel, stub):
-    from percel_client import ConnectionFailed
-
     def cut(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, headers={"Content-Type": "text/event-stream"}, stream=_Cut(request))
 
