@@ -12,7 +12,7 @@ def checked(base_url: str) -> str:
     except httpx.InvalidURL:
         url = httpx.URL("")
     if url.scheme not in ("http", "https") or not url.host:
-        raise ValueError(f"{base_url!r} is not the address of a server; one looks like 'http://127.0.0.1:8000'.")
+        raise ValueError(f"{base_url!r} is not the address of a server; one looks like 'http://127.0.0.1:8080'.")
     return base_url
 
 

@@ -135,13 +135,10 @@ class AsyncPercel:
         *,
         collection: str,
         metadata: Metadata | None = None,
-        idempotency_key: str | None = None,
     ) -> list[BatchItem]:
         """Sends files in one request; -> a document or a problem for each, in order."""
         with opened(sources) as files:
-            call = requests.upload_many(
-                files, collection=collection, metadata=metadata, idempotency_key=idempotency_key
-            )
+            call = requests.upload_many(files, collection=collection, metadata=metadata)
             return await self._connection.run(call)
 
     async def upload_and_wait(
@@ -191,7 +188,7 @@ class AsyncPercel:
             await asyncio.sleep(watch.pause())
 
     async def events(self, document_id: str) -> AsyncGenerator[Document, None]:
-        """The document at each change, until it is ready or failed."""
+        """The document at each change, until it is ready or failed. Raises NotFound when it is deleted meanwhile."""
         async with aclosing(self._connection.events(requests.events(document_id))) as events:
             async for event in events:
                 document = document_of(event)
@@ -203,10 +200,10 @@ class AsyncPercel:
         return await self._connection.run(requests.document(document_id))
 
     def documents(
-        self, *, collection: str | None = None, state: str | None = None, page_size: int | None = None
+        self, collection: str, *, state: str | None = None, page_size: int | None = None
     ) -> AsyncIterator[Document]:
-        """All documents, or those of a collection or in a state; pages are fetched as they are needed."""
-        return self._connection.pages(requests.documents(collection=collection, state=state, page_size=page_size))
+        """The documents of a collection, or those in a state; pages are fetched as they are needed."""
+        return self._connection.pages(requests.documents(collection, state=state, page_size=page_size))
 
     async def document_text(self, document_id: str, *, chunk: int | None = None) -> DocumentText:
         """The text, read out of the caches; of one chunk where it is named."""
@@ -227,12 +224,12 @@ class AsyncPercel:
     # Collections
 
     async def create_collection(self, name: str) -> Collection:
-        """Makes an empty collection; an upload makes its collection by itself."""
+        """Makes a collection, or shows the one of that name; an upload makes its collection by itself."""
         return await self._connection.run(requests.create_collection(name))
 
-    def collections(self, *, page_size: int | None = None) -> AsyncIterator[Collection]:
+    def collections(self) -> AsyncIterator[Collection]:
         """All collections."""
-        return self._connection.pages(requests.collections(page_size=page_size))
+        return self._connection.pages(requests.collections())
 
     async def collection(self, name: str) -> Collection:
         """A collection and its figures."""
@@ -308,9 +305,9 @@ class AsyncPercel:
         """Has an address told when documents end; keep the `secret` of the answer for `verify_webhook`."""
         return await self._connection.run(requests.create_webhook(url, collection=collection))
 
-    def webhooks(self, *, page_size: int | None = None) -> AsyncIterator[Webhook]:
+    def webhooks(self) -> AsyncIterator[Webhook]:
         """All webhooks."""
-        return self._connection.pages(requests.webhooks(page_size=page_size))
+        return self._connection.pages(requests.webhooks())
 
     async def delete_webhook(self, webhook_id: str) -> None:
         """Ends a webhook."""
@@ -338,9 +335,9 @@ class AsyncPercel:
             )
         )
 
-    def keys(self, *, page_size: int | None = None) -> AsyncIterator[ApiKey]:
+    def keys(self) -> AsyncIterator[ApiKey]:
         """All keys, without what is secret of them."""
-        return self._connection.pages(requests.keys(page_size=page_size))
+        return self._connection.pages(requests.keys())
 
     async def delete_key(self, key_id: str) -> None:
         """Revokes a key."""

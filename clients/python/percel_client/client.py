@@ -135,13 +135,10 @@ class Percel:
         *,
         collection: str,
         metadata: Metadata | None = None,
-        idempotency_key: str | None = None,
     ) -> list[BatchItem]:
         """Sends files in one request; -> a document or a problem for each, in order."""
         with opened(sources) as files:
-            call = requests.upload_many(
-                files, collection=collection, metadata=metadata, idempotency_key=idempotency_key
-            )
+            call = requests.upload_many(files, collection=collection, metadata=metadata)
             return self._connection.run(call)
 
     def upload_and_wait(
@@ -188,7 +185,7 @@ class Percel:
             time.sleep(watch.pause())
 
     def events(self, document_id: str) -> Iterator[Document]:
-        """The document at each change, until it is ready or failed."""
+        """The document at each change, until it is ready or failed. Raises NotFound when it is deleted meanwhile."""
         for event in self._connection.events(requests.events(document_id)):
             document = document_of(event)
             if document:
@@ -199,10 +196,10 @@ class Percel:
         return self._connection.run(requests.document(document_id))
 
     def documents(
-        self, *, collection: str | None = None, state: str | None = None, page_size: int | None = None
+        self, collection: str, *, state: str | None = None, page_size: int | None = None
     ) -> Iterator[Document]:
-        """All documents, or those of a collection or in a state; pages are fetched as they are needed."""
-        return self._connection.pages(requests.documents(collection=collection, state=state, page_size=page_size))
+        """The documents of a collection, or those in a state; pages are fetched as they are needed."""
+        return self._connection.pages(requests.documents(collection, state=state, page_size=page_size))
 
     def document_text(self, document_id: str, *, chunk: int | None = None) -> DocumentText:
         """The text, read out of the caches; of one chunk where it is named."""
@@ -223,12 +220,12 @@ class Percel:
     # Collections
 
     def create_collection(self, name: str) -> Collection:
-        """Makes an empty collection; an upload makes its collection by itself."""
+        """Makes a collection, or shows the one of that name; an upload makes its collection by itself."""
         return self._connection.run(requests.create_collection(name))
 
-    def collections(self, *, page_size: int | None = None) -> Iterator[Collection]:
+    def collections(self) -> Iterator[Collection]:
         """All collections."""
-        return self._connection.pages(requests.collections(page_size=page_size))
+        return self._connection.pages(requests.collections())
 
     def collection(self, name: str) -> Collection:
         """A collection and its figures."""
@@ -303,9 +300,9 @@ class Percel:
         """Has an address told when documents end; keep the `secret` of the answer for `verify_webhook`."""
         return self._connection.run(requests.create_webhook(url, collection=collection))
 
-    def webhooks(self, *, page_size: int | None = None) -> Iterator[Webhook]:
+    def webhooks(self) -> Iterator[Webhook]:
         """All webhooks."""
-        return self._connection.pages(requests.webhooks(page_size=page_size))
+        return self._connection.pages(requests.webhooks())
 
     def delete_webhook(self, webhook_id: str) -> None:
         """Ends a webhook."""
@@ -333,9 +330,9 @@ class Percel:
             )
         )
 
-    def keys(self, *, page_size: int | None = None) -> Iterator[ApiKey]:
+    def keys(self) -> Iterator[ApiKey]:
         """All keys, without what is secret of them."""
-        return self._connection.pages(requests.keys(page_size=page_size))
+        return self._connection.pages(requests.keys())
 
     def delete_key(self, key_id: str) -> None:
         """Revokes a key."""

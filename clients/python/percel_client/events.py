@@ -58,7 +58,9 @@ class EventDecoder:
 
 
 def document_of(event: Event | None) -> Document | None:
-    """The document that an event tells of; None for other events."""
+    """The document that an event tells of; None for other events. Raises NotFound for one that was deleted."""
+    if event is not None and event.name == "deleted":
+        raise _problem(_json(event), status=404, title="Not found")
     return read(Document, _json(event)) if event is not None and event.name == "document" else None
 
 
@@ -78,12 +80,12 @@ def answer_part_of(event: Event | None) -> AnswerDelta | Answer | None:
     return None
 
 
-def _problem(value: object) -> ApiError:
+def _problem(value: object, *, status: int = 500, title: str = "Error") -> ApiError:
     entries = value if isinstance(value, dict) else {}
-    status = entries.get("status")
-    status = status if isinstance(status, int) else 500
+    told = entries.get("status", status)
+    status = told if isinstance(told, int) else status
     kind = BY_STATUS.get(status, ApiError)
-    return kind(status, str(entries.get("title", "Error")), detail=str(entries.get("detail", "")))
+    return kind(status, str(entries.get("title", title)), detail=str(entries.get("detail", "")))
 
 
 def _json(event: Event) -> object:

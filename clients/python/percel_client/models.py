@@ -195,7 +195,7 @@ class DeadJob:
     document_id: str
     title: str = ""
     attempts: int = 0
-    last_error: str | None = None
+    error: str | None = None  # of the last attempt
     died_at: datetime | None = None
 
 

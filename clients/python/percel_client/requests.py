@@ -81,17 +81,14 @@ def upload_url(
     return Call("POST", "/v1/documents/url", _one(Document), json=entries, headers=_once(idempotency_key))
 
 
-def upload_many(
-    files: Sequence[File], *, collection: str, metadata: Metadata | None, idempotency_key: str | None
-) -> Call[list[BatchItem]]:
+def upload_many(files: Sequence[File], *, collection: str, metadata: Metadata | None) -> Call[list[BatchItem]]:
     return Call(
         "POST",
         "/v1/documents/batch",
         lambda response: read_all(BatchItem, body(response), "items"),
         form=_given(collection=collection, metadata=_json(metadata)),
         files=[("files", file) for file in files],
-        headers=_once(idempotency_key),
-        repeatable=is_repeatable(files),
+        repeatable=is_repeatable(files),  # without a key: bytes that are there already are not taken twice
     )
 
 
@@ -99,7 +96,7 @@ def document(document_id: str) -> Call[Document]:
     return Call("GET", f"/v1/documents/{_part(document_id)}", _one(Document))
 
 
-def documents(*, collection: str | None, state: str | None, page_size: int | None) -> Call[Page[Document]]:
+def documents(collection: str, *, state: str | None, page_size: int | None) -> Call[Page[Document]]:
     return _list("/v1/documents", Document, collection=collection, state=state, limit=page_size)
 
 
@@ -128,11 +125,11 @@ def delete_where(collection: str, filter: Filter) -> Call[int]:
 
 
 def create_collection(name: str) -> Call[Collection]:
-    return Call("POST", "/v1/collections", _one(Collection), json={"name": name}, repeatable=False)
+    return Call("POST", "/v1/collections", _one(Collection), json={"name": name})
 
 
-def collections(*, page_size: int | None) -> Call[Page[Collection]]:
-    return _list("/v1/collections", Collection, limit=page_size)
+def collections() -> Call[Page[Collection]]:
+    return _list("/v1/collections", Collection)
 
 
 def collection(name: str) -> Call[Collection]:
@@ -185,8 +182,8 @@ def create_webhook(url: str, *, collection: str | None) -> Call[Webhook]:
     return Call("POST", "/v1/webhooks", _one(Webhook), json=entries, repeatable=False)
 
 
-def webhooks(*, page_size: int | None) -> Call[Page[Webhook]]:
-    return _list("/v1/webhooks", Webhook, limit=page_size)
+def webhooks() -> Call[Page[Webhook]]:
+    return _list("/v1/webhooks", Webhook)
 
 
 def delete_webhook(webhook_id: str) -> Call[None]:
@@ -212,8 +209,8 @@ def create_key(
     return Call("POST", "/v1/keys", _one(ApiKey), json=entries, repeatable=False)
 
 
-def keys(*, page_size: int | None) -> Call[Page[ApiKey]]:
-    return _list("/v1/keys", ApiKey, limit=page_size)
+def keys() -> Call[Page[ApiKey]]:
+    return _list("/v1/keys", ApiKey)
 
 
 def delete_key(key_id: str) -> Call[None]:

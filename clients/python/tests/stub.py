@@ -179,7 +179,14 @@ class Stub:
 
     def _get_jobs(self, request: httpx.Request, rest: list[str]) -> httpx.Response:
         if rest:
-            dead = {"id": 7, "kind": "parse", "document_id": "d1", "attempts": 3, "died_at": 1772366400.0}
+            dead = {
+                "id": 7,
+                "kind": "parse",
+                "document_id": "d1",
+                "attempts": 3,
+                "error": "killed",
+                "died_at": "2026-03-01T12:00:00Z",
+            }
             return httpx.Response(200, json={"items": [dead], "next": None})
         states = [{"kind": "parse", "state": "due", "count": 2}]
         return httpx.Response(200, json={"due": {"parse": 2}, "states": states})

@@ -56,7 +56,7 @@ def test_a_batch_says_for_each_file_what_became_of_it(percel, tmp_path):
 def test_a_list_goes_over_all_pages(percel, stub):
     for number in range(5):
         percel.upload(f"text {number}".encode(), collection="c", name=f"{number}.txt")
-    titles = [document.title for document in percel.documents(collection="c", page_size=2)]
+    titles = [document.title for document in percel.documents("c", page_size=2)]
     assert titles == ["0.txt", "1.txt", "2.txt", "3.txt", "4.txt"]
     assert [request.url.params.get("cursor") for request in stub.requests[5:]] == [None, "2", "4"]
 
@@ -65,7 +65,7 @@ def test_pages_are_fetched_only_as_they_are_needed(stub):
     with Percel("http://percel.test", transport=httpx.MockTransport(stub.handle)) as percel:
         for number in range(5):
             percel.upload(f"text {number}".encode(), collection="c", name=f"{number}.txt")
-        assert next(percel.documents(page_size=2)).title == "0.txt"
+        assert next(percel.documents("c", page_size=2)).title == "0.txt"
     assert len(stub.requests) == 6
 
 
@@ -86,7 +86,7 @@ def test_documents_are_deleted_by_what_is_known_of_them(percel):
     percel.upload(b"alpha", collection="c", name="a.txt", metadata={"year": 2025})
     percel.upload(b"beta", collection="c", name="b.txt", metadata={"year": 2026})
     assert percel.delete_where("c", {"year": 2025}) == 1
-    assert [document.title for document in percel.documents()] == ["b.txt"]
+    assert [document.title for document in percel.documents("c")] == ["b.txt"]
 
 
 @pytest.mark.parametrize("name", ["", ".", ".."])

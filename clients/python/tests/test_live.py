@@ -38,7 +38,7 @@ def collection(percel):
 
 
 def test_an_upload_is_ready_and_reads_back_exactly(percel, collection):
-    documents = {document.title: document for document in percel.documents(collection=collection, page_size=1)}
+    documents = {document.title: document for document in percel.documents(collection, page_size=1)}
     assert set(documents) == {"dam.txt", "bridge.txt"}
     dam = documents["dam.txt"]
     assert (dam.state, dam.exact, dam.metadata) == ("ready", True, {"year": 1931})
@@ -130,7 +130,7 @@ def test_the_asynchronous_client_does_the_same(collection):
             )
             hits = await percel.search("When does the ferry to Holm leave?", collection=collection)
             *pieces, last = [part async for part in percel.ask_stream(QUESTION, collection=collection)]
-            titles = [known.title async for known in percel.documents(collection=collection)]
+            titles = [known.title async for known in percel.documents(collection)]
             await percel.delete(document.id)
             return hits, pieces, last, titles
 

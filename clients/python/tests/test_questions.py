@@ -64,14 +64,14 @@ def test_collections_are_made_listed_and_deleted(filled):
     assert [collection.name for collection in filled.collections()] == ["c"]
     assert filled.collection("c").documents == 2
     filled.delete_collection("c")
-    assert list(filled.documents()) == []
+    assert list(filled.documents("c")) == []
 
 
 def test_jobs_are_counted_and_dead_ones_decided_on(percel, stub):
     jobs = percel.jobs()
     assert (jobs.due, jobs.states[0].count) == ({"parse": 2}, 2)
     (dead,) = percel.dead_jobs()
-    assert (dead.id, dead.attempts, dead.died_at) == (7, 3, datetime(2026, 3, 1, 12, tzinfo=UTC))
+    assert (dead.id, dead.attempts, dead.error, dead.died_at) == (7, 3, "killed", datetime(2026, 3, 1, 12, tzinfo=UTC))
     percel.requeue_dead_job(dead.id)
     percel.delete_dead_job(dead.id)
     sent = [(request.method, request.url.path) for request in stub.requests[-2:]]

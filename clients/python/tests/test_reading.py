@@ -24,6 +24,11 @@ def test_boxes_are_read_as_objects_and_as_lists():
     assert read(Hit, {**HIT, "boxes": [box, [0, 0.1, 1, 0.2]]}).boxes == (Box(0, 0.1, 1, 0.2),) * 2
 
 
+def test_a_time_is_iso_8601_or_seconds_since_1970():
+    said, counted = ({**DOCUMENT, "created_at": moment} for moment in ("2026-03-01T12:00:00Z", 1772366400.0))
+    assert read(Document, said) == read(Document, counted)
+
+
 def test_lines_are_a_pair():
     entries = {"document_id": "d1", "title": "a", "page": 1, "quote": "q", "lines": [3, 9]}
     assert read(Citation, entries).lines == (3, 9)

@@ -78,7 +78,6 @@ def test_an_upload_that_can_be_read_only_once_is_sent_once(percel, stub):
 @pytest.mark.parametrize(
     "make_something",
     [
-        lambda percel: percel.create_collection("c"),
         lambda percel: percel.create_webhook("https://example.org/"),
         lambda percel: percel.create_key("ci", scopes=["read"]),
         lambda percel: percel.requeue_dead_job(7),
@@ -170,7 +169,7 @@ def test_an_answer_that_is_no_json_is_an_error(percel, stub):
 
 @pytest.mark.parametrize("address", ["127.0.0.1:8000", "ftp://percel", "", "http://"])
 def test_what_is_no_address_is_refused_at_once(address):
-    with pytest.raises(ValueError, match=r"is not the address of a server; one looks like 'http://127.0.0.1:8000'"):
+    with pytest.raises(ValueError, match=r"is not the address of a server; one looks like 'http://127.0.0.1:8080'"):
         Percel(address)
 
 

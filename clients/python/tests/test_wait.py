@@ -86,6 +86,13 @@ def test_events_tell_each_change(percel, stub):
     assert stub.requests[-1].headers["accept"] == "text/event-stream"
 
 
+def test_events_of_a_document_that_is_deleted_end_with_that(percel, stub):
+    told = sse("document", percel_document()), sse("deleted", {"detail": "There is no document 'd1'."})
+    stub.next_answers.append(lambda request: event_stream(*told))
+    with pytest.raises(NotFound, match="404 Not found: There is no document 'd1'"):
+        list(percel.events("d1"))
+
+
 def test_events_that_are_cut_off_are_an_error(percel, stub):
     def cut(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, headers={"Content-Type": "text/event-stream"}, stream=_Cut(request))
@@ -93,6 +100,10 @@ def test_events_that_are_cut_off_are_an_error(percel, stub):
     stub.next_answers.append(cut)
     with pytest.raises(ConnectionFailed, match=r"got no answer .the server went away"):
         list(percel.events("d1"))
+
+
+def percel_document() -> dict[str, object]:
+    return {"id": "d1", "collection": "c", "title": "a.txt", "state": "parsing"}
 
 
 class _Cut(httpx.SyncByteStream, httpx.AsyncByteStream):
