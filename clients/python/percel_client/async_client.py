@@ -313,7 +313,7 @@ class AsyncPercel:
         """Ends a webhook."""
         await self._connection.run(requests.delete_webhook(webhook_id))
 
-    async def create_key(
+    async def create_api_key(
         self,
         name: str,
         *,
@@ -325,7 +325,7 @@ class AsyncPercel:
     ) -> ApiKey:
         """Makes a key; only this answer holds it, in `key`."""
         return await self._connection.run(
-            requests.create_key(
+            requests.create_api_key(
                 name,
                 scopes=scopes,
                 collections=collections,
@@ -335,10 +335,10 @@ class AsyncPercel:
             )
         )
 
-    def keys(self) -> AsyncIterator[ApiKey]:
+    def api_keys(self) -> AsyncIterator[ApiKey]:
         """All keys, without what is secret of them."""
-        return self._connection.pages(requests.keys())
+        return self._connection.pages(requests.api_keys())
 
-    async def delete_key(self, key_id: str) -> None:
+    async def delete_api_key(self, key_id: str) -> None:
         """Revokes a key."""
-        await self._connection.run(requests.delete_key(key_id))
+        await self._connection.run(requests.delete_api_key(key_id))

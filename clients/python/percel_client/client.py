@@ -308,7 +308,7 @@ class Percel:
         """Ends a webhook."""
         self._connection.run(requests.delete_webhook(webhook_id))
 
-    def create_key(
+    def create_api_key(
         self,
         name: str,
         *,
@@ -320,7 +320,7 @@ class Percel:
     ) -> ApiKey:
         """Makes a key; only this answer holds it, in `key`."""
         return self._connection.run(
-            requests.create_key(
+            requests.create_api_key(
                 name,
                 scopes=scopes,
                 collections=collections,
@@ -330,10 +330,10 @@ class Percel:
             )
         )
 
-    def keys(self) -> Iterator[ApiKey]:
+    def api_keys(self) -> Iterator[ApiKey]:
         """All keys, without what is secret of them."""
-        return self._connection.pages(requests.keys())
+        return self._connection.pages(requests.api_keys())
 
-    def delete_key(self, key_id: str) -> None:
+    def delete_api_key(self, key_id: str) -> None:
         """Revokes a key."""
-        self._connection.run(requests.delete_key(key_id))
+        self._connection.run(requests.delete_api_key(key_id))

@@ -190,7 +190,7 @@ def delete_webhook(webhook_id: str) -> Call[None]:
     return Call("DELETE", f"/v1/webhooks/{_part(webhook_id)}", _nothing)
 
 
-def create_key(
+def create_api_key(
     name: str,
     *,
     scopes: Sequence[str],
@@ -209,11 +209,11 @@ def create_key(
     return Call("POST", "/v1/keys", _one(ApiKey), json=entries, repeatable=False)
 
 
-def keys() -> Call[Page[ApiKey]]:
+def api_keys() -> Call[Page[ApiKey]]:
     return _list("/v1/keys", ApiKey)
 
 
-def delete_key(key_id: str) -> Call[None]:
+def delete_api_key(key_id: str) -> Call[None]:
     return Call("DELETE", f"/v1/keys/{_part(key_id)}", _nothing)
 
 

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from percel_client import Answer, AsyncPercel, NotFound, Percel
+from percel_client import Answer, AsyncPercel, NotFound, Percel, Unauthorized
 
 URL = os.environ.get("PERCEL_TEST_URL", "")
 KEY = os.environ.get("PERCEL_TEST_KEY")
@@ -115,11 +115,24 @@ def test_collections_and_jobs_are_told(percel, collection):
 
 @pytest.mark.skipif(KEY is None, reason="the first key of a server shuts out all who have none: set PERCEL_TEST_KEY")
 def test_a_key_is_made_used_and_revoked(percel, collection):
-    key = percel.create_key(f"client-{uuid4().hex[:8]}", scopes=["read"], collections=[collection])
+    key = percel.create_api_key(f"client-{uuid4().hex[:8]}", scopes=["read"], collections=[collection])
     with Percel(URL, key.key) as reader:
         assert reader.search(QUESTION, collection=collection)
-    assert key.id in {known.id for known in percel}
-    percel.delete_key(key.id)
+    assert key.id in {known.id for known in percel.api_keys()}
+    percel.delete_api_key(key.id)
+
+
+def test_a_webhook_is_made_with_its_secret_listed_without_and_removed(percel, collection):
+    webhook = percel.create_webhook("https://example.org/percel", collection=collection)
+    assert webhook.secret
+    assert (webhook.id, None) in {(known.id, known.secret) for known in percel.webhooks()}
+    percel.delete_webhook(webhook.id)
+    assert webhook.id not in {known.id for known in percel.webhooks()}
+
+
+def test_a_wrong_key_is_refused(percel):
+    with Percel(URL, "pk_wrong") as stranger, pytest.raises(Unauthorized, match="401"):
+        stranger.jobs()
 
 
 def test_the_asynchronous_client_does_the_same(collection):

@@ -80,7 +80,9 @@ def test_jobs_are_counted_and_dead_ones_decided_on(percel, stub):
 
 def test_the_secrets_of_webhooks_and_keys_are_there_once_and_never_shown(percel, stub):
     webhook = percel.create_webhook("https://example.org/", collection="c")
-    key = percel.create_key("ci", scopes=["read"], expires_at=datetime(2027, 1, 1, tzinfo=UTC), requests_per_minute=60)
+    key = percel.create_api_key(
+        "ci", scopes=["read"], expires_at=datetime(2027, 1, 1, tzinfo=UTC), requests_per_minute=60
+    )
     assert (webhook.secret, key.key) == ("hush", "pk_hush")
     assert "hush" not in repr(webhook) + repr(key)
     assert json.loads(stub.requests[-1].content) == {
@@ -90,7 +92,7 @@ def test_the_secrets_of_webhooks_and_keys_are_there_once_and_never_shown(percel,
         "requests_per_minute": 60,
     }
     assert [(w.id, w.secret) for w in percel.webhooks()] == [("w1", None)]
-    listed = percel.keys()
+    listed = percel.api_keys()
     assert [(k.id, k.key) for k in listed] == [("k1", None)]
     percel.delete_webhook("w1")
-    percel.delete_key("k1")
+    percel.delete_api_key("k1")

@@ -79,7 +79,7 @@ def test_an_upload_that_can_be_read_only_once_is_sent_once(percel, stub):
     "make_something",
     [
         lambda percel: percel.create_webhook("https://example.org/"),
-        lambda percel: percel.create_key("ci", scopes=["read"]),
+        lambda percel: percel.create_api_key("ci", scopes=["read"]),
         lambda percel: percel.requeue_dead_job(7),
     ],
 )
