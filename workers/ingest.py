@@ -60,11 +60,12 @@ def accept(resources: Resources, collection: str, offer: Offer) -> catalog.Accep
     """
     if not offer.path.stat().st_size:
         raise EmptyDocument(f"{offer.title} is empty: it has no bytes")
-    blob = resources.blobs.put_file(offer.path, limit=resources.settings.max_file_bytes)
+    tenant = resources.tenant
+    blob = resources.blobs.put_file(offer.path, tenant=tenant, limit=resources.settings.max_file_bytes)
     with transaction(resources.engine) as session:
-        home = catalog.ensure_collection(session, resources.tenant, collection)
+        home = catalog.ensure_collection(session, tenant, collection)
         if not resources.blobs.exists(blob.key):  # a delete of the same bytes may have swept them meanwhile
-            resources.blobs.put_file(offer.path)
+            resources.blobs.put_file(offer.path, tenant=tenant)
         return catalog.accept_document(
             session,
             home.id,
@@ -84,6 +85,7 @@ def parse(resources: Resources, job: Job, *, owner: str, listen: Listener) -> No
         if document is None:
             catalog.complete_job(session, job.id, owner=owner)
             return
+    tenant = resources.tenant
     path = resources.blobs.local_path(document.blob)
     with resources.timings.step("parse"):
         parsed = resources.parser.parse(path, name=document.title, limits=resources.limits)
@@ -93,7 +95,7 @@ def parse(resources: Resources, job: Job, *, owner: str, listen: Listener) -> No
         reasons = "".join(f"; {warning}" for warning in parsed.warnings)
         raise EmptyDocument(f"{document.title} holds no text{reasons}")
     pending = write_pending([chunk.text for chunk in chunks])
-    blob = resources.blobs.put_bytes(pending)
+    blob = resources.blobs.put_bytes(pending, tenant=tenant)
     found = Parsed(
         media_type=parsed.media_type,
         title=None,  # people know a document by its file's name
@@ -104,7 +106,7 @@ def parse(resources: Resources, job: Job, *, owner: str, listen: Listener) -> No
     )
     with _discarded_if_lost(resources, blob.key), transaction(resources.engine) as session:
         if not resources.blobs.exists(blob.key):
-            resources.blobs.put_bytes(pending)
+            resources.blobs.put_bytes(pending, tenant=tenant)
         if catalog.record_parsed(session, document.id, found):
             catalog.enqueue(session, document.id, JobKind.ENCODE)
         catalog.complete_job(session, job.id, owner=owner)
@@ -173,10 +175,11 @@ def encode_batch(resources: Resources, batch: Sequence[Work]) -> list[EncodedChu
         caches = adaptive_caches(resources, [item.text for item in batch])
     with resources.timings.step("embed"):
         vectors = passage_vectors(resources, batch)
+    tenant = resources.tenant
     encoded = []
     for group in _by_document(batch):
         files = write_caches({entry_name(batch[place].ordinal): caches[place] for place in group})
-        blob = resources.blobs.put_bytes(files)
+        blob = resources.blobs.put_bytes(files, tenant=tenant)
         for place in group:
             cache = new_cache(caches[place], blob.key, batch[place].ordinal)
             encoded.append(EncodedChunk(batch[place].chunk_id, (cache,), tuple(vectors[place])))
@@ -245,11 +248,12 @@ def finish(resources: Resources, job: Job, *, owner: str) -> None:
         with transaction(resources.engine) as session:
             catalog.complete_job(session, job.id, owner=owner)
         return
+    tenant = resources.tenant
     together = write_caches(_load_all(resources, rows))
-    key = resources.blobs.put_bytes(together).key
+    key = resources.blobs.put_bytes(together, tenant=tenant).key
     with _discarded_if_lost(resources, key), transaction(resources.engine) as session:
         if not resources.blobs.exists(key):
-            resources.blobs.put_bytes(together)
+            resources.blobs.put_bytes(together, tenant=tenant)
         catalog.move_caches(session, job.document_id, moved=files, key=key)
         catalog.complete_job(session, job.id, owner=owner)
 
@@ -257,6 +261,7 @@ def finish(resources: Resources, job: Job, *, owner: str) -> None:
 def _load_all(resources: Resources, rows: Sequence[ChunkCache]) -> dict[str, Cache]:
     caches: dict[str, Cache] = {}
     for blob in dict.fromkeys(row.blob for row in rows):
-        with CacheFile(resources.blobs.local_path(blob)) as file:
-            caches |= {row.entry: file.load(row.entry) for row in rows if row.blob == blob}
+        entries = [row.entry for row in rows if row.blob == blob]
+        with CacheFile(resources.blobs.ranges(blob)) as file:
+            caches |= dict(zip(entries, file.load_many(entries), strict=True))
     return caches

@@ -9,8 +9,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from compressor.limits import Limits
-from store.blobs import DirectoryBlobs
+from store.blobs import BlobStore, open_blobs
 from store.database import migrate, open_database
+from store.models import DEFAULT_TENANT
 from workers.settings import Settings
 from workers.timing import Timings
 
@@ -22,15 +23,13 @@ if TYPE_CHECKING:
     from compressor.parse.child import ParserProcess
     from store.vectors import VectorIndex
 
-TENANT = "default"  # the embedded set-up has one tenant
-
 
 class Resources:
     """Shared by the threads of one process. Models load when they are first asked for, never at start."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.tenant = TENANT
+        self.tenant = DEFAULT_TENANT  # the embedded set-up has one tenant
         self.timings = Timings()
         self._lock = threading.Lock()
         self._opened = ExitStack()
@@ -55,9 +54,17 @@ class Resources:
         return engine
 
     @cached_property
-    def blobs(self) -> DirectoryBlobs:
+    def blobs(self) -> BlobStore:
         """Source bytes, chunk texts and cache files."""
-        return DirectoryBlobs(self.settings.home / "blobs")
+        home = self.settings.home
+        blobs = open_blobs(
+            self.settings.blob_url,
+            directory=home / "blobs",
+            copies=home / "blob-cache",
+            copies_bytes=self.settings.blob_cache_bytes,
+        )
+        self._opened.callback(blobs.close)
+        return blobs
 
     @cached_property
     def workers_directory(self) -> Path:
