@@ -63,6 +63,7 @@ class Between(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Passing)
         self.behind = endpoint.removeprefix("http://")
         self.failures = 0
+        self.failing = {"GET", "HEAD", "PUT", "POST", "DELETE"}  # which requests
         self.status = 500  # of a failure
         self.code = "InternalError"
         self.answered: list[tuple[str, int, int]] = []  # method, status, bytes of the body
@@ -83,7 +84,7 @@ class _Passing(BaseHTTPRequestHandler):
     def handle_any(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         with self.server.lock:
-            failing = self.server.failures > 0
+            failing = self.server.failures > 0 and self.command in self.server.failing
             self.server.failures -= failing
         if failing:
             said = f"<Error><Code>{self.server.code}</Code><Message>not now</Message></Error>".encode()

@@ -45,11 +45,8 @@ def test_bytes_come_back(any_store: BlobStore, tmp_path: Path) -> None:
     data = os.urandom(3 << 20)
     (tmp_path / "source").write_bytes(data)
     stored = any_store.put_bytes(data, tenant=TENANT)
-    assert (
-        stored
-        == any_store.put_file(tmp_path / "source", tenant=TENANT)
-        == any_store.put_stream(io.BytesIO(data), tenant=TENANT)
-    )
+    assert stored == any_store.put_file(tmp_path / "source", tenant=TENANT)
+    assert stored == any_store.put_stream(io.BytesIO(data), tenant=TENANT)
     assert stored.sha256 == hashlib.sha256(data).hexdigest()
     assert stored.key == f"acme/{stored.sha256[:2]}/{stored.sha256[2:4]}/{stored.sha256}"
     assert any_store.read(stored.key) == data
