@@ -3,6 +3,7 @@
 StoreError
 ├── NotFound                     no such collection, document, chunk or job (for this tenant)
 ├── InvalidTenant                not a name that a tenant can have
+├── BadFilter                    not a filter over metadata
 ├── LeaseLost                    the job is no longer this worker's: it expired, ended or its document was deleted
 ├── BlobError
 │   ├── InvalidKey               not a key that this store makes
@@ -41,6 +42,13 @@ class InvalidTenant(StoreError):
             f"{name!r} is no name for a tenant: take 1 to 63 small letters, digits and hyphens, no hyphen first."
         )
         self.name = name
+
+
+class BadFilter(StoreError):
+    """Not a filter over metadata."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f'This is not a filter: {reason}. One looks like {{"year": {{"gte": 2020}}, "kind": "memo"}}.')
 
 
 class LeaseLost(StoreError):

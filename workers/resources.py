@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Self
 from compressor.limits import Limits
 from store.blobs import BlobStore, open_blobs
 from store.database import migrate, open_database
-from store.models import DEFAULT_TENANT
+from store.models import JobKind
 from workers.settings import Settings
 from workers.timing import Timings
+from workers.wake import Wake, rely_on_polling
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -29,7 +30,6 @@ class Resources:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.tenant = DEFAULT_TENANT  # the embedded set-up has one tenant
         self.timings = Timings()
         self._lock = threading.Lock()
         self._opened = ExitStack()
@@ -65,6 +65,25 @@ class Resources:
         )
         self._opened.callback(blobs.close)
         return blobs
+
+    def wake(self, kind: JobKind) -> None:
+        """Tells workers that work of a kind may be due; never fails, a word that gets lost is said again."""
+        self._wake(kind)
+
+    @cached_property
+    def _wake(self) -> Wake:
+        if not self.settings.broker_url:
+            return rely_on_polling
+        from workers.app import send_wake
+
+        return send_wake
+
+    @cached_property
+    def batch_chunks(self) -> int:
+        """Chunks in one pass of the networks: what keeps the device busy and fits its memory."""
+        from compressor.device import choose_device
+
+        return 16 if choose_device(self.settings.device) == "cpu" else 256
 
     @cached_property
     def workers_directory(self) -> Path:

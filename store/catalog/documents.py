@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from store.catalog.jobs import enqueue
+from store.catalog.webhooks import tell_webhooks
 from store.errors import NotFound
 from store.lexical import forget_document
 from store.models import Cache, Chunk, Collection, Discard, Document, DocumentState, Job, JobKind, JobState
@@ -26,7 +27,7 @@ class Accepted:
 
 def accept_document(
     session: Session,
-    collection_id: str,
+    home: Collection,
     *,
     title: str,
     sha256: str,
@@ -41,14 +42,15 @@ def accept_document(
     The same bytes: the existing document (a failed one is queued again; given metadata replaces the old).
     New bytes for an external_id: a new version beside the old one, which goes when the new one is ready.
     """
-    newest = _newest(session, collection_id, external_id=external_id, sha256=sha256)
+    newest = _newest(session, home.id, external_id=external_id, sha256=sha256)
     if newest is not None and newest.sha256 == sha256:
         if metadata is not None:
             newest.document_metadata = dict(metadata)
         return Accepted(newest, created=False, job=requeue_document(session, newest))
     document = Document(
         id=uuid4().hex,
-        collection_id=collection_id,
+        tenant=home.tenant,
+        collection_id=home.id,
         external_id=external_id,
         version=1 if newest is None else newest.version + 1,
         title=title,
@@ -92,8 +94,7 @@ def _newest(session: Session, collection_id: str, *, external_id: str | None, sh
 
 def find_document(session: Session, tenant: str, document_id: str) -> Document:
     """The tenant's document, in any state. Raises: NotFound."""
-    query = select(Document).join(Collection).where(Collection.tenant == tenant, Document.id == document_id)
-    found = session.scalar(query)
+    found = session.scalar(select(Document).where(Document.tenant == tenant, Document.id == document_id))
     if found is None:
         raise NotFound("document", document_id, "List the documents to see their ids.")
     return found
@@ -189,6 +190,7 @@ def fail_document(session: Session, document_id: str, reason: str) -> None:
     document.state, document.error, document.finished_at = DocumentState.FAILED, reason, now
     document.seconds = None if document.started_at is None else now - document.started_at
     session.flush()
+    tell_webhooks(session, document)
 
 
 def delete_document(session: Session, document_id: str) -> None:

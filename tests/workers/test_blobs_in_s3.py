@@ -36,13 +36,13 @@ def offer(folder: Path, name: str, content: str) -> Offer:
 
 
 def test_a_document_is_ingested_answers_and_goes(far: Resources, tmp_path: Path) -> None:
-    accept(far, "test", offer(tmp_path, "weir.txt", STORY))
+    accept(far, "default", "test", offer(tmp_path, "weir.txt", STORY))
     run_due_jobs(far)
-    (document,) = documents_of(far, "test")
+    (document,) = documents_of(far, "default", "test")
     assert document.state is DocumentState.READY
     assert document.blob.startswith("default/")
     assert STORY.strip() in "\n".join(read_document(far, document))
-    answer = ask(far, "When was the gauge at Marlow Weir read?", collection="test")
+    answer = ask(far, "default", "When was the gauge at Marlow Weir read?", collection="test")
     assert "06:00" in answer.answer
     assert [finding.detail for finding in examine(far, deep=True) if not finding.ok] == []
     assert not (far.settings.home / "blobs").exists()
@@ -55,20 +55,20 @@ def test_a_bucket_in_trouble_ends_the_run_with_one_error_and_loses_nothing(
     far: Resources, tmp_path: Path, between: Between
 ) -> None:
     for n in range(3):
-        accept(far, "test", offer(tmp_path, f"{n}.txt", f"{STORY} {n}"))
+        accept(far, "default", "test", offer(tmp_path, f"{n}.txt", f"{STORY} {n}"))
     assert isinstance(far.blobs, S3Blobs)
     between.failures = 10_000
     with pytest.raises(BlobStoreDown, match=r"S3 bucket .* does not answer: InternalError .not now.; try again"):
         run_due_jobs(far)
     between.failures = 0
-    assert {d.state for d in documents_of(far, "test")}.isdisjoint({DocumentState.FAILED})
+    assert {d.state for d in documents_of(far, "default", "test")}.isdisjoint({DocumentState.FAILED})
     run_due_jobs(far)
-    assert {d.state for d in documents_of(far, "test")} == {DocumentState.READY}
+    assert {d.state for d in documents_of(far, "default", "test")} == {DocumentState.READY}
 
 
 def test_without_its_bucket_nothing_is_accepted(home: Path, s3_server: str, aws: None, tmp_path: Path) -> None:
     with Resources(Settings(home=home, blob_url=blob_url("nowhere", s3_server))) as resources:
         with pytest.raises(BlobStoreUnusable, match=r"S3 bucket nowhere cannot be used: there is no such bucket\. C"):
-            accept(resources, "test", offer(tmp_path, "a.txt", STORY))
+            accept(resources, "default", "test", offer(tmp_path, "a.txt", STORY))
         with reading(resources.engine) as session:
-            assert catalog.list_collections(session, resources.tenant) == []
+            assert catalog.list_collections(session, "default") == []
