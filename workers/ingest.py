@@ -16,7 +16,7 @@ from compressor.errors import EmptyDocument
 from compressor.types import Chunk
 from store import catalog
 from store.database import reading, transaction
-from store.errors import LeaseLost
+from store.errors import BlobMissing, LeaseLost
 from store.models import Job, JobKind
 from store.types import ChunkCache, EncodedChunk, NewCache, NewChunk, NewVector, Parsed
 from workers.events import Event, Listener, Stage
@@ -63,6 +63,7 @@ def accept(resources: Resources, collection: str, offer: Offer) -> catalog.Accep
     blob = resources.blobs.put_file(offer.path, limit=resources.settings.max_file_bytes)
     with transaction(resources.engine) as session:
         home = catalog.ensure_collection(session, resources.tenant, collection)
+        catalog.hold_blobs(session, [blob.key])
         if not resources.blobs.exists(blob.key):  # a delete of the same bytes may have swept them meanwhile
             resources.blobs.put_file(offer.path)
         return catalog.accept_document(
@@ -103,6 +104,7 @@ def parse(resources: Resources, job: Job, *, owner: str, listen: Listener) -> No
         chunks=tuple(_new_chunk(chunk) for chunk in chunks),
     )
     with _discarded_if_lost(resources, blob.key), transaction(resources.engine) as session:
+        catalog.hold_blobs(session, [blob.key])
         if not resources.blobs.exists(blob.key):
             resources.blobs.put_bytes(pending)
         if catalog.record_parsed(session, document.id, found):
@@ -144,6 +146,11 @@ def encode(resources: Resources, jobs: Sequence[Job], *, owner: str, listen: Lis
         batch = work[first : first + ENCODE_CHUNKS]
         encoded = encode_batch(resources, batch)
         with resources.timings.step("publish"), transaction(resources.engine) as session:
+            files = {cache.blob for item in encoded for cache in item.caches}
+            catalog.hold_blobs(session, files)
+            for key in files:
+                if not resources.blobs.exists(key):  # swept, as a delete of the same document discarded the same bytes
+                    raise BlobMissing(key)  # the retry makes them again
             catalog.publish(session, encoded)
         for item in batch:
             listen(Event(Stage.ENCODE, item.document_id, item.title, done=1))
@@ -248,6 +255,7 @@ def finish(resources: Resources, job: Job, *, owner: str) -> None:
     together = write_caches(_load_all(resources, rows))
     key = resources.blobs.put_bytes(together).key
     with _discarded_if_lost(resources, key), transaction(resources.engine) as session:
+        catalog.hold_blobs(session, [key])
         if not resources.blobs.exists(key):
             resources.blobs.put_bytes(together)
         catalog.move_caches(session, job.document_id, moved=files, key=key)

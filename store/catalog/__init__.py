@@ -42,7 +42,14 @@ from store.catalog.live import (
 )
 from store.catalog.publication import pending_chunks, publish, record_parsed
 from store.catalog.recovery import abandon_leases, move_caches, rebuild_document, release_job
-from store.catalog.references import blobs_in_use, discarded_blobs, forget_discarded, is_blob_in_use
+from store.catalog.references import (
+    blobs_in_use,
+    discarded_blobs,
+    forget_discarded,
+    hold_blobs,
+    is_blob_discardable,
+    is_blob_in_use,
+)
 from store.catalog.vectors import (
     count_document_vectors,
     count_vectors,
@@ -90,6 +97,8 @@ __all__ = [
     "forget_discarded",
     "forget_generation",
     "has_live_jobs",
+    "hold_blobs",
+    "is_blob_discardable",
     "is_blob_in_use",
     "list_chunks",
     "list_collections",

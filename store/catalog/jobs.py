@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
+from store.catalog.upsert import add_new
 from store.errors import LeaseLost, NotFound
 from store.models import Document, Job, JobKind, JobState
 
@@ -15,24 +16,26 @@ _LIVE = (JobState.QUEUED, JobState.RUNNING)
 
 def enqueue(session: Session, document_id: str, kind: JobKind) -> Job:
     """The live job of that kind for the document, made where there is none. Raises: NotFound once it is deleted."""
-    found = session.scalar(select(Job).where(Job.document_id == document_id, Job.kind == kind, Job.state.in_(_LIVE)))
-    if found is not None:
-        return found
-    if session.get(Document, document_id) is None:
-        raise NotFound("document", document_id, "It was deleted meanwhile.")
-    now = time.time()
-    job = Job(
-        kind=kind,
-        document_id=document_id,
-        state=JobState.QUEUED,
-        attempts=0,
-        not_before=0.0,
-        created_at=now,
-        updated_at=now,
-    )
-    session.add(job)
-    session.flush()
-    return job
+    live = select(Job).where(Job.document_id == document_id, Job.kind == kind, Job.state.in_(_LIVE))
+    while True:  # until nobody else adds or ends one at the same moment
+        found = session.scalar(live)
+        if found is not None:
+            return found
+        if session.get(Document, document_id, with_for_update={"read": True, "key_share": True}) is None:
+            raise NotFound("document", document_id, "It was deleted meanwhile.")
+        now = time.time()
+        values = {
+            "kind": kind,
+            "document_id": document_id,
+            "state": JobState.QUEUED,
+            "attempts": 0,
+            "not_before": 0.0,
+            "created_at": now,
+            "updated_at": now,
+        }
+        job = add_new(session, Job, values)
+        if job is not None:
+            return job
 
 
 def claim_jobs(
@@ -62,10 +65,11 @@ def claim_jobs(
         due.append(Job.id == job_id)
     # One statement, so that two workers cannot read the same row as due; PostgreSQL skips what others lock,
     # SQLite (which ignores FOR UPDATE) has one writer at a time.
-    chosen = select(Job.id).where(*due).order_by(Job.id).limit(limit).with_for_update(skip_locked=True)
+    # A CTE, as PostgreSQL may run a plain subquery several times and lease more than `limit`.
+    chosen = select(Job.id).where(*due).order_by(Job.id).limit(limit).with_for_update(skip_locked=True).cte("chosen")
     statement = (
         update(Job)
-        .where(Job.id.in_(chosen.scalar_subquery()))
+        .where(Job.id.in_(select(chosen.c.id)))
         .values(
             state=JobState.RUNNING,
             lease_owner=owner,
@@ -122,6 +126,7 @@ def retry_job(
     Raises: LeaseLost.
     """
     now = time.time() if now is None else now
+    _hold_document(session, job_id)
     job = session.get(Job, job_id, populate_existing=True)
     if job is not None and job.attempts >= max_attempts:
         _end(session, job_id, owner, JobState.DEAD, error)
@@ -137,8 +142,9 @@ def expire_leases(session: Session, *, max_attempts: int = MAX_ATTEMPTS, now: fl
     Returns the changed jobs. The caller wakes workers for the queued ones and calls fail_document for the dead ones.
     """
     now = time.time() if now is None else now
-    silent = select(Job).where(Job.state == JobState.RUNNING, Job.lease_until < now).with_for_update(skip_locked=True)
-    expired = list(session.scalars(silent))
+    silent = select(Job).join(Document, Document.id == Job.document_id)  # both are locked, or the job waits its turn
+    silent = silent.where(Job.state == JobState.RUNNING, Job.lease_until < now)
+    expired = list(session.scalars(silent.order_by(Job.id).with_for_update(skip_locked=True)))
     for job in expired:
         job.last_error = job.last_error or f"its worker {job.lease_owner} fell silent"
         job.state = JobState.DEAD if job.attempts >= max_attempts else JobState.QUEUED
@@ -149,7 +155,14 @@ def expire_leases(session: Session, *, max_attempts: int = MAX_ATTEMPTS, now: fl
 
 def _end(session: Session, job_id: int, owner: str, state: JobState, error: str | None) -> None:
     values = {"state": state, "lease_owner": None, "lease_until": None, "last_error": error, "updated_at": time.time()}
+    _hold_document(session, job_id)
     _change(session, job_id, owner, values)
+
+
+def _hold_document(session: Session, job_id: int) -> None:
+    """Locks the job's document. Whoever changes both locks it before the job, so that two never wait in a circle."""
+    document = select(Document.id).join(Job, Job.document_id == Document.id).where(Job.id == job_id)
+    session.execute(document.with_for_update(of=Document))
 
 
 def _change(session: Session, job_id: int, owner: str, values: Mapping[str, object]) -> None:

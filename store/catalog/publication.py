@@ -4,12 +4,13 @@ import time
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from store import lexical
 from store.catalog.documents import delete_document, discard_blobs
 from store.catalog.references import is_blob_in_use
+from store.catalog.upsert import insert_new
+from store.locks import lock, publishing
 from store.models import Cache, Chunk, ChunkState, Document, DocumentState, Vector
 from store.types import EncodedChunk, Parsed, Published
 
@@ -20,7 +21,7 @@ def record_parsed(session: Session, document_id: str, parsed: Parsed) -> bool:
     Safe to run twice: chunks with the same texts stay as they are, published ones included; any difference
     replaces them all. A worker that publishes chunks which are gone is told so by `publish`.
     """
-    document = session.get(Document, document_id)
+    document = session.get(Document, document_id, with_for_update=True)
     if document is None or document.state is DocumentState.READY:
         return False
     assert parsed.chunks
@@ -81,9 +82,9 @@ def publish(session: Session, encoded: Sequence[EncodedChunk]) -> Published:
     Safe to run twice: what is already there is kept, and a cache file that nothing names is put on the list for
     deletion. Chunks that are gone are skipped and named.
     """
+    collections = _hold_documents(session, [item.chunk_id for item in encoded])
     chunks = {chunk.id: chunk for chunk in _load(session, [item.chunk_id for item in encoded])}
     known = [item for item in encoded if item.chunk_id in chunks]
-    collections = _collections(session, {chunk.document_id for chunk in chunks.values()})
     _insert_caches(session, known)
     _insert_vectors(session, known, chunks, collections)
     for item in known:
@@ -102,9 +103,17 @@ def _load(session: Session, chunk_ids: Sequence[int]) -> list[Chunk]:
     return list(session.scalars(select(Chunk).where(Chunk.id.in_(chunk_ids))))
 
 
-def _collections(session: Session, document_ids: set[str]) -> dict[str, str]:
-    query = select(Document.id, Document.collection_id).where(Document.id.in_(document_ids))
-    return dict(session.execute(query).all())
+def _hold_documents(session: Session, chunk_ids: Sequence[int]) -> dict[str, str]:
+    """Document id -> collection id of the chunks, locked against deletes and parses.
+
+    One publication at a time in a collection: vector ids are drawn and committed in one order, which `vectors_after`
+    relies on, and versions of a document replace each other one by one.
+    """
+    parents = select(Chunk.document_id).where(Chunk.id.in_(chunk_ids))
+    involved = select(Document.collection_id).distinct().where(Document.id.in_(parents))
+    lock(session, [publishing(collection_id) for collection_id in session.scalars(involved)])
+    query = select(Document.id, Document.collection_id).where(Document.id.in_(parents))
+    return dict(session.execute(query.order_by(Document.id).with_for_update()).all())
 
 
 def _insert_caches(session: Session, encoded: Sequence[EncodedChunk]) -> None:
@@ -123,7 +132,7 @@ def _insert_caches(session: Session, encoded: Sequence[EncodedChunk]) -> None:
         for cache in item.caches
     ]
     if rows:
-        session.execute(_insert(session, Cache).on_conflict_do_nothing(), rows)
+        session.execute(insert_new(session, Cache), rows)
 
 
 def _insert_vectors(
@@ -151,18 +160,12 @@ def _insert_vectors(
     if not rows:
         return
     returned = (Vector.id, Vector.collection_id, Vector.chunk_id, Vector.embedder, Vector.start)
-    statement = _insert(session, Vector).on_conflict_do_nothing().returning(*returned)
+    statement = insert_new(session, Vector).returning(*returned)
     fresh: dict[str, dict[int, str]] = {}
     for vector_id, collection_id, chunk_id, embedder, start in session.execute(statement, rows):
         fresh.setdefault(collection_id, {})[vector_id] = texts[collection_id][chunk_id, embedder, start]
     for collection_id, added in fresh.items():
         lexical.index(session, collection_id, added)
-
-
-def _insert(session: Session, table: type[Cache] | type[Vector]) -> sqlite.Insert | postgresql.Insert:
-    if session.get_bind().dialect.name == "postgresql":
-        return postgresql.insert(table)
-    return sqlite.insert(table)
 
 
 def _finish(session: Session, document_id: str) -> bool:
