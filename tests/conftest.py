@@ -9,6 +9,8 @@ import pytest
 from workers.resources import Resources
 from workers.settings import Settings
 
+pytest_plugins = ["tests.servers.fixtures"]
+
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

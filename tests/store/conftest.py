@@ -1,4 +1,4 @@
-"""Owns what the store's tests start from: a real SQLite database, a real directory of blobs, documents to play with."""
+"""Owns what the store's tests start from: real databases, a real directory of blobs, documents to play with."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -32,11 +32,26 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """An empty database of each kind. A test about one of them only asks for that one by name."""
+    engine: Engine = request.getfixturevalue(f"{request.param}_engine")
+    yield engine
+    engine.dispose()
+
+
 @pytest.fixture
-def engine(tmp_path: Path, migrated: Path) -> Iterator[Engine]:
+def sqlite_engine(tmp_path: Path, migrated: Path) -> Iterator[Engine]:
     path = tmp_path / "percel.db"
     path.write_bytes(migrated.read_bytes())
     engine = open_database(f"sqlite:///{path}")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def postgresql_engine(postgresql_url: str) -> Iterator[Engine]:
+    engine = open_database(postgresql_url)
     yield engine
     engine.dispose()
 
