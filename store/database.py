@@ -149,9 +149,23 @@ def migrate(engine: Engine) -> None:
         found = _revision(connection)
         if found is not None and found not in _known():
             raise SchemaTooNew(found, _head())
+        if found is None:
+            _refuse_pgvector_in_the_way(connection)
         if found != _head():
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+
+def _refuse_pgvector_in_the_way(connection: Connection) -> None:
+    """The extension's type `vector` and our table of that name cannot be in one schema."""
+    if connection.dialect.name != "postgresql":
+        return
+    found = "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
+    schema = connection.exec_driver_sql(found + "WHERE e.extname = 'vector' AND n.nspname = current_schema()").scalar()
+    if schema is not None:
+        reason = f"pgvector is in its schema {schema}, where Percel's tables go. First run there: "
+        reason += "CREATE SCHEMA pgvector; ALTER EXTENSION vector SET SCHEMA pgvector"
+        raise DatabaseUnusable(place_of(connection.engine), reason)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL
 
@@ -22,6 +22,9 @@ class Settings(BaseSettings):
         default_factory=lambda: Path.home() / ".percel", description="where rows, blobs and indexes are kept"
     )
     database_url: str = Field("", description="empty: SQLite in PERCEL_HOME")
+    vectors: Literal["faiss", "pgvector"] = Field(
+        "faiss", description="where nearest vectors are found: FAISS files of each node, or PostgreSQL with pgvector"
+    )
     collection: str = Field("default", description="the collection that commands use unless told otherwise")
     codec: Literal["native-10", "native-20"] = Field("native-20", description="the codec of new caches")
     embedder: str = Field(
@@ -35,6 +38,13 @@ class Settings(BaseSettings):
     parse_memory_bytes: int = Field(2_000_000_000, gt=0, description="most memory a parser may take")
     max_attempts: int = Field(3, gt=0, description="times a job is tried before its document fails")
     lease_seconds: int = Field(120, gt=0, description="how long a job stays claimed without a sign of life")
+
+    @field_validator("vectors")
+    @classmethod
+    def _fits_the_database(cls, vectors: str, info: ValidationInfo) -> str:
+        if vectors == "pgvector" and not str(info.data.get("database_url", "")).startswith("postgres"):
+            raise ValueError("pgvector is an extension of PostgreSQL: set PERCEL_DATABASE_URL=postgresql://... as well")
+        return vectors
 
     @property
     def database(self) -> str:

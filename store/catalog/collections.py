@@ -20,9 +20,7 @@ def ensure_collection(session: Session, tenant: str, name: str) -> Collection:
     found = session.scalar(select(Collection).where(Collection.tenant == tenant, Collection.name == name))
     if found is not None:
         return found
-    added = add_new(
-        session, Collection, {"id": uuid4().hex, "tenant": tenant, "name": name, "created_at": time.time()}
-    )
+    added = add_new(session, Collection, {"id": uuid4().hex, "tenant": tenant, "name": name, "created_at": time.time()})
     return added or find_collection(session, tenant, name)
 
 

@@ -52,7 +52,7 @@ def accept_document(
             if metadata is not None:
                 newest.document_metadata = dict(metadata)
             return Accepted(newest, created=False, job=requeue_document(session, newest))
-        values = {
+        values: dict[str, object] = {
             "id": uuid4().hex,
             "collection_id": collection_id,
             "external_id": external_id,

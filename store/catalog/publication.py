@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from store import lexical
+from store import embeddings, lexical
 from store.catalog.documents import delete_document, discard_blobs
 from store.catalog.references import is_blob_in_use
 from store.catalog.upsert import insert_new
@@ -139,33 +139,36 @@ def _insert_vectors(
     session: Session, encoded: Sequence[EncodedChunk], chunks: Mapping[int, Chunk], collections: Mapping[str, str]
 ) -> None:
     """Vector rows, and the full-text rows of those that are new."""
-    texts: dict[str, dict[tuple[int, str, int], str]] = {}  # collection -> (chunk, embedder, start) -> text
-    rows: list[dict[str, object]] = []
+    texts: dict[tuple[int, str, int], str] = {}  # (chunk, embedder, start) -> text
+    rows: dict[tuple[int, str, int], dict[str, object]] = {}
     for item in encoded:
         document_id = chunks[item.chunk_id].document_id
         collection_id = collections[document_id]
         for vector in item.vectors:
-            texts.setdefault(collection_id, {})[item.chunk_id, vector.embedder, vector.start] = vector.text
-            rows.append(
-                {
-                    "collection_id": collection_id,
-                    "document_id": document_id,
-                    "chunk_id": item.chunk_id,
-                    "embedder": vector.embedder,
-                    "start": vector.start,
-                    "end": vector.end,
-                    "data": vector.data,
-                }
-            )
+            key = (item.chunk_id, vector.embedder, vector.start)
+            texts[key] = vector.text
+            rows[key] = {
+                "collection_id": collection_id,
+                "document_id": document_id,
+                "chunk_id": item.chunk_id,
+                "embedder": vector.embedder,
+                "start": vector.start,
+                "end": vector.end,
+                "data": vector.data,
+            }
     if not rows:
         return
     returned = (Vector.id, Vector.collection_id, Vector.chunk_id, Vector.embedder, Vector.start)
     statement = insert_new(session, Vector).returning(*returned)
     fresh: dict[str, dict[int, str]] = {}
-    for vector_id, collection_id, chunk_id, embedder, start in session.execute(statement, rows):
-        fresh.setdefault(collection_id, {})[vector_id] = texts[collection_id][chunk_id, embedder, start]
+    copies: list[dict[str, object]] = []
+    for vector_id, collection_id, chunk_id, embedder, start in session.execute(statement, list(rows.values())):
+        row = rows[chunk_id, embedder, start]
+        fresh.setdefault(collection_id, {})[vector_id] = texts[chunk_id, embedder, start]
+        copies.append({"id": vector_id} | {name: row[name] for name in embeddings.COPIED})
     for collection_id, added in fresh.items():
         lexical.index(session, collection_id, added)
+    embeddings.index(session, copies)
 
 
 def _finish(session: Session, document_id: str) -> bool:

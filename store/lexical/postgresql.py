@@ -128,11 +128,9 @@ def _owner(collection_id: str) -> str:
 def _count(session: Session, collection_id: str, queries: Sequence[str]) -> dict[str, int]:
     """Query term -> passages of the collection that have it, counted up to the cap."""
     matches = {f"q{place}": f"{_owner(collection_id)} & {query}" for place, query in enumerate(queries)}
-    columns = ", ".join(
-        f"(SELECT count(*) FROM (SELECT 1 FROM passage_text WHERE terms @@ CAST(:{name} AS tsquery) LIMIT {_CAP}) s)"
-        for name in matches
-    )
-    counts = session.execute(text(f"SELECT {columns}"), matches).one()  # noqa: S608 - names made here
+    rows = f"(SELECT 1 FROM passage_text WHERE terms @@ CAST(:{{}} AS tsquery) LIMIT {_CAP})"  # noqa: S608 - a number
+    columns = ", ".join(f"(SELECT count(*) FROM {rows.format(name)} s)" for name in matches)
+    counts = session.execute(text(f"SELECT {columns}"), matches).one()
     return dict(zip(queries, counts, strict=True))
 
 
@@ -158,11 +156,9 @@ def _rank(
     k: int,
 ) -> list[LexicalHit]:
     """The k best of (at most the cap's) passages that have any of the chosen terms; all terms count."""
-    ranked = " + ".join(
-        f":w{place} * ts_rank(p.terms, CAST(:t{place} AS tsquery))" for place, _ in enumerate(weights)
-    )
-    statement = text(
-        f"SELECT p.id, {_ONE} * ({ranked}) / (:flat + :steep * p.length) AS score "  # noqa: S608 - numbers and names
+    ranked = " + ".join(f":w{place} * ts_rank(p.terms, CAST(:t{place} AS tsquery))" for place, _ in enumerate(weights))
+    statement = text(  # made of numbers and names; what was asked travels beside it
+        f"SELECT p.id, {_ONE} * ({ranked}) / (:flat + :steep * p.length) AS score "  # noqa: S608
         f"FROM (SELECT id, length, terms FROM passage_text WHERE terms @@ CAST(:match AS tsquery) LIMIT {_CAP}) p "
         "ORDER BY score DESC, p.id LIMIT :k"
     )

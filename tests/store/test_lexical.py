@@ -123,8 +123,9 @@ def test_a_collection_finds_its_own_passages_only(engine: Engine) -> None:
 def test_deleted_passages_are_gone_from_the_index_itself(engine: Engine, library: Library) -> None:
     gone, kept = library.add("unrepeatable 机密 alpha"), library.add("alpha stays")
     library.delete(gone)
-    with transaction(engine) as session:
-        session.execute(text("INSERT INTO passage_text(passage_text) VALUES ('integrity-check')"))
+    if engine.dialect.name == "sqlite":
+        with transaction(engine) as session:
+            session.execute(text("INSERT INTO passage_text(passage_text) VALUES ('integrity-check')"))
     with reading(engine) as session:
         assert session.execute(text("SELECT count(*) FROM passage_text")).scalar() == 1
         assert lexical.search(session, library.collection_id, "unrepeatable 机密", 5) == []
