@@ -59,5 +59,11 @@ def load_settings(overrides: Mapping[str, str] | None = None) -> Settings:
     try:
         return Settings.model_validate({**Settings().model_dump(), **(overrides or {})})
     except ValidationError as error:
-        faults = "; ".join(f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg'].lower()}" for e in error.errors())
+        faults = "; ".join(f"{PREFIX}{str(e['loc'][0]).upper()}: {_said(e['msg'])}" for e in error.errors())
         raise SettingsError(f"bad settings: {faults}") from error
+
+
+def _said(message: str) -> str:
+    """Pydantic's message as part of a sentence."""
+    own = message.removeprefix("Value error, ")
+    return own[:1].lower() + own[1:]

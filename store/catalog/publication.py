@@ -3,8 +3,8 @@
 import time
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import delete, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import delete, func, select, union_all
+from sqlalchemy.orm import Session, aliased
 
 from store import embeddings, lexical
 from store.catalog.documents import delete_document, discard_blobs
@@ -90,11 +90,12 @@ def publish(session: Session, encoded: Sequence[EncodedChunk]) -> Published:
     for item in known:
         chunks[item.chunk_id].state = ChunkState.READY
     session.flush()
+    documents = dict.fromkeys(chunk.document_id for chunk in chunks.values())
+    ready = tuple(document_id for document_id in documents if _finish(session, document_id))
     offered = {cache.blob for item in encoded for cache in item.caches}
     discard_blobs(session, [key for key in sorted(offered) if not is_blob_in_use(session, key)])
-    documents = dict.fromkeys(chunk.document_id for chunk in chunks.values())
     return Published(
-        ready=tuple(document_id for document_id in documents if _finish(session, document_id)),
+        ready=ready,
         skipped=tuple(item.chunk_id for item in encoded if item.chunk_id not in chunks),
     )
 
@@ -106,13 +107,17 @@ def _load(session: Session, chunk_ids: Sequence[int]) -> list[Chunk]:
 def _hold_documents(session: Session, chunk_ids: Sequence[int]) -> dict[str, str]:
     """Document id -> collection id of the chunks, locked against deletes and parses.
 
+    Older versions, which may be deleted in the same step, are locked with them: all documents before anything else.
     One publication at a time in a collection: vector ids are drawn and committed in one order, which `vectors_after`
     relies on, and versions of a document replace each other one by one.
     """
     parents = select(Chunk.document_id).where(Chunk.id.in_(chunk_ids))
     involved = select(Document.collection_id).distinct().where(Document.id.in_(parents))
     lock(session, [publishing(collection_id) for collection_id in session.scalars(involved)])
-    query = select(Document.id, Document.collection_id).where(Document.id.in_(parents))
+    older, newer = aliased(Document), aliased(Document)
+    same = (older.collection_id == newer.collection_id) & (older.external_id == newer.external_id)
+    replaced = select(older.id).join(newer, same & (older.version < newer.version)).where(newer.id.in_(parents))
+    query = select(Document.id, Document.collection_id).where(Document.id.in_(union_all(parents, replaced)))
     return dict(session.execute(query.order_by(Document.id).with_for_update()).all())
 
 
@@ -181,10 +186,10 @@ def _finish(session: Session, document_id: str) -> bool:
     document.seconds = document.finished_at - (document.started_at or document.created_at)
     pending_blob, document.pending_blob = document.pending_blob, None
     session.flush()
-    if pending_blob is not None:
-        discard_blobs(session, [pending_blob])
     if document.external_id is not None:
         _drop_older_versions(session, document)
+    if pending_blob is not None:
+        discard_blobs(session, [pending_blob])
     return True
 
 
@@ -194,5 +199,5 @@ def _drop_older_versions(session: Session, document: Document) -> None:
         Document.external_id == document.external_id,
         Document.version < document.version,
     )
-    for document_id in session.scalars(older).all():
+    for document_id in session.scalars(older.order_by(Document.id).with_for_update()).all():
         delete_document(session, document_id)

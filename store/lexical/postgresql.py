@@ -28,17 +28,24 @@ _INSERT = text(
     "INSERT INTO passage_text (id, collection_id, length, terms) "
     "VALUES (:id, :collection_id, :length, CAST(:terms AS tsvector))"
 )
+# A collection's totals are the sum of its rows: whoever changes them adds a row, so nobody waits for anybody, and a
+# publication folds those that nobody else is folding into its own.
 _ADD_TOTAL = text(
-    "INSERT INTO passage_text_total AS t (collection_id, passages, length) VALUES (:id, :passages, :length) "
-    "ON CONFLICT (collection_id) DO UPDATE "
-    "SET passages = t.passages + excluded.passages, length = t.length + excluded.length"
+    "WITH folded AS (DELETE FROM passage_text_total WHERE ctid IN "
+    "(SELECT ctid FROM passage_text_total WHERE collection_id = :id FOR UPDATE SKIP LOCKED) "
+    "RETURNING passages, length) "
+    "INSERT INTO passage_text_total (collection_id, passages, length) "
+    "SELECT :id, :passages + coalesce(sum(passages), 0), :length + coalesce(sum(length), 0) FROM folded"
+)
+_TOTAL = text(
+    "SELECT coalesce(sum(passages), 0)::bigint AS passages, coalesce(sum(length), 0)::bigint AS length "
+    "FROM passage_text_total WHERE collection_id = :id"
 )
 _FORGET_DOCUMENT = text(
     "WITH gone AS (DELETE FROM passage_text WHERE id IN (SELECT id FROM vector WHERE document_id = :id) "
-    "RETURNING collection_id, length), "
-    "sums AS (SELECT collection_id, count(*) AS passages, sum(length) AS length FROM gone GROUP BY collection_id) "
-    "UPDATE passage_text_total t SET passages = t.passages - sums.passages, length = t.length - sums.length "
-    "FROM sums WHERE sums.collection_id = t.collection_id"
+    "RETURNING collection_id, length) "
+    "INSERT INTO passage_text_total (collection_id, passages, length) "
+    "SELECT collection_id, -count(*), -sum(length) FROM gone GROUP BY collection_id"
 )
 _STEMS = text("SELECT word, (ts_lexize('percel_stem', word))[1] FROM unnest(CAST(:words AS text[])) AS word")
 
@@ -63,10 +70,8 @@ def index(session: Session, collection_id: str, texts: Mapping[int, str]) -> Non
 
 def search(session: Session, collection_id: str, terms: Sequence[Term], k: int) -> list[LexicalHit]:
     """The k best passages of the collection, best first."""
-    total = session.execute(
-        text("SELECT passages, length FROM passage_text_total WHERE collection_id = :id"), {"id": collection_id}
-    ).first()
-    if total is None or not total.passages:
+    total = session.execute(_TOTAL, {"id": collection_id}).one()
+    if not total.passages:
         return []
     stems = _stems(session, {fold(term.text) for term in terms if not term.prefix})
     queries = list(dict.fromkeys(_tsquery(fold(term.text), stems, prefix=term.prefix) for term in terms))
@@ -128,8 +133,8 @@ def _owner(collection_id: str) -> str:
 def _count(session: Session, collection_id: str, queries: Sequence[str]) -> dict[str, int]:
     """Query term -> passages of the collection that have it, counted up to the cap."""
     matches = {f"q{place}": f"{_owner(collection_id)} & {query}" for place, query in enumerate(queries)}
-    rows = f"(SELECT 1 FROM passage_text WHERE terms @@ CAST(:{{}} AS tsquery) LIMIT {_CAP})"  # noqa: S608 - a number
-    columns = ", ".join(f"(SELECT count(*) FROM {rows.format(name)} s)" for name in matches)
+    rows = f"(SELECT 1 FROM passage_text WHERE terms @@ CAST(:{{}} AS tsquery) LIMIT {_CAP})"
+    columns = ", ".join(f"(SELECT count(*) FROM {rows.format(name)} s)" for name in matches)  # noqa: S608
     counts = session.execute(text(f"SELECT {columns}"), matches).one()
     return dict(zip(queries, counts, strict=True))
 

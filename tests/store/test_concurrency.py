@@ -171,7 +171,7 @@ def test_ingests_deletes_and_sweeps_at_once_end_well(engine: Engine, library: Li
     """Four threads take the same few documents through everything; then rows and blobs agree."""
 
     def live(number: int) -> None:
-        for step in range(12):
+        for step in range(30):
             texts = [f"text {(number + step) % 3}", "and more"]
             document_id = library.accept(texts, external_id=f"doc-{step % 2}" if step % 3 else None).document.id
             library.parse(document_id, texts)

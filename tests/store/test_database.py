@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from store import catalog
 from store.database import check_schema, migrate, open_database, reading, transaction
-from store.errors import SchemaOutdated, SchemaTooNew, StoreFull
+from store.errors import DatabaseUnreachable, DatabaseUnusable, SchemaOutdated, SchemaTooNew, StoreFull
 from store.models import Base, Document
 
 
@@ -105,3 +105,22 @@ def test_rows_of_nothing_are_refused(engine: Engine) -> None:
         catalog.accept_document(session, "nowhere", title="a", sha256="b", size=1, blob="c")
     with reading(engine) as session:
         assert session.query(Document).count() == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("nonsense", r"in PERCEL_DATABASE_URL cannot be used: Could not parse"),
+        ("mysql://u:secret@h/d", r"mysql://u:\*\*\*@h/d in PERCEL_DATABASE_URL cannot be used: it is neither sqlite"),
+    ],
+)
+def test_an_address_that_is_none_is_said(url: str, said: str) -> None:
+    with pytest.raises(DatabaseUnusable, match=said):
+        open_database(url)
+
+
+def test_a_server_that_does_not_answer_is_said() -> None:
+    engine = open_database("postgres://percel:secret@127.0.0.1:9/percel")
+    for use in (migrate, check_schema):
+        with pytest.raises(DatabaseUnreachable, match=r"percel:\*\*\*@127.0.0.1:9/percel cannot be used: .*Start its"):
+            use(engine)

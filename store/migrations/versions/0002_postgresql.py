@@ -39,5 +39,5 @@ def upgrade() -> None:
         sa.Column("collection_id", sa.String(length=32), nullable=False),
         sa.Column("passages", sa.BigInteger(), nullable=False),
         sa.Column("length", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("collection_id", name=op.f("pk_passage_text_total")),
     )
+    op.create_index("ix_passage_text_total_collection_id", "passage_text_total", ["collection_id"])
