@@ -128,6 +128,10 @@ class PgvectorIndex:
                 connection.execute(text("RESET search_path"))
                 connection.execute(select(func.pg_advisory_unlock(lock_key("pgvector indexes"))))
 
+    def purge(self) -> bool:
+        """Nothing to take out: rows go with their vectors, and PostgreSQL's vacuum frees their places in the index."""
+        return False
+
     def _lock(self, connection: Connection, *, wait: bool) -> bool:
         key = lock_key("pgvector indexes")
         if wait:

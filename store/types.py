@@ -127,6 +127,19 @@ class StoreStats:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadJob:
+    """A job whose attempts are used up."""
+
+    id: int
+    kind: JobKind
+    document_id: str
+    title: str
+    attempts: int
+    last_error: str | None
+    died_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class VectorRow:
     """A row of the vector index."""
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from store.catalog.jobs import enqueue
 from store.catalog.upsert import add_new, insert_or_touch
+from store.catalog.webhooks import tell_webhooks
 from store.errors import NotFound
 from store.lexical import forget_document
 from store.models import Cache, Chunk, Collection, Discard, Document, DocumentState, Job, JobKind, JobState
@@ -27,7 +28,7 @@ class Accepted:
 
 def accept_document(
     session: Session,
-    collection_id: str,
+    home: Collection,
     *,
     title: str,
     sha256: str,
@@ -43,18 +44,18 @@ def accept_document(
     New bytes for an external_id: a new version beside the old one, which goes when the new one is ready.
     """
     # Locked before any document, as a delete of the collection does.
-    home = select(Collection.id).where(Collection.id == collection_id)
-    session.execute(home.with_for_update(read=True, key_share=True))
+    session.execute(select(Collection.id).where(Collection.id == home.id).with_for_update(read=True, key_share=True))
     document: Document | None = None
     while document is None:  # until nobody else adds the same one at the same moment
-        newest = _newest(session, collection_id, external_id=external_id, sha256=sha256)
+        newest = _newest(session, home.id, external_id=external_id, sha256=sha256)
         if newest is not None and newest.sha256 == sha256:
             if metadata is not None:
                 newest.document_metadata = dict(metadata)
             return Accepted(newest, created=False, job=requeue_document(session, newest))
         values: dict[str, object] = {
             "id": uuid4().hex,
-            "collection_id": collection_id,
+            "tenant": home.tenant,
+            "collection_id": home.id,
             "external_id": external_id,
             "version": 1 if newest is None else newest.version + 1,
             "title": title,
@@ -100,8 +101,7 @@ def _newest(session: Session, collection_id: str, *, external_id: str | None, sh
 
 def find_document(session: Session, tenant: str, document_id: str) -> Document:
     """The tenant's document, in any state. Raises: NotFound."""
-    query = select(Document).join(Collection).where(Collection.tenant == tenant, Document.id == document_id)
-    found = session.scalar(query)
+    found = session.scalar(select(Document).where(Document.tenant == tenant, Document.id == document_id))
     if found is None:
         raise NotFound("document", document_id, "List the documents to see their ids.")
     return found
@@ -197,6 +197,7 @@ def fail_document(session: Session, document_id: str, reason: str) -> None:
     document.state, document.error, document.finished_at = DocumentState.FAILED, reason, now
     document.seconds = None if document.started_at is None else now - document.started_at
     session.flush()
+    tell_webhooks(session, document)
 
 
 def delete_document(session: Session, document_id: str) -> None:

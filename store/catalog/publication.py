@@ -10,6 +10,7 @@ from store import embeddings, lexical
 from store.catalog.documents import delete_document, discard_blobs
 from store.catalog.references import is_blob_in_use
 from store.catalog.upsert import insert_new
+from store.catalog.webhooks import tell_webhooks
 from store.locks import lock, publishing
 from store.models import Cache, Chunk, ChunkState, Document, DocumentState, Vector
 from store.types import EncodedChunk, Parsed, Published
@@ -186,6 +187,7 @@ def _finish(session: Session, document_id: str) -> bool:
     document.seconds = document.finished_at - (document.started_at or document.created_at)
     pending_blob, document.pending_blob = document.pending_blob, None
     session.flush()
+    tell_webhooks(session, document)
     if document.external_id is not None:
         _drop_older_versions(session, document)
     if pending_blob is not None:

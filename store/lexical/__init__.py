@@ -3,6 +3,7 @@
 One table for all collections, `passage_text`, made by a migration; its rows are named by vector ids.
 """
 
+from collections.abc import Collection as AbstractCollection
 from collections.abc import Mapping
 
 from sqlalchemy.orm import Session
@@ -19,14 +20,24 @@ def index(session: Session, collection_id: str, texts: Mapping[int, str]) -> Non
         (postgresql if _on_postgresql(session) else sqlite).index(session, collection_id, texts)
 
 
-def search(session: Session, collection_id: str, query: str, k: int) -> list[LexicalHit]:
-    """The k best passages of the collection, best first. The query is plain words; operators mean nothing in it."""
+def search(
+    session: Session,
+    collection_id: str,
+    query: str,
+    k: int,
+    *,
+    document_ids: AbstractCollection[str] | None = None,
+) -> list[LexicalHit]:
+    """The k best passages of the collection, best first; with document_ids only of those.
+
+    The query is plain words; operators mean nothing in it.
+    """
     terms = query_terms(query)
     if not terms:
         return []
     if _on_postgresql(session):
-        return postgresql.search(session, collection_id, terms, k)
-    return sqlite.search(session, collection_id, terms, k)
+        return postgresql.search(session, collection_id, terms, k, document_ids=document_ids)
+    return sqlite.search(session, collection_id, terms, k, document_ids=document_ids)
 
 
 def forget_document(session: Session, document_id: str) -> None:

@@ -10,6 +10,7 @@ passage's length. Frequencies are counted up to a cap and so are the passages th
 almost every passage costs no more than that.
 """
 
+from collections.abc import Collection as AbstractCollection
 from collections.abc import Mapping, Sequence
 from math import log
 
@@ -47,6 +48,10 @@ _FORGET_DOCUMENT = text(
     "INSERT INTO passage_text_total (collection_id, passages, length) "
     "SELECT collection_id, -count(*), -sum(length) FROM gone GROUP BY collection_id"
 )
+_COUNT_UP_TO_CAP = (
+    "(SELECT count(*) FROM "
+    f"(SELECT 1 FROM passage_text WHERE terms @@ CAST(? AS tsquery) LIMIT {_CAP}) AS found)"  # noqa: S608
+)
 _STEMS = text("SELECT word, (ts_lexize('percel_stem', word))[1] FROM unnest(CAST(:words AS text[])) AS word")
 
 
@@ -68,8 +73,15 @@ def index(session: Session, collection_id: str, texts: Mapping[int, str]) -> Non
     session.execute(_ADD_TOTAL, {"id": collection_id, "passages": len(rows), "length": length})
 
 
-def search(session: Session, collection_id: str, terms: Sequence[Term], k: int) -> list[LexicalHit]:
-    """The k best passages of the collection, best first."""
+def search(
+    session: Session,
+    collection_id: str,
+    terms: Sequence[Term],
+    k: int,
+    *,
+    document_ids: AbstractCollection[str] | None,
+) -> list[LexicalHit]:
+    """The k best passages of the collection, best first; with document_ids only of those."""
     total = session.execute(_TOTAL, {"id": collection_id}).one()
     if not total.passages:
         return []
@@ -82,9 +94,13 @@ def search(session: Session, collection_id: str, terms: Sequence[Term], k: int) 
         if count
     }
     average = max(1.0, total.length / total.passages)
+    asked: dict[str, object] = {"flat": 1 - _LENGTH_SHARE, "steep": _LENGTH_SHARE / average, "k": k}
+    if document_ids is not None:
+        asked["documents"] = list(document_ids)
     hits: dict[int, LexicalHit] = {}
     for chosen in _choices(counts, list(weights)):
-        for hit in _rank(session, collection_id, chosen, weights, average=average, k=k):
+        match = f"{_owner(collection_id)} & ({' | '.join(chosen)})"
+        for hit in _rank(session, weights, {**asked, "match": match}):
             hits.setdefault(hit.vector_id, hit)
         if len(hits) >= k:
             break
@@ -133,8 +149,7 @@ def _owner(collection_id: str) -> str:
 def _count(session: Session, collection_id: str, queries: Sequence[str]) -> dict[str, int]:
     """Query term -> passages of the collection that have it, counted up to the cap."""
     matches = {f"q{place}": f"{_owner(collection_id)} & {query}" for place, query in enumerate(queries)}
-    rows = f"(SELECT 1 FROM passage_text WHERE terms @@ CAST(:{{}} AS tsquery) LIMIT {_CAP})"
-    columns = ", ".join(f"(SELECT count(*) FROM {rows.format(name)} s)" for name in matches)  # noqa: S608
+    columns = ", ".join(_COUNT_UP_TO_CAP.replace("?", f":{name}") for name in matches)
     counts = session.execute(text(f"SELECT {columns}"), matches).one()
     return dict(zip(queries, counts, strict=True))
 
@@ -151,28 +166,17 @@ def _choices(counts: Mapping[str, int], found: Sequence[str]) -> list[list[str]]
     return [rare] if len(rare) == len(found) else [rare, list(found)]
 
 
-def _rank(
-    session: Session,
-    collection_id: str,
-    chosen: Sequence[str],
-    weights: Mapping[str, float],
-    *,
-    average: float,
-    k: int,
-) -> list[LexicalHit]:
-    """The k best of (at most the cap's) passages that have any of the chosen terms; all terms count."""
+def _rank(session: Session, weights: Mapping[str, float], asked: Mapping[str, object]) -> list[LexicalHit]:
+    """The k best of (at most the cap's) passages that match; all terms count."""
     ranked = " + ".join(f":w{place} * ts_rank(p.terms, CAST(:t{place} AS tsquery))" for place, _ in enumerate(weights))
+    among = "AND id IN (SELECT id FROM vector WHERE document_id = ANY(:documents)) " if "documents" in asked else ""
     statement = text(  # made of numbers and names; what was asked travels beside it
         f"SELECT p.id, {_ONE} * ({ranked}) / (:flat + :steep * p.length) AS score "  # noqa: S608
-        f"FROM (SELECT id, length, terms FROM passage_text WHERE terms @@ CAST(:match AS tsquery) LIMIT {_CAP}) p "
+        "FROM (SELECT id, length, terms FROM passage_text "
+        f"WHERE terms @@ CAST(:match AS tsquery) {among}LIMIT {_CAP}) p "
         "ORDER BY score DESC, p.id LIMIT :k"
     )
-    values: dict[str, object] = {
-        "match": f"{_owner(collection_id)} & ({' | '.join(chosen)})",
-        "flat": 1 - _LENGTH_SHARE,
-        "steep": _LENGTH_SHARE / average,
-        "k": k,
-    }
+    values = dict(asked)
     for place, (query, weight) in enumerate(weights.items()):
         values |= {f"t{place}": query, f"w{place}": weight}
     return [LexicalHit(int(row[0]), float(row[1])) for row in session.execute(statement, values)]

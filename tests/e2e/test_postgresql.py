@@ -32,26 +32,29 @@ def test_documents_are_ingested_found_replaced_and_deleted(
 
     def ingest(name: str, content: str) -> None:
         (tmp_path / name).write_text(content)
-        accept(resources, "test", Offer(tmp_path / name, name, external_id=name))
+        accept(resources, "default", "test", Offer(tmp_path / name, name, external_id=name))
 
     with Resources(settings) as resources:
         for name, content in TEXTS.items():
             ingest(name, content)
         run_due_jobs(resources)
-        documents = {document.title: document for document in documents_of(resources, "test")}
+        documents = {document.title: document for document in documents_of(resources, "default", "test")}
         assert {document.state for document in documents.values()} == {DocumentState.READY}
         assert "KX-7731-b" in "\n".join(read_document(resources, documents["keys.md"]))
-        assert "KX-7731-b" in ask(resources, "What is the key of cabinet 4?", collection="test").answer
-        assert search(resources, "水位计 误差", collection="test")[0].title == "level.zh.md"
+        assert "KX-7731-b" in ask(resources, "default", "What is the key of cabinet 4?", collection="test").answer
+        assert search(resources, "default", "水位计 误差", collection="test")[0].title == "level.zh.md"
         ingest("keys.md", "# Keys\n\nThe key of cabinet 4 is ZZ-1 now.")
         run_due_jobs(resources)
-        assert "ZZ-1" in ask(resources, "What is the key of cabinet 4?", collection="test").answer
+        assert "ZZ-1" in ask(resources, "default", "What is the key of cabinet 4?", collection="test").answer
         remove_document(resources, documents["weir.txt"].id)
-        assert {hit.title for hit in search(resources, "Marlow Weir", collection="test")} == {"keys.md", "level.zh.md"}
+        assert {hit.title for hit in search(resources, "default", "Marlow Weir", collection="test")} == {
+            "keys.md",
+            "level.zh.md",
+        }
         assert check_blobs(resources.engine, resources.blobs, read=True, now=2e10) == BlobCheck((), (), ())
-        remove_collection(resources, "test")
+        remove_collection(resources, "default", "test")
         with reading(resources.engine) as session:
-            assert catalog.store_stats(session, resources.tenant).vectors == 0
+            assert catalog.store_stats(session, "default").vectors == 0
         assert list(resources.blobs.list()) == []
 
 

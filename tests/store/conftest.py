@@ -93,7 +93,7 @@ class Library:
                 self.blobs.put_bytes("\n".join(texts).encode())
             return catalog.accept_document(
                 session,
-                self.collection_id,
+                session.get_one(Collection, self.collection_id),
                 title=f"{texts[0]}.txt",
                 sha256=stored.sha256,
                 size=stored.size,

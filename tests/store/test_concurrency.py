@@ -12,7 +12,7 @@ from sqlalchemy import Engine, func, select, text
 from store import catalog
 from store.database import check_schema, open_database, reading, transaction
 from store.errors import DatabaseUnreachable
-from store.models import Base, Discard, Document, Job, JobKind, Vector
+from store.models import Base, Collection, Discard, Document, Job, JobKind, Vector
 from store.sweep import BlobCheck, check_blobs, sweep_blobs
 from tests.servers.postgresql import Server
 from tests.store.conftest import EMBEDDER, Library
@@ -148,9 +148,8 @@ def test_the_sweep_leaves_a_blob_that_is_about_to_be_named(engine: Engine, libra
         catalog.hold_blobs(session, [gone.blob])
         assert library.blobs.exists(gone.blob)
         assert sweep_blobs(engine, library.blobs) == 0
-        catalog.accept_document(
-            session, library.collection_id, title="again", sha256=gone.sha256, size=gone.size, blob=gone.blob
-        )
+        home = session.get_one(Collection, library.collection_id)
+        catalog.accept_document(session, home, title="again", sha256=gone.sha256, size=gone.size, blob=gone.blob)
     assert _count(engine, Discard) == 1
     assert sweep_blobs(engine, library.blobs) == 0
     assert _count(engine, Discard) == 0

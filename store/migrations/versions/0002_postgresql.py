@@ -10,7 +10,7 @@ branch_labels = None
 depends_on = None
 
 _COUNTED = ("chunk", "cache", "vector", "job")
-_REFERRING = (("cache", "chunk_id"), ("vector", "chunk_id"), ("generation", "max_seq"), ("generation", "vectors"))
+_REFERRING = (("cache", "chunk_id"), ("vector", "chunk_id"))
 
 
 def upgrade() -> None:
