@@ -287,7 +287,7 @@ class Delivery(Base):
     __tablename__ = "delivery"
     __table_args__ = (Index(None, "state", "not_before"), {"sqlite_autoincrement": True})
 
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(_ID, primary_key=True, autoincrement=True)
     webhook_id: Mapped[str] = mapped_column(ForeignKey("webhook.id", ondelete="CASCADE"), index=True)
     event: Mapped[str] = mapped_column(String(50))  # document.ready, document.failed
     body: Mapped[dict[str, object]] = mapped_column(JSON)

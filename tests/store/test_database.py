@@ -47,7 +47,7 @@ def test_ids_have_64_bits_on_postgresql(postgresql_engine: Engine) -> None:
     with postgresql_engine.connect() as connection:
         kinds = connection.execute(text("SELECT sequencename, data_type::text FROM pg_sequences")).all()
     assert {row.sequencename: row.data_type for row in kinds} == {
-        f"{table}_id_seq": "bigint" for table in ("chunk", "cache", "vector", "job")
+        f"{table}_id_seq": "bigint" for table in ("chunk", "cache", "vector", "job", "delivery")
     }
 
 
