@@ -132,3 +132,18 @@ def test_deleted_passages_are_gone_from_the_index_itself(engine: Engine, library
         (hit,) = lexical.search(session, library.collection_id, "alpha", 5)
         (passage,) = catalog.passages_by_vector_ids(session, library.collection_id, [hit.vector_id])
     assert passage.document_id == kept
+
+
+def test_a_search_can_be_kept_to_some_documents(engine: Engine, library: Library) -> None:
+    one, two = library.add("alpha beta", "alpha"), library.add("alpha beta gamma")
+    with reading(engine) as session:
+
+        def found(query: str, documents: set[str]) -> list[str]:
+            hits = lexical.search(session, library.collection_id, query, 5, document_ids=documents)
+            ids = [hit.vector_id for hit in hits]
+            rows = catalog.passages_by_vector_ids(session, library.collection_id, ids)
+            return [row.document_id for row in rows]
+
+        assert found("alpha", {one}) == [one, one]
+        assert found("alpha gamma", {two}) == [two]
+        assert found("gamma", {one}) == found("alpha", set()) == []
