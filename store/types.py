@@ -145,3 +145,14 @@ class VectorRow:
 
     id: int
     data: bytes  # (d,) float16 little-endian
+
+
+@dataclass(frozen=True, slots=True)
+class UnwordedPassage:
+    """A passage that has a vector and is not in the full text."""
+
+    vector_id: int
+    collection_id: str
+    ordinal: int  # of its chunk
+    start: int
+    end: int

@@ -5,7 +5,7 @@ import sys
 import typer
 from typer._click.exceptions import ClickException
 
-from api.cli import codec, demo, documents, questions, upkeep
+from api.cli import backup, codec, demo, documents, questions, upkeep
 
 app = typer.Typer(
     name="percel",
@@ -28,6 +28,9 @@ app.command("ls")(documents.list_)
 app.command()(documents.status)
 app.command("rm")(documents.remove)
 app.command()(upkeep.doctor)
+app.command()(backup.migrate)
+app.command()(backup.backup)
+app.command()(backup.restore)
 app.add_typer(codec.bench, name="bench")
 app.command("train-codec")(codec.train_codec)
 

@@ -1,6 +1,7 @@
 """Owns the queries. Every function takes a Session first and never commits: the edge does."""
 
 from store.catalog.collections import (
+    all_collections,
     collection_figures,
     delete_collection,
     ensure_collection,
@@ -23,6 +24,7 @@ from store.catalog.documents import (
     start_parsing,
 )
 from store.catalog.filters import documents_where
+from store.catalog.fulltext import count_unworded, unworded_documents, unworded_passages
 from store.catalog.jobs import (
     claim_jobs,
     complete_job,
@@ -80,6 +82,7 @@ __all__ = [
     "abandon_leases",
     "accept_document",
     "add_webhook",
+    "all_collections",
     "blobs_in_use",
     "chunk_caches",
     "chunks_by_ids",
@@ -90,6 +93,7 @@ __all__ = [
     "complete_job",
     "count_document_vectors",
     "count_due",
+    "count_unworded",
     "count_vectors",
     "create_key",
     "dead_jobs",
@@ -143,6 +147,8 @@ __all__ = [
     "start_parsing",
     "store_stats",
     "tell_webhooks",
+    "unworded_documents",
+    "unworded_passages",
     "vectors_after",
     "yield_job",
 ]
