@@ -7,6 +7,7 @@ from api.library import load_caches
 from store import catalog, lexical
 from store.database import reading, transaction
 from store.types import ChunkCache
+from workers.ingest import headed
 from workers.resources import Resources
 
 _CHUNKS = 64  # read back at a time, and committed together
@@ -51,7 +52,7 @@ def _rebuild_document(resources: Resources, document_id: str, progress: Callable
         with transaction(resources.engine) as session:
             left = [p for p in catalog.unworded_passages(session, document_id) if p.ordinal in texts]
             for collection_id in {passage.collection_id for passage in left}:  # a document is in one
-                found = {p.vector_id: texts[p.ordinal][p.start : p.end] for p in left}
+                found = {p.vector_id: headed(p.heading, texts[p.ordinal][p.start : p.end]) for p in left}
                 lexical.index(session, collection_id, found)
         progress("full text", len(left), 0)
 

@@ -154,5 +154,6 @@ class UnwordedPassage:
     vector_id: int
     collection_id: str
     ordinal: int  # of its chunk
+    heading: str
     start: int
     end: int

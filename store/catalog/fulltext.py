@@ -20,7 +20,7 @@ def unworded_documents(session: Session) -> list[str]:
 def unworded_passages(session: Session, document_id: str) -> list[UnwordedPassage]:
     """Such passages of a document, in order."""
     query = (
-        select(Vector.id, Vector.collection_id, Chunk.ordinal, Vector.start, Vector.end)
+        select(Vector.id, Vector.collection_id, Chunk.ordinal, Chunk.heading, Vector.start, Vector.end)
         .join(Chunk, Chunk.id == Vector.chunk_id)
         .where(Vector.document_id == document_id, _unworded(session))
     )
