@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO, cast
 
 from store.errors import BackupDamaged, BackupExists, BackupTooNew, StoreFull
 
@@ -132,14 +132,14 @@ class Archive:
             if digest.hexdigest() != member.sha256:
                 raise BackupDamaged(str(self.path), f"{member.name} is not what was written")
 
-    def open(self, name: str) -> IO[bytes]:
+    def open(self, name: str) -> BinaryIO:
         """A member's bytes. Raises BackupDamaged where it is not there."""
         try:
-            return self._file.open(name)
+            return cast("BinaryIO", self._file.open(name))
         except (KeyError, zipfile.BadZipFile, OSError, RuntimeError) as error:  # the last: encrypted, or packed oddly
             raise BackupDamaged(str(self.path), f"{name} cannot be read: {error}") from error
 
-    def pieces(self, source: IO[bytes], name: str) -> Iterator[bytes]:
+    def pieces(self, source: BinaryIO, name: str) -> Iterator[bytes]:
         """What an opened member still holds. Raises BackupDamaged."""
         while True:
             try:

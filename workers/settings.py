@@ -38,6 +38,12 @@ class Settings(BaseSettings):
     parse_seconds: int = Field(300, gt=0, description="longest time a parser may take for one file")
     parse_memory_bytes: int = Field(2_000_000_000, gt=0, description="most memory a parser may take")
     allow_private_urls: bool = Field(False, description="webhooks and uploads by URL may go into private networks")
+    log: Literal["", "json", "text"] = Field(
+        "", description="form of log lines; empty: json for serve and worker, text for other commands"
+    )
+    log_level: Literal["", "debug", "info", "warning", "error"] = Field(
+        "", description="least level that is logged; empty: info for serve and worker, warning for other commands"
+    )
     max_attempts: int = Field(3, gt=0, description="times a job is tried before its document fails")
     lease_seconds: int = Field(20, gt=0, description="how long a job stays claimed without a sign of life")
 

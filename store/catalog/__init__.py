@@ -51,6 +51,7 @@ from store.catalog.publication import pending_chunks, publish, record_parsed
 from store.catalog.recovery import abandon_leases, move_caches, rebuild_document, release_job
 from store.catalog.references import blobs_in_use, discarded_blobs, forget_discarded, is_blob_in_use
 from store.catalog.replies import find_reply, keep_reply
+from store.catalog.totals import cache_totals, document_totals, due_work
 from store.catalog.vectors import (
     count_document_vectors,
     count_vectors,
@@ -84,6 +85,7 @@ __all__ = [
     "add_webhook",
     "all_collections",
     "blobs_in_use",
+    "cache_totals",
     "chunk_caches",
     "chunks_by_ids",
     "claim_deliveries",
@@ -104,7 +106,9 @@ __all__ = [
     "discarded_blobs",
     "document_caches",
     "document_figures",
+    "document_totals",
     "documents_where",
+    "due_work",
     "enqueue",
     "ensure_collection",
     "expire_leases",
