@@ -155,8 +155,8 @@ def test_a_worker_serves_the_sums_of_its_children() -> None:
 def test_a_port_that_is_taken_is_one_error() -> None:
     with serve_metrics(0) as port:
         assert urlopen(f"http://127.0.0.1:{port}/metrics").status == 200
-        with pytest.raises(
-            SettingsError, match=f"metrics cannot be served at 127.0.0.1:{port}: Address already in use"
+        with (
+            pytest.raises(SettingsError, match=f"metrics cannot be served at 127.0.0.1:{port}: Address already in use"),
+            serve_metrics(port),
         ):
-            with serve_metrics(port):
-                pass
+            pass
