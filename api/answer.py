@@ -73,6 +73,7 @@ class Hit:
     boxes: tuple[Box, ...]
     text: str  # the passage, read out of the cache
     score: float  # meaning and words together; comparable within one search only
+    metadata: Mapping[str, object]  # of the document
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,7 @@ def search(
     home = home_of(resources, tenant, collection)
     with reading(resources.engine) as session:
         found = find_chunks(resources, session, home.id, query, k=k, where=where)
+        metadata = catalog.metadata_of(session, {chunk.row.document_id for chunk in found})
     _, caches = load_chunks(resources, home.id, [chunk.row.id for chunk in found])
     found = [chunk for chunk in found if chunk.row.id in caches]
     best = [chunk.passages[0] for chunk in found]
@@ -160,7 +162,8 @@ def search(
         page = spans[0].page if spans else 1
         boxes = tuple(dict.fromkeys(span.box for span in spans if span.page == page))
         title, row = chunk.title, chunk.row
-        hits.append(Hit(row.document_id, title, row.ordinal, row.heading, page, boxes, text, passage.score))
+        about = metadata.get(row.document_id, {})
+        hits.append(Hit(row.document_id, title, row.ordinal, row.heading, page, boxes, text, passage.score, about))
     return hits
 
 
@@ -174,6 +177,7 @@ def ask(
     k: int = 8,
     whole: bool = False,
     where: Mapping[str, object] | None = None,
+    decoder_name: str | None = None,
 ) -> AnswerReport:
     """Answers out of the caches of the k best chunks, or of the whole collection (what `where` leaves of it).
 
@@ -189,7 +193,7 @@ def ask(
             resources, home.id, None if whole else [chunk.row.id for chunk in found], where=where
         )
     with timings.step("read"):
-        decoder = load_decoder(resources.settings.decoder, embedder=resources.embedder)
+        decoder = load_decoder(decoder_name or resources.settings.decoder, embedder=resources.embedder)
         present = [chunk for chunk in found if chunk.row.id in caches]
         evidence = gather(resources, present, caches, ahead=decoder.passages)
     with timings.step("answer"):

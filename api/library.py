@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
 from api.errors import AmbiguousName
 from compressor.cache import Cache, text_digest
 from compressor.cachefile import CacheFile
@@ -58,7 +60,12 @@ def files_below(paths: Sequence[Path]) -> Iterator[Path]:
 def report(resources: Resources, documents: Sequence[Document]) -> list[DocumentReport]:
     """Figures of documents, read from their rows."""
     with reading(resources.engine) as session:
-        figures = catalog.document_figures(session, [document.id for document in documents])
+        return report_in(session, documents)
+
+
+def report_in(session: Session, documents: Sequence[Document]) -> list[DocumentReport]:
+    """The same inside a transaction."""
+    figures = catalog.document_figures(session, [document.id for document in documents])
     reports = []
     for document in documents:
         parts = figures.get(document.id, ())
@@ -138,6 +145,14 @@ def load_caches(resources: Resources, rows: Sequence[ChunkCache]) -> list[Cache]
         with CacheFile(resources.blobs.local_path(blob)) as file:
             caches |= {place: file.load(rows[place].entry) for place in members}
     return [caches[place] for place in range(len(rows))]
+
+
+def delete_documents(resources: Resources, document_ids: Sequence[str]) -> None:
+    """Deletes documents: gone for readers at once, their blobs too; what is left in index files the tender wipes."""
+    for document_id in document_ids:
+        with transaction(resources.engine) as session:
+            catalog.delete_document(session, document_id)
+    sweep_blobs(resources.engine, resources.blobs)
 
 
 def remove_document(resources: Resources, document_id: str) -> None:

@@ -215,14 +215,6 @@ class Job(Base):
     updated_at: Mapped[float]
 
 
-class Scope(StrEnum):
-    """What a key may do. An admin may also manage keys and webhooks of its tenant."""
-
-    READ = "read"
-    INGEST = "ingest"
-    ADMIN = "admin"
-
-
 class ApiKey(Base):
     """A caller's key. The key itself is shown once and never stored."""
 

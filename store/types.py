@@ -127,6 +127,25 @@ class StoreStats:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """A document's place in the order of arrival; holds when the document itself is gone."""
+
+    created_at: float
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionFigures:
+    """What a collection holds."""
+
+    documents: int
+    ready: int
+    text_tokens: int
+    vision_tokens: int
+    cache_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeadJob:
     """A job whose attempts are used up."""
 

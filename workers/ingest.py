@@ -5,11 +5,15 @@ Ids in, safe to run twice, resumable after a kill at any point. Who calls them, 
 
 import hashlib
 import logging
+import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
+
+from sqlalchemy.orm import Session
 
 from compressor.cache import Cache
 from compressor.cachefile import CacheFile, write_caches
@@ -17,6 +21,7 @@ from compressor.chunk import chunk_blocks
 from compressor.errors import DeviceFull, EmptyDocument
 from compressor.types import Chunk
 from store import catalog
+from store.blobs import StoredBlob
 from store.database import reading, transaction
 from store.errors import LeaseLost
 from store.models import Job, JobKind
@@ -37,7 +42,7 @@ LEAST_ACCURACY = 0.97
 class Offer:
     """A file that a caller wants in a collection."""
 
-    path: Path
+    source: Path | BinaryIO  # a stream must be seekable
     title: str  # as people know it; metadata, never a path on disk
     external_id: str | None = None
     metadata: Mapping[str, object] | None = None
@@ -57,19 +62,26 @@ class Work:
     passages: list[list[int]]
 
 
-def accept(resources: Resources, tenant: str, collection: str, offer: Offer) -> catalog.Accepted:
-    """Stores a file's bytes, then its rows. The same bytes again: the existing document, nothing runs.
+def accept(
+    resources: Resources,
+    tenant: str,
+    collection: str,
+    offer: Offer,
+    *,
+    also: Callable[[Session, catalog.Accepted], None] = lambda session, accepted: None,
+) -> catalog.Accepted:
+    """Stores a file's bytes, then its rows, then wakes. The same bytes again: the existing document, nothing runs.
 
-    Raises EmptyDocument, BlobTooLarge, StoreFull, OSError; nothing is stored then.
+    `also` takes part in the transaction. Raises EmptyDocument, BlobTooLarge, StoreFull, OSError and stores nothing.
     """
-    if not offer.path.stat().st_size:
+    if not _size(offer.source):
         raise EmptyDocument(f"{offer.title} is empty: it has no bytes")
-    blob = resources.blobs.put_file(offer.path, limit=resources.settings.max_file_bytes)
+    blob = _put(resources, tenant, offer.source)
     with transaction(resources.engine) as session:
         home = catalog.ensure_collection(session, tenant, collection)
         if not resources.blobs.exists(blob.key):  # a delete of the same bytes may have swept them meanwhile
-            resources.blobs.put_file(offer.path)
-        return catalog.accept_document(
+            _put(resources, tenant, offer.source)
+        accepted = catalog.accept_document(
             session,
             home,
             title=offer.title,
@@ -79,6 +91,22 @@ def accept(resources: Resources, tenant: str, collection: str, offer: Offer) -> 
             external_id=offer.external_id,
             metadata=offer.metadata,
         )
+        also(session, accepted)
+    if accepted.job is not None:
+        resources.wake(JobKind.PARSE)
+    return accepted
+
+
+def _size(source: Path | BinaryIO) -> int:
+    return source.stat().st_size if isinstance(source, Path) else source.seek(0, os.SEEK_END)
+
+
+def _put(resources: Resources, tenant: str, source: Path | BinaryIO) -> StoredBlob:
+    limit = resources.settings.max_file_bytes
+    if isinstance(source, Path):
+        return resources.blobs.put_file(source, limit=limit)
+    source.seek(0)
+    return resources.blobs.put_stream(source, limit=limit)
 
 
 def parse(resources: Resources, job: Job, *, owner: str, listen: Listener) -> None:

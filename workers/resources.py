@@ -128,6 +128,11 @@ class Resources:
                 self._codecs[codec.name] = self._codecs[codec.fingerprint] = codec
             return self._codecs[name]
 
+    def open_indexes(self) -> "list[VectorIndex]":
+        """The vector indexes that were asked for so far."""
+        with self._lock:
+            return list(self._indexes.values())
+
     def index(self, collection_id: str) -> "VectorIndex":
         """The vector index of a collection under the embedder in force."""
         from store.vectors import FaissIndex

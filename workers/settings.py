@@ -37,6 +37,11 @@ class Settings(BaseSettings):
     max_source_pages: int = Field(5_000, gt=0, description="a document with more pages is refused")
     parse_seconds: int = Field(300, gt=0, description="longest time a parser may take for one file")
     parse_memory_bytes: int = Field(2_000_000_000, gt=0, description="most memory a parser may take")
+    host: str = Field("127.0.0.1", description="the address that `percel serve` listens on")
+    port: int = Field(8080, ge=0, le=65535, description="its port")
+    url_uploads: bool = Field(False, description="documents may be uploaded by naming a URL")
+    requests_per_minute: int = Field(3000, ge=0, description="of a key that has no limit of its own; 0: no limit")
+    bytes_per_day: int = Field(0, ge=0, description="of uploads of a key without a limit of its own; 0: no limit")
     allow_private_urls: bool = Field(False, description="webhooks and uploads by URL may go into private networks")
     log: Literal["", "json", "text"] = Field(
         "", description="form of log lines; empty: json for serve and worker, text for other commands"

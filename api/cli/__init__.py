@@ -5,7 +5,7 @@ import sys
 import typer
 from typer._click.exceptions import ClickException
 
-from api.cli import backup, codec, demo, documents, questions, upkeep
+from api.cli import backup, codec, demo, documents, jobs, keys, questions, service, upkeep
 
 app = typer.Typer(
     name="percel",
@@ -31,6 +31,10 @@ app.command()(upkeep.doctor)
 app.command()(backup.migrate)
 app.command()(backup.backup)
 app.command()(backup.restore)
+app.command()(service.serve)
+app.command()(service.worker)
+app.add_typer(keys.app, name="keys")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(codec.bench, name="bench")
 app.command("train-codec")(codec.train_codec)
 

@@ -3,6 +3,7 @@
 from store.catalog.collections import (
     all_collections,
     collection_figures,
+    count_collection,
     delete_collection,
     ensure_collection,
     find_collection,
@@ -20,6 +21,8 @@ from store.catalog.documents import (
     find_document,
     list_documents,
     load_document,
+    metadata_of,
+    ready_chunks,
     requeue_document,
     start_parsing,
 )
@@ -34,10 +37,11 @@ from store.catalog.jobs import (
     extend_lease,
     fail_job,
     has_live_jobs,
+    oldest_due,
     retry_job,
     yield_job,
 )
-from store.catalog.keys import create_key, find_key, has_keys, list_keys, note_use, revoke_key
+from store.catalog.keys import KEY_USE_NOTED_EVERY, create_key, find_key, has_keys, list_keys, note_use, revoke_key
 from store.catalog.live import (
     chunk_caches,
     chunks_by_ids,
@@ -73,6 +77,7 @@ from store.models import ChunkState, DocumentState, JobKind, JobState
 from store.types import ChunkCache
 
 __all__ = [
+    "KEY_USE_NOTED_EVERY",
     "Accepted",
     "ChunkCache",
     "ChunkState",
@@ -93,6 +98,7 @@ __all__ = [
     "collection_caches",
     "collection_figures",
     "complete_job",
+    "count_collection",
     "count_document_vectors",
     "count_due",
     "count_unworded",
@@ -133,11 +139,14 @@ __all__ = [
     "list_keys",
     "list_webhooks",
     "load_document",
+    "metadata_of",
     "move_caches",
     "note_use",
+    "oldest_due",
     "passages_by_vector_ids",
     "pending_chunks",
     "publish",
+    "ready_chunks",
     "rebuild_document",
     "record_generation",
     "record_parsed",

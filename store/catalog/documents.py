@@ -12,8 +12,8 @@ from store.catalog.jobs import enqueue
 from store.catalog.webhooks import tell_webhooks
 from store.errors import NotFound
 from store.lexical import forget_document
-from store.models import Cache, Chunk, Collection, Discard, Document, DocumentState, Job, JobKind, JobState
-from store.types import CacheFigures
+from store.models import Cache, Chunk, ChunkState, Collection, Discard, Document, DocumentState, Job, JobKind, JobState
+from store.types import CacheFigures, Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,21 +110,31 @@ def list_documents(
     collection_id: str,
     *,
     state: DocumentState | None = None,
-    after: str | None = None,
+    after: Place | None = None,
     limit: int | None = None,
 ) -> list[Document]:
-    """A collection's documents in the order of their arrival; `after` is the id of the last one already seen."""
+    """A collection's documents in the order of their arrival; `after` is the place of the last one already seen."""
     query = select(Document).where(Document.collection_id == collection_id)
     if state is not None:
         query = query.where(Document.state == state)
     if after is not None:
-        last = session.get(Document, after)
-        if last is None:
-            raise NotFound("document", after, "Start the listing again from the beginning.")
-        query = query.where(
-            (Document.created_at > last.created_at) | ((Document.created_at == last.created_at) & (Document.id > after))
-        )
+        later = Document.created_at > after.created_at
+        query = query.where(later | ((Document.created_at == after.created_at) & (Document.id > after.id)))
     return list(session.scalars(query.order_by(Document.created_at, Document.id).limit(limit)))
+
+
+def metadata_of(session: Session, document_ids: Iterable[str]) -> dict[str, dict[str, object]]:
+    """The callers' metadata of documents, by id."""
+    query = select(Document.id, Document.document_metadata).where(Document.id.in_(list(document_ids)))
+    return dict(session.execute(query).all())
+
+
+def ready_chunks(session: Session, document_ids: Iterable[str]) -> dict[str, int]:
+    """How many chunks of each document are published: how far it got."""
+    query = select(Chunk.document_id, func.count()).where(
+        Chunk.document_id.in_(list(document_ids)), Chunk.state == ChunkState.READY
+    )
+    return dict(session.execute(query.group_by(Chunk.document_id)).all())
 
 
 def document_figures(session: Session, document_ids: Iterable[str]) -> dict[str, tuple[CacheFigures, ...]]:

@@ -97,6 +97,11 @@ def count_due(session: Session) -> dict[JobKind, int]:
     return dict(session.execute(query).all())
 
 
+def oldest_due(session: Session) -> float | None:
+    """Since when the job waits that waits longest (seconds since 1970); None where none is due."""
+    return session.scalars(select(func.min(Job.updated_at)).where(_is_due(clock.now(session)))).one()
+
+
 def has_live_jobs(session: Session) -> bool:
     """Whether any work is due or being done."""
     return session.scalars(select(Job.id).where(Job.state.in_(_LIVE)).limit(1)).first() is not None

@@ -11,11 +11,12 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from store.errors import NotFound
-from store.models import ApiKey, Scope
+from store.models import ApiKey
+from store.scopes import Scope
 
 _PREFIX = "pk_"  # so that a key is known as one, by people and by scanners for leaked secrets
 _SHOWN = 8  # characters of a key that lists show
-_USED_EVERY = 60.0  # seconds: a busy key is not written at every request
+KEY_USE_NOTED_EVERY = 60.0  # seconds: a busy key is not written at every request
 
 
 def create_key(
@@ -64,7 +65,7 @@ def find_key(session: Session, secret: str, *, now: float | None = None) -> ApiK
 
 def note_use(session: Session, key_id: str, *, now: float) -> None:
     """Remembers when a key was last used, to the minute."""
-    stale = (ApiKey.last_used_at.is_(None)) | (ApiKey.last_used_at < now - _USED_EVERY)
+    stale = (ApiKey.last_used_at.is_(None)) | (ApiKey.last_used_at < now - KEY_USE_NOTED_EVERY)
     session.execute(update(ApiKey).where(ApiKey.id == key_id, stale).values(last_used_at=now))
 
 
