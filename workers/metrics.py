@@ -5,6 +5,7 @@ document, collection, user or address, so their number does not grow with the da
 """
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -19,6 +21,7 @@ from store import catalog
 from store.database import reading
 from store.errors import StoreError
 from store.types import CacheTotals, DocumentTotals, DueWork
+from workers.exposition import SHARED
 from workers.resources import Resources
 from workers.timing import Timings
 
@@ -33,15 +36,22 @@ CountRequest = Callable[[str, str, int], None]  # route, method, status
 
 
 def build_registry(resources: Resources) -> CollectorRegistry:
-    """The metrics of one app: its store's, and how long this process takes for stages, searches and answers."""
+    """The metrics of one app: its store's, and how long this process, and those that share with it, take."""
     registry = CollectorRegistry()
     registry.register(StoreCollector(resources))
-    time_steps(resources.timings, registry)
+    if folder := os.environ.get(SHARED):
+        MultiProcessCollector(registry, path=folder)
+    time_steps(resources.timings, _own(registry))
     return registry
 
 
+def _own(registry: CollectorRegistry) -> CollectorRegistry | None:
+    """Where this process' own numbers go: where processes share, the registry reads them from the shared files."""
+    return None if SHARED in os.environ else registry
+
+
 def time_steps(timings: Timings, registry: CollectorRegistry | None) -> None:
-    """Histograms of the steps that end in this process; without a registry for `workers.exposition` to gather."""
+    """Histograms of the steps that end in this process; without a registry they are shared (`workers.exposition`)."""
     stages = Histogram(
         "percel_stage_seconds",
         "Time a stage of ingestion took.",
@@ -67,7 +77,7 @@ def time_steps(timings: Timings, registry: CollectorRegistry | None) -> None:
 def count_requests(registry: CollectorRegistry) -> CountRequest:
     """A function that counts HTTP requests in the registry. `route` is the template, never the path that was asked."""
     requests = Counter(
-        "percel_http_requests", "HTTP requests answered.", ["route", "method", "status"], registry=registry
+        "percel_http_requests", "HTTP requests answered.", ["route", "method", "status"], registry=_own(registry)
     )
 
     def count(route: str, method: str, status: int) -> None:
