@@ -136,14 +136,15 @@ def read_document(resources: Resources, document: Document, ordinal: int | None 
 
 
 def load_caches(resources: Resources, rows: Sequence[ChunkCache]) -> list[Cache]:
-    """The caches behind rows, each file opened once. Raises BlobMissing, CacheDamaged."""
+    """The caches behind rows, each file opened once, read where they are. Raises BlobMissing, CacheDamaged."""
     places: dict[str, list[int]] = {}
     for place, row in enumerate(rows):
         places.setdefault(row.blob, []).append(place)
     caches: dict[int, Cache] = {}
     for blob, members in places.items():
-        with CacheFile(resources.blobs.local_path(blob)) as file:
-            caches |= {place: file.load(rows[place].entry) for place in members}
+        with CacheFile(resources.blobs.ranges(blob)) as file:
+            found = file.load_many([rows[place].entry for place in members])
+        caches |= dict(zip(members, found, strict=True))
     return [caches[place] for place in range(len(rows))]
 
 

@@ -138,11 +138,10 @@ def fault_of(resources: Resources, document: Document, *, deep: bool) -> str | N
         for codec in dict.fromkeys(row.codec for row in rows):
             resources.codec(codec)
         for blob in dict.fromkeys(row.blob for row in rows):
-            with CacheFile(resources.blobs.local_path(blob)) as file:
-                for row in (row for row in rows if row.blob == blob):
-                    cache = file.load(row.entry)
-                    if deep:
-                        resources.codec(row.codec).read([cache])
+            with CacheFile(resources.blobs.ranges(blob)) as file:
+                caches = file.load_many([row.entry for row in rows if row.blob == blob])
+            for cache in caches if deep else ():
+                resources.codec(cache.codec).read([cache])
     except (CacheError, BlobError) as error:
         return str(error)
     except KeyError as error:

@@ -2,6 +2,7 @@
 
 StoreError
 ├── NotFound                     no such collection, document, chunk or job (for this tenant)
+├── InvalidTenant                not a name that a tenant can have
 ├── BadFilter                    not a filter over metadata
 ├── LeaseLost                    the job is no longer this worker's: it expired, ended or its document was deleted
 ├── BlobError
@@ -9,6 +10,9 @@ StoreError
 │   ├── BlobMissing              a key without bytes
 │   ├── BlobDamaged              the bytes are not the ones that were stored
 │   └── BlobTooLarge             over the cap that the caller gave
+├── InvalidBlobUrl               not an address of blobs
+├── BlobStoreUnusable            the store of blobs refuses: no such bucket, no credentials, no right
+│   └── BlobStoreDown            it does not answer now; it may in a while
 ├── StoreFull                    no space (or quota) left where something had to be written
 ├── DatabaseUnusable             not a database, not reachable, or an address that is none
 ├── SchemaError
@@ -35,6 +39,16 @@ class NotFound(StoreError):
         self.name = name
 
 
+class InvalidTenant(StoreError):
+    """Not a name that a tenant can have."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name!r} is no name for a tenant: take 1 to 63 small letters, digits and hyphens, no hyphen first."
+        )
+        self.name = name
+
+
 class BadFilter(StoreError):
     """Not a filter over metadata."""
 
@@ -58,7 +72,7 @@ class InvalidKey(BlobError):
     """Not a key that this store makes."""
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"{key!r} is not a blob key. Keys are made by the store only: 'ab/cd/<64 hex digits>'.")
+        super().__init__(f"{key!r} is not a blob key. Keys are made by the store only: '<tenant>/ab/cd/<sha256>'.")
         self.key = key
 
 
@@ -88,6 +102,34 @@ class BlobTooLarge(BlobError):
     def __init__(self, limit: int) -> None:
         super().__init__(f"More than {limit:,} bytes: over the size limit. Split the file or raise the limit.")
         self.limit = limit
+
+
+class InvalidBlobUrl(StoreError):
+    """Not an address of blobs. The address is not repeated: it may hold a password."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(
+            f"the address of blobs {fault}: give file:///path or s3://bucket/prefix?endpoint_url=...&region=..., "
+            "or nothing for the directory in PERCEL_HOME"
+        )
+
+
+class BlobStoreUnusable(StoreError):
+    """The store of blobs refuses: no such bucket, no credentials, no right. No document's fault."""
+
+    def __init__(self, place: str, reason: object) -> None:
+        super().__init__(
+            f"{place} cannot be used: {str(reason).rstrip('.')}. Check PERCEL_BLOB_URL and the AWS credentials."
+        )
+        self.place = place
+
+
+class BlobStoreDown(BlobStoreUnusable):
+    """The store of blobs does not answer now; trying again later may help. No document's fault."""
+
+    def __init__(self, place: str, reason: object) -> None:
+        StoreError.__init__(self, f"{place} does not answer: {str(reason).rstrip('.')}; try again in a while.")
+        self.place = place
 
 
 class StoreFull(StoreError):

@@ -18,7 +18,7 @@ from store.backup import Progress, counts_up
 from store.blobs import BlobStore
 from store.database import build_schema, migrate, open_database, reading, schema_revisions, transaction
 from store.errors import BackupDamaged, SchemaTooNew, StoreNotEmpty
-from store.models import Base, Discard, JobState
+from store.models import DEFAULT_TENANT, Base, Discard, JobState
 from store.rowlines import kept_tables, read_row, table_rows
 
 Rows = Callable[[Table], Iterator[dict[str, object]]]
@@ -78,10 +78,15 @@ def _put_blobs(archive: Archive, blobs: BlobStore, progress: Progress) -> dict[s
 
 def _put(archive: Archive, blobs: BlobStore, key: str) -> str:
     with archive.open(_BLOBS + key) as source:
-        stored = blobs.put_stream(source)
+        stored = blobs.put_stream(source, tenant=_tenant_of(key))
     if stored.sha256 != key.rpartition("/")[2]:
         raise BackupDamaged(str(archive.path), f"{_BLOBS}{key} changed while it was read")
     return stored.key
+
+
+def _tenant_of(key: str) -> str:
+    """Whose bytes they are; keys from before there were tenants are the default one's."""
+    return key.split("/")[0] if key.count("/") == 3 else DEFAULT_TENANT
 
 
 @contextmanager

@@ -54,6 +54,7 @@ class Work:
 
     job_id: int
     document_id: str
+    tenant: str
     title: str
     chunk_id: int
     ordinal: int
@@ -104,9 +105,9 @@ def _size(source: Path | BinaryIO) -> int:
 def _put(resources: Resources, tenant: str, source: Path | BinaryIO) -> StoredBlob:
     limit = resources.settings.max_file_bytes
     if isinstance(source, Path):
-        return resources.blobs.put_file(source, limit=limit)
+        return resources.blobs.put_file(source, tenant=tenant, limit=limit)
     source.seek(0)
-    return resources.blobs.put_stream(source, limit=limit)
+    return resources.blobs.put_stream(source, tenant=tenant, limit=limit)
 
 
 def parse(resources: Resources, job: Job, *, owner: str, listen: Listener) -> None:
@@ -125,7 +126,7 @@ def parse(resources: Resources, job: Job, *, owner: str, listen: Listener) -> No
         reasons = "".join(f"; {warning}" for warning in parsed.warnings)
         raise EmptyDocument(f"{document.title} holds no text{reasons}")
     pending = write_pending([chunk.text for chunk in chunks])
-    blob = resources.blobs.put_bytes(pending)
+    blob = resources.blobs.put_bytes(pending, tenant=document.tenant)
     found = Parsed(
         media_type=parsed.media_type,
         title=None,  # people know a document by its file's name
@@ -136,7 +137,7 @@ def parse(resources: Resources, job: Job, *, owner: str, listen: Listener) -> No
     )
     with _discarded_if_lost(resources, blob.key), transaction(resources.engine) as session:
         if not resources.blobs.exists(blob.key):
-            resources.blobs.put_bytes(pending)
+            resources.blobs.put_bytes(pending, tenant=document.tenant)
         if catalog.record_parsed(session, document.id, found):
             catalog.enqueue(session, document.id, JobKind.ENCODE)
         catalog.complete_job(session, job.id, owner=owner)
@@ -220,8 +221,18 @@ def pending_work(resources: Resources, job: Job) -> list[Work]:
         chunks = catalog.pending_chunks(session, document_id=document.id)
     texts = read_pending(resources.blobs.read(document.pending_blob))
     return [
-        Work(job.id, document.id, document.title, c.id, c.ordinal, c.heading, texts[c.ordinal], c.passages)
-        for c in chunks
+        Work(
+            job_id=job.id,
+            document_id=document.id,
+            tenant=document.tenant,
+            title=document.title,
+            chunk_id=chunk.id,
+            ordinal=chunk.ordinal,
+            heading=chunk.heading,
+            text=texts[chunk.ordinal],
+            passages=chunk.passages,
+        )
+        for chunk in chunks
     ]
 
 
@@ -240,7 +251,7 @@ def encode_batch(resources: Resources, batch: Sequence[Work]) -> list[EncodedChu
     encoded = []
     for group in _by_document(batch):
         files = write_caches({entry_name(batch[place].ordinal): caches[place] for place in group})
-        blob = resources.blobs.put_bytes(files)
+        blob = resources.blobs.put_bytes(files, tenant=batch[group[0]].tenant)
         for place in group:
             cache = new_cache(caches[place], blob.key, batch[place].ordinal)
             encoded.append(EncodedChunk(batch[place].chunk_id, (cache,), tuple(vectors[place])))
@@ -307,15 +318,15 @@ def finish(resources: Resources, job: Job, *, owner: str) -> None:
         document = catalog.load_document(session, job.document_id)
         rows = catalog.document_caches(session, job.document_id) if document else []
     files = {row.blob for row in rows}
-    if len(files) <= 1:
+    if document is None or len(files) <= 1:
         with transaction(resources.engine) as session:
             catalog.complete_job(session, job.id, owner=owner)
         return
     together = write_caches(_load_all(resources, rows))
-    key = resources.blobs.put_bytes(together).key
+    key = resources.blobs.put_bytes(together, tenant=document.tenant).key
     with _discarded_if_lost(resources, key), transaction(resources.engine) as session:
         if not resources.blobs.exists(key):
-            resources.blobs.put_bytes(together)
+            resources.blobs.put_bytes(together, tenant=document.tenant)
         catalog.move_caches(session, job.document_id, moved=files, key=key)
         catalog.complete_job(session, job.id, owner=owner)
 
@@ -323,6 +334,7 @@ def finish(resources: Resources, job: Job, *, owner: str) -> None:
 def _load_all(resources: Resources, rows: Sequence[ChunkCache]) -> dict[str, Cache]:
     caches: dict[str, Cache] = {}
     for blob in dict.fromkeys(row.blob for row in rows):
-        with CacheFile(resources.blobs.local_path(blob)) as file:
-            caches |= {row.entry: file.load(row.entry) for row in rows if row.blob == blob}
+        entries = [row.entry for row in rows if row.blob == blob]
+        with CacheFile(resources.blobs.ranges(blob)) as file:
+            caches |= dict(zip(entries, file.load_many(entries), strict=True))
     return caches

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from compressor.limits import Limits
-from store.blobs import DirectoryBlobs
+from store.blobs import BlobStore, open_blobs
 from store.database import migrate, open_database
 from store.models import JobKind
 from workers.settings import Settings
@@ -54,9 +54,17 @@ class Resources:
         return engine
 
     @cached_property
-    def blobs(self) -> DirectoryBlobs:
+    def blobs(self) -> BlobStore:
         """Source bytes, chunk texts and cache files."""
-        return DirectoryBlobs(self.settings.home / "blobs")
+        home = self.settings.home
+        blobs = open_blobs(
+            self.settings.blob_url,
+            directory=home / "blobs",
+            copies=home / "blob-cache",
+            copies_bytes=self.settings.blob_cache_bytes,
+        )
+        self._opened.callback(blobs.close)
+        return blobs
 
     def wake(self, kind: JobKind) -> None:
         """Tells workers that work of a kind may be due; never fails, a word that gets lost is said again."""

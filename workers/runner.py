@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from compressor.errors import DeviceError, DocumentError, ModelError
 from store import catalog
 from store.database import reading, transaction
-from store.errors import LeaseLost, StoreFull
+from store.errors import BlobStoreUnusable, LeaseLost, StoreFull
 from store.models import Job, JobKind, JobState
 from store.sweep import sweep_blobs
 from workers.events import Event, Listener, Stage, silent
@@ -108,7 +108,8 @@ class Runner:
         except DocumentError as error:
             for job in jobs:
                 self.fail(job, str(error))
-        except (StoreFull, ModelError, DeviceError):  # no document's fault, and no other one will fare better
+        except (StoreFull, BlobStoreUnusable, ModelError, DeviceError):
+            # No document's fault, and no other one will fare better.
             self.release(jobs)
             raise
         except Exception as error:
@@ -175,7 +176,7 @@ class Runner:
 def run_due_jobs(resources: Resources, listen: Listener = silent) -> None:
     """Works until every document is ready or failed, also those that another process is at work on, should it die.
 
-    Raises StoreFull, ModelError, DeviceError; what is done stays, the rest stays due.
+    Raises StoreFull, BlobStoreUnusable, ModelError, DeviceError; what is done stays, the rest stays due.
     """
     with presence(resources.workers_directory) as owner:
         runner = Runner(resources, owner, listen, retry_seconds=0)  # somebody waits for it

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL
 
+from store.blobs import parse_address
+from store.errors import InvalidBlobUrl
 from workers.errors import SettingsError
 
 PREFIX = "PERCEL_"
@@ -25,6 +27,8 @@ class Settings(BaseSettings):
         "default", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="whose collections the command line works on"
     )
     database_url: str = Field("", description="empty: SQLite in PERCEL_HOME")
+    blob_url: str = Field("", description="empty: a directory in PERCEL_HOME; file:///path; s3://bucket/prefix")
+    blob_cache_bytes: int = Field(10_000_000_000, gt=0, description="most that is kept here of blobs in a bucket")
     collection: str = Field("default", description="the collection that commands use unless told otherwise")
     broker_url: str = Field("", description="redis://...: workers elsewhere are woken through it; empty: none are")
     codec: Literal["native-10", "native-20"] = Field("native-20", description="the codec of new caches")
@@ -52,6 +56,16 @@ class Settings(BaseSettings):
     )
     max_attempts: int = Field(3, gt=0, description="times a job is tried before its document fails")
     lease_seconds: int = Field(20, gt=0, description="how long a job stays claimed without a sign of life")
+
+    @field_validator("blob_url")
+    @classmethod
+    def _names_a_place(cls, url: str) -> str:
+        try:
+            if url:
+                parse_address(url)
+        except InvalidBlobUrl as error:
+            raise ValueError(str(error)) from error
+        return url
 
     @property
     def database(self) -> str:

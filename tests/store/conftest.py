@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from store import catalog
 from store.blobs import DirectoryBlobs
 from store.database import migrate, open_database, reading, transaction
-from store.models import Collection, Document, JobKind
+from store.models import DEFAULT_TENANT, Collection, Document, JobKind
 from store.types import EncodedChunk, NewCache, NewChunk, NewVector, Parsed, Published
 
 CODEC = "native-20@1"
@@ -63,7 +63,7 @@ class Library:
     def accept(
         self, texts: Sequence[str], *, external_id: str | None = None, metadata: dict[str, object] | None = None
     ) -> catalog.Accepted:
-        stored = self.blobs.put_bytes("\n".join(texts).encode())
+        stored = self.blobs.put_bytes("\n".join(texts).encode(), tenant=DEFAULT_TENANT)
         with transaction(self.engine) as session:
             return catalog.accept_document(
                 session,
@@ -77,7 +77,7 @@ class Library:
             )
 
     def parse(self, document_id: str, texts: Sequence[str]) -> bool:
-        pending = self.blobs.put_bytes(f"pending {texts}".encode())
+        pending = self.blobs.put_bytes(f"pending {texts}".encode(), tenant=DEFAULT_TENANT)
         chunks = tuple(
             NewChunk(
                 ordinal=ordinal,
@@ -99,7 +99,9 @@ class Library:
     def encode(self, document_id: str, texts: Sequence[str], *, limit: int = 100) -> list[EncodedChunk]:
         with reading(self.engine) as session:
             chunks = catalog.pending_chunks(session, document_id=document_id, limit=limit)
-        file = self.blobs.put_bytes(f"caches of {document_id}: {[chunk.id for chunk in chunks]}".encode())
+        file = self.blobs.put_bytes(
+            f"caches of {document_id}: {[chunk.id for chunk in chunks]}".encode(), tenant=DEFAULT_TENANT
+        )
         return [
             EncodedChunk(
                 chunk.id,

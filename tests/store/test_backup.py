@@ -15,9 +15,10 @@ from store.backup import highest_ids, write_backup
 from store.blobs import DirectoryBlobs
 from store.database import build_schema, migrate, open_database, reading, transaction
 from store.errors import BackupDamaged, BackupExists, BackupTooNew, SchemaOutdated, SchemaTooNew, StoreNotEmpty
-from store.models import Document, Job, JobState, Scope
+from store.models import Document, Job, JobState
 from store.restore import restore_backup
 from store.rowlines import kept_tables, table_rows
+from store.scopes import Scope
 from tests.store.conftest import Library
 
 
@@ -131,6 +132,23 @@ def test_a_blob_that_the_store_has_lost_is_named_and_does_not_stop_the_backup(
         lost = session.scalars(select(Document.blob)).one()
     blobs.delete(lost)
     assert write_backup(engine, blobs, file, progress=silent).lost_blobs == (lost,)
+
+
+def test_a_blob_under_a_key_from_before_there_were_tenants_moves_to_its_tenant(
+    library: Library, engine: Engine, blobs: DirectoryBlobs, other: tuple[Engine, DirectoryBlobs], file: Path
+) -> None:
+    library.add("one")
+    with transaction(engine) as session:
+        document = session.scalars(select(Document)).one()
+        key = document.blob
+        document.blob = key.removeprefix("default/")
+        (blobs.root / document.blob).parent.mkdir(parents=True)
+        (blobs.root / key).rename(blobs.root / document.blob)
+    write_backup(engine, blobs, file, progress=silent)
+    restore_backup(*other, file, replace=False, progress=silent)
+    with reading(other[0]) as session:
+        assert session.scalars(select(Document.blob)).one() == key
+    assert other[1].read(key)
 
 
 def test_any_flipped_byte_is_refused_before_anything_changes(

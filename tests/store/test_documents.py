@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from store import catalog, lexical
 from store.database import reading, transaction
 from store.errors import LeaseLost, NotFound
-from store.models import Base, Cache, Chunk, DocumentState, JobKind, JobState, Vector
+from store.models import DEFAULT_TENANT, Base, Cache, Chunk, DocumentState, JobKind, JobState, Vector
 from store.sweep import sweep_blobs
 from store.types import Place
 from tests.store.conftest import CODEC, EMBEDDER, Library
@@ -339,7 +339,7 @@ def test_the_caches_of_a_document_move_into_one_file(engine: Engine, library: Li
     with reading(engine) as session:
         files = {cache.blob for cache in catalog.document_caches(session, document_id)}
     assert len(files) == 2
-    whole = library.blobs.put_bytes(b"both").key
+    whole = library.blobs.put_bytes(b"both", tenant=DEFAULT_TENANT).key
     for _ in range(2):
         with transaction(engine) as session:
             catalog.move_caches(session, document_id, moved=files, key=whole)

@@ -6,6 +6,7 @@ from sqlalchemy import Engine
 
 from store import catalog, lexical
 from store.database import transaction
+from store.models import DEFAULT_TENANT
 from store.sweep import BlobCheck, check_blobs, remove_orphans, sweep_blobs
 from tests.store.conftest import Library
 
@@ -49,7 +50,7 @@ def test_a_check_names_missing_orphaned_and_damaged_blobs_and_changes_nothing(en
     lost, hurt = library.accept(["lost"]).document.blob, library.accept(["hurt"]).document.blob
     library.blobs.delete(lost)
     library.blobs.local_path(hurt).write_bytes(b"hurT")
-    orphan = library.blobs.put_bytes(b"nobody's").key
+    orphan = library.blobs.put_bytes(b"nobody's", tenant=DEFAULT_TENANT).key
     later = time.time() + 4000
     assert check_blobs(engine, library.blobs) == BlobCheck((lost,), (), ())  # an upload may still be on its way
     assert check_blobs(engine, library.blobs, read=True, now=later) == BlobCheck((lost,), (orphan,), (hurt,))
@@ -57,7 +58,7 @@ def test_a_check_names_missing_orphaned_and_damaged_blobs_and_changes_nothing(en
 
 
 def test_orphans_are_removed_unless_a_row_names_them_by_now(engine: Engine, library: Library) -> None:
-    orphan = library.blobs.put_bytes(b"nobody's").key
+    orphan = library.blobs.put_bytes(b"nobody's", tenant=DEFAULT_TENANT).key
     adopted = library.accept(["somebody's"]).document.blob
     assert remove_orphans(engine, library.blobs, (orphan, adopted)) == 1
     assert not library.blobs.exists(orphan)

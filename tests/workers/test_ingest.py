@@ -183,11 +183,11 @@ class FullDisk(DirectoryBlobs):
         super().__init__(root)
         self.left = after
 
-    def put_bytes(self, data: bytes):
+    def put_bytes(self, data: bytes, *, tenant: str):
         if self.left == 0:
             raise StoreFull(str(self.root), len(data), 0) from OSError(errno.ENOSPC, "No space left on device")
         self.left -= 1
-        return super().put_bytes(data)
+        return super().put_bytes(data, tenant=tenant)
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])
@@ -198,6 +198,7 @@ def test_a_full_disk_ends_the_run_with_one_error_and_loses_nothing(
     for item in offers:
         accept(resources, "default", "test", item)
     whole = resources.blobs
+    assert isinstance(whole, DirectoryBlobs)
     resources.__dict__["blobs"] = FullDisk(whole.root, after)
     with pytest.raises(StoreFull, match=r"No space left at .*blobs: [\d,]+ bytes are needed, 0 are free"):
         run_due_jobs(resources)
