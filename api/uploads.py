@@ -68,31 +68,36 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        seen, started = 0, False
+        seen, started, over = 0, False, False
         told = dict(scope["headers"]).get(b"content-length", b"0")
-        too_large = BodyTooLarge(self._limit)
+        refusal = problem_of(BodyTooLarge(self._limit))
+        if told.isdigit() and int(told) > self._limit + OVERHEAD:
+            await refusal(scope, receive, send)
+            return
 
         async def counted() -> Message:
-            nonlocal seen
+            nonlocal seen, over
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > self._limit + OVERHEAD:
-                raise too_large
+                over = True
+                raise BodyTooLarge(self._limit)
             return message
 
-        async def noted(message: Message) -> None:
+        async def unless_over(message: Message) -> None:
             nonlocal started
+            if over and not started:
+                return  # what the application makes of a body that was cut off is not the answer
             started = True
             await send(message)
 
         try:
-            if told.isdigit() and int(told) > self._limit + OVERHEAD:
-                raise too_large
-            await self._app(scope, counted, noted)
-        except BodyTooLarge as error:
+            await self._app(scope, counted, unless_over)
+        except BodyTooLarge:
             if started:
                 raise
-            await problem_of(error)(scope, receive, send)
+        if over and not started:
+            await refusal(scope, receive, send)
 
 
 def parse_metadata(text: str | None) -> dict[str, object] | None:

@@ -14,7 +14,9 @@ StoreError
 ├── BlobStoreUnusable            the store of blobs refuses: no such bucket, no credentials, no right
 │   └── BlobStoreDown            it does not answer now; it may in a while
 ├── StoreFull                    no space (or quota) left where something had to be written
-├── DatabaseUnusable             not a database, not reachable, or an address that is none
+├── DatabaseUnusable             not a database, or an address that is none
+│   └── DatabaseUnreachable      the server does not answer, or ended the connection: trying again may help
+├── VectorsUnusable              PERCEL_VECTORS names what this database cannot do
 ├── SchemaError
 │   ├── SchemaOutdated           the database is older than this program: migrate it
 │   └── SchemaTooNew             the database is newer than this program: upgrade the program
@@ -144,12 +146,27 @@ class StoreFull(StoreError):
 
 
 class DatabaseUnusable(StoreError):
-    """Not a database, not reachable, or an address that is none."""
+    """Not a database, or an address that is none."""
+
+    remedy = "Restore it from a backup or name another one."
 
     def __init__(self, place: str, reason: object) -> None:
-        super().__init__(
-            f"The database {place} cannot be used: {reason}. Restore it from a backup or name another one."
-        )
+        said = " ".join(str(reason).split()).rstrip(".")
+        super().__init__(f"The database {place} cannot be used: {said}. {self.remedy}")
+
+
+class DatabaseUnreachable(DatabaseUnusable):
+    """The server does not answer, or ended the connection: trying again may help."""
+
+    remedy = "Start its server or correct PERCEL_DATABASE_URL, then run the same again."
+
+
+class VectorsUnusable(StoreError):
+    """PERCEL_VECTORS names what this database cannot do."""
+
+    def __init__(self, place: str, reason: object, remedy: str) -> None:
+        said = " ".join(str(reason).split()).rstrip(".")
+        super().__init__(f"PERCEL_VECTORS=pgvector cannot be used with the database {place}: {said}. {remedy}")
 
 
 class SchemaError(StoreError):

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Enum,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     String,
@@ -53,6 +54,9 @@ class JobState(StrEnum):
     DONE = "done"
     FAILED = "failed"  # permanent: trying again is useless
     DEAD = "dead"  # attempts used up; can be requeued by hand
+
+
+_ID = BigInteger().with_variant(Integer(), "sqlite")  # SQLite's integers have 64 bits, and only they count up there
 
 
 def _state(states: type[StrEnum]) -> Enum:
@@ -137,7 +141,7 @@ class Chunk(Base):
         {"sqlite_autoincrement": True},
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)  # never reused
+    id: Mapped[int] = mapped_column(_ID, primary_key=True, autoincrement=True)  # never reused
     document_id: Mapped[str] = mapped_column(ForeignKey("document.id", ondelete="CASCADE"))
     ordinal: Mapped[int]  # from 0
     heading: Mapped[str] = mapped_column(Text)
@@ -155,8 +159,8 @@ class Cache(Base):
     __tablename__ = "cache"
     __table_args__ = (UniqueConstraint("chunk_id", "codec"), {"sqlite_autoincrement": True})
 
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    chunk_id: Mapped[int] = mapped_column(ForeignKey("chunk.id", ondelete="CASCADE"))
+    id: Mapped[int] = mapped_column(_ID, primary_key=True, autoincrement=True)
+    chunk_id: Mapped[int] = mapped_column(_ID, ForeignKey("chunk.id", ondelete="CASCADE"))
     codec: Mapped[str] = mapped_column(String(200))  # fingerprint
     blob: Mapped[str] = mapped_column(String(200), index=True)  # the cache file
     entry: Mapped[str] = mapped_column(String(200))  # the chunk's name inside it
@@ -176,10 +180,10 @@ class Vector(Base):
         {"sqlite_autoincrement": True},
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)  # never reused
+    id: Mapped[int] = mapped_column(_ID, primary_key=True, autoincrement=True)  # never reused
     collection_id: Mapped[str] = mapped_column(ForeignKey("collection.id", ondelete="CASCADE"))
     document_id: Mapped[str] = mapped_column(ForeignKey("document.id", ondelete="CASCADE"), index=True)
-    chunk_id: Mapped[int] = mapped_column(ForeignKey("chunk.id", ondelete="CASCADE"))
+    chunk_id: Mapped[int] = mapped_column(_ID, ForeignKey("chunk.id", ondelete="CASCADE"))
     embedder: Mapped[str] = mapped_column(String(200))  # fingerprint
     start: Mapped[int]  # of the passage, in the chunk's characters
     end: Mapped[int]
@@ -200,7 +204,7 @@ class Job(Base):
         {"sqlite_autoincrement": True},
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(_ID, primary_key=True, autoincrement=True)
     kind: Mapped[JobKind] = mapped_column(_state(JobKind))
     collection_id: Mapped[str] = mapped_column(ForeignKey("collection.id", ondelete="CASCADE"))
     document_id: Mapped[str] = mapped_column(ForeignKey("document.id", ondelete="CASCADE"))
@@ -275,7 +279,7 @@ class Delivery(Base):
     __tablename__ = "delivery"
     __table_args__ = (Index(None, "state", "not_before"), {"sqlite_autoincrement": True})
 
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(_ID, primary_key=True, autoincrement=True)
     webhook_id: Mapped[str] = mapped_column(ForeignKey("webhook.id", ondelete="CASCADE"), index=True)
     event: Mapped[str] = mapped_column(String(50))  # document.ready, document.failed
     body: Mapped[dict[str, object]] = mapped_column(JSON)
@@ -295,8 +299,8 @@ class Generation(Base):
     embedder: Mapped[str] = mapped_column(String(200), primary_key=True)
     node: Mapped[str] = mapped_column(String(32), primary_key=True)  # whose disk the file is on
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    max_seq: Mapped[int]  # the highest Vector.id in it
-    vectors: Mapped[int]
+    max_seq: Mapped[int] = mapped_column(_ID)  # the highest Vector.id in it
+    vectors: Mapped[int] = mapped_column(_ID)
     sha256: Mapped[str] = mapped_column(String(64))
     faiss_version: Mapped[str] = mapped_column(String(50))
     file: Mapped[str] = mapped_column(String(200))

@@ -44,6 +44,7 @@ def restore_backup(engine: Engine, blobs: BlobStore, path: Path, *, replace: boo
         archive.verify(lambda count: progress("verify", count, 0))
         keys = _put_blobs(archive, blobs, progress)
         with _rows_of(archive, at=revisions.wanted) as rows, transaction(engine) as session:
+            _lock_out_writers(session)
             _refuse_rows(session, replace=replace)  # again: now nobody else can write
             before = catalog.blobs_in_use(session)
             _clear(session)
@@ -55,6 +56,13 @@ def restore_backup(engine: Engine, blobs: BlobStore, path: Path, *, replace: boo
             _keep_counting(session, archive.manifest.highest_ids)
             _settle_blobs(session, archive, blobs, before, keys)
         return archive.manifest
+
+
+def _lock_out_writers(session: Session) -> None:
+    """On SQLite a transaction is the only one that writes anyway."""
+    if session.get_bind().dialect.name == "postgresql":
+        names = ", ".join(table.name for table in Base.metadata.sorted_tables)
+        session.execute(text(f"LOCK TABLE {names} IN EXCLUSIVE MODE"))
 
 
 def _refuse_rows(session: Session, *, replace: bool) -> None:
@@ -155,14 +163,14 @@ def _clear(session: Session) -> None:
 def _keep_counting(session: Session, highest: Mapping[str, int]) -> None:
     """Makes tables count on from the highest id that either store gave out: none is used again."""
     for name, backed_up in highest.items():
-        if name not in Base.metadata.tables or not counts_up(name):
+        if not backed_up or name not in Base.metadata.tables or not counts_up(name):
             continue
         if session.get_bind().dialect.name == "sqlite":
             here = session.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = :name"), {"name": name})
             session.execute(text("DELETE FROM sqlite_sequence WHERE name = :name"), {"name": name})
             statement = text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :seq)")
             session.execute(statement, {"name": name, "seq": max(backed_up, here or 0)})
-        elif backed_up:
+        else:
             sequence = session.scalar(select(func.pg_get_serial_sequence(name, "id")))
             here = session.scalar(text(f"SELECT last_value FROM {sequence}"))  # noqa: S608 - the server's own name
             session.execute(select(func.setval(sequence, max(backed_up, here or 0))))

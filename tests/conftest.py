@@ -11,6 +11,7 @@ from workers.resources import Resources
 from workers.settings import Settings
 
 __all__ = ["aws", "between", "bucket", "s3_server", "s3_url"]  # fixtures of every test
+pytest_plugins = ["tests.servers.fixtures"]
 
 
 @pytest.fixture

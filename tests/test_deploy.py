@@ -24,7 +24,6 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 RUNBOOK = (ROOT / "docs" / "operations.md").read_text("utf-8")
 SETTINGS = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
 OF_COMPOSE = {"PERCEL_PUBLISH", "PERCEL_IMAGE"}  # read by docker-compose.yml itself
-OF_PGVECTOR = {"PERCEL_VECTORS"}  # where vectors are found is a setting of the PostgreSQL store
 OURS = ("migrate", "api", "worker", "gpu-worker")
 
 
@@ -90,7 +89,7 @@ def test_docker_itself_agrees_where_it_is_installed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [".env.example", "docker-compose.yml", "Dockerfile", "docs/operations.md"])
 def test_every_setting_that_a_file_names_is_one(name: str) -> None:
     named = set(re.findall(r"\bPERCEL_[A-Z_]*[A-Z]\b", (ROOT / name).read_text("utf-8")))
-    assert named - SETTINGS - OF_COMPOSE - OF_PGVECTOR == set()
+    assert named - SETTINGS - OF_COMPOSE == set()
 
 
 def test_required_secrets_stop_the_start_with_a_message_and_are_in_the_example() -> None:

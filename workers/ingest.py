@@ -23,7 +23,7 @@ from compressor.types import Chunk
 from store import catalog
 from store.blobs import StoredBlob
 from store.database import reading, transaction
-from store.errors import LeaseLost
+from store.errors import BlobMissing, LeaseLost
 from store.models import Job, JobKind
 from store.types import ChunkCache, EncodedChunk, NewCache, NewChunk, NewVector, Parsed
 from workers.events import Event, Listener, Stage
@@ -80,6 +80,7 @@ def accept(
     blob = _put(resources, tenant, offer.source)
     with transaction(resources.engine) as session:
         home = catalog.ensure_collection(session, tenant, collection)
+        catalog.hold_blobs(session, [blob.key])
         if not resources.blobs.exists(blob.key):  # a delete of the same bytes may have swept them meanwhile
             _put(resources, tenant, offer.source)
         accepted = catalog.accept_document(
@@ -136,6 +137,7 @@ def parse(resources: Resources, job: Job, *, owner: str, listen: Listener) -> No
         chunks=tuple(_new_chunk(chunk) for chunk in chunks),
     )
     with _discarded_if_lost(resources, blob.key), transaction(resources.engine) as session:
+        catalog.hold_blobs(session, [blob.key])
         if not resources.blobs.exists(blob.key):
             resources.blobs.put_bytes(pending, tenant=document.tenant)
         if catalog.record_parsed(session, document.id, found):
@@ -185,6 +187,11 @@ def encode(resources: Resources, jobs: Sequence[Job], *, owner: str, listen: Lis
         batch = work[done : done + resources.batch_chunks]
         encoded = encode_as_fits(resources, batch)
         with resources.timings.step("publish"), transaction(resources.engine) as session:
+            files = {cache.blob for item in encoded for cache in item.caches}
+            catalog.hold_blobs(session, files)
+            for key in files:
+                if not resources.blobs.exists(key):  # swept, as a delete of the same document discarded the same bytes
+                    raise BlobMissing(key)  # the retry makes them again
             catalog.publish(session, encoded)
         done += len(batch)
         for item in batch:
@@ -325,6 +332,7 @@ def finish(resources: Resources, job: Job, *, owner: str) -> None:
     together = write_caches(_load_all(resources, rows))
     key = resources.blobs.put_bytes(together, tenant=document.tenant).key
     with _discarded_if_lost(resources, key), transaction(resources.engine) as session:
+        catalog.hold_blobs(session, [key])
         if not resources.blobs.exists(key):
             resources.blobs.put_bytes(together, tenant=document.tenant)
         catalog.move_caches(session, job.document_id, moved=files, key=key)

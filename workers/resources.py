@@ -51,6 +51,10 @@ class Resources:
         engine = open_database(self.settings.database)
         self._opened.callback(engine.dispose)
         migrate(engine)
+        if self.settings.vectors == "pgvector":
+            from store import embeddings
+
+            embeddings.prepare(engine)
         return engine
 
     @cached_property
@@ -143,11 +147,23 @@ class Resources:
 
     def index(self, collection_id: str) -> "VectorIndex":
         """The vector index of a collection under the embedder in force."""
-        from store.vectors import FaissIndex
-
+        open_index = INDEXES[self.settings.vectors]
         with self._lock:
             if collection_id not in self._indexes:
-                self._indexes[collection_id] = FaissIndex(
-                    self.engine, self.index_directory, collection_id, self.embedder.fingerprint
-                )
+                self._indexes[collection_id] = open_index(self, collection_id)
             return self._indexes[collection_id]
+
+
+def _open_faiss(resources: Resources, collection_id: str) -> "VectorIndex":
+    from store.vectors import FaissIndex
+
+    return FaissIndex(resources.engine, resources.index_directory, collection_id, resources.embedder.fingerprint)
+
+
+def _open_pgvector(resources: Resources, collection_id: str) -> "VectorIndex":
+    from store.pgvector import PgvectorIndex
+
+    return PgvectorIndex(resources.engine, collection_id, resources.embedder.fingerprint)
+
+
+INDEXES: dict[str, Callable[[Resources, str], "VectorIndex"]] = {"faiss": _open_faiss, "pgvector": _open_pgvector}

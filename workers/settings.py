@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL
 
@@ -29,6 +29,9 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="empty: SQLite in PERCEL_HOME")
     blob_url: str = Field("", description="empty: a directory in PERCEL_HOME; file:///path; s3://bucket/prefix")
     blob_cache_bytes: int = Field(10_000_000_000, gt=0, description="most that is kept here of blobs in a bucket")
+    vectors: Literal["faiss", "pgvector"] = Field(
+        "faiss", description="where nearest vectors are found: FAISS files of each node, or PostgreSQL with pgvector"
+    )
     collection: str = Field("default", description="the collection that commands use unless told otherwise")
     broker_url: str = Field("", description="redis://...: workers elsewhere are woken through it; empty: none are")
     codec: Literal["native-10", "native-20"] = Field("native-20", description="the codec of new caches")
@@ -67,6 +70,13 @@ class Settings(BaseSettings):
             raise ValueError(str(error)) from error
         return url
 
+    @field_validator("vectors")
+    @classmethod
+    def _fits_the_database(cls, vectors: str, info: ValidationInfo) -> str:
+        if vectors == "pgvector" and not str(info.data.get("database_url", "")).startswith("postgres"):
+            raise ValueError("pgvector is an extension of PostgreSQL: set PERCEL_DATABASE_URL=postgresql://... as well")
+        return vectors
+
     @property
     def database(self) -> str:
         """The SQLAlchemy URL in force."""
@@ -80,5 +90,11 @@ def load_settings(overrides: Mapping[str, str] | None = None) -> Settings:
     try:
         return Settings.model_validate({**Settings().model_dump(), **(overrides or {})})
     except ValidationError as error:
-        faults = "; ".join(f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg'].lower()}" for e in error.errors())
+        faults = "; ".join(f"{PREFIX}{str(e['loc'][0]).upper()}: {_said(e['msg'])}" for e in error.errors())
         raise SettingsError(f"bad settings: {faults}") from error
+
+
+def _said(message: str) -> str:
+    """Pydantic's message as part of a sentence."""
+    own = message.removeprefix("Value error, ")
+    return own[:1].lower() + own[1:]

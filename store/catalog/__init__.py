@@ -53,7 +53,14 @@ from store.catalog.live import (
 )
 from store.catalog.publication import pending_chunks, publish, record_parsed
 from store.catalog.recovery import abandon_leases, move_caches, rebuild_document, release_job
-from store.catalog.references import blobs_in_use, discarded_blobs, forget_discarded, is_blob_in_use
+from store.catalog.references import (
+    blobs_in_use,
+    discarded_blobs,
+    forget_discarded,
+    hold_blobs,
+    is_blob_discardable,
+    is_blob_in_use,
+)
 from store.catalog.replies import find_reply, keep_reply
 from store.catalog.totals import cache_totals, document_totals, due_work
 from store.catalog.vectors import (
@@ -130,6 +137,8 @@ __all__ = [
     "forget_generation",
     "has_keys",
     "has_live_jobs",
+    "hold_blobs",
+    "is_blob_discardable",
     "is_blob_in_use",
     "keep_reply",
     "list_chunks",

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from store.catalog.jobs import enqueue
+from store.catalog.upsert import add_new, insert_or_touch
 from store.catalog.webhooks import tell_webhooks
 from store.errors import NotFound
 from store.lexical import forget_document
@@ -42,28 +43,31 @@ def accept_document(
     The same bytes: the existing document (a failed one is queued again; given metadata replaces the old).
     New bytes for an external_id: a new version beside the old one, which goes when the new one is ready.
     """
-    newest = _newest(session, home.id, external_id=external_id, sha256=sha256)
-    if newest is not None and newest.sha256 == sha256:
-        if metadata is not None:
-            newest.document_metadata = dict(metadata)
-        return Accepted(newest, created=False, job=requeue_document(session, newest))
-    document = Document(
-        id=uuid4().hex,
-        tenant=home.tenant,
-        collection_id=home.id,
-        external_id=external_id,
-        version=1 if newest is None else newest.version + 1,
-        title=title,
-        sha256=sha256,
-        size=size,
-        blob=blob,
-        state=DocumentState.QUEUED,
-        warnings=[],
-        document_metadata=dict(metadata or {}),
-        created_at=time.time(),
-    )
-    session.add(document)
-    session.flush()
+    # Locked before any document, as a delete of the collection does.
+    session.execute(select(Collection.id).where(Collection.id == home.id).with_for_update(read=True, key_share=True))
+    document: Document | None = None
+    while document is None:  # until nobody else adds the same one at the same moment
+        newest = _newest(session, home.id, external_id=external_id, sha256=sha256)
+        if newest is not None and newest.sha256 == sha256:
+            if metadata is not None:
+                newest.document_metadata = dict(metadata)
+            return Accepted(newest, created=False, job=requeue_document(session, newest))
+        values: dict[str, object] = {
+            "id": uuid4().hex,
+            "tenant": home.tenant,
+            "collection_id": home.id,
+            "external_id": external_id,
+            "version": 1 if newest is None else newest.version + 1,
+            "title": title,
+            "sha256": sha256,
+            "size": size,
+            "blob": blob,
+            "state": DocumentState.QUEUED,
+            "warnings": [],
+            "document_metadata": dict(metadata or {}),
+            "created_at": time.time(),
+        }
+        document = add_new(session, Document, values)
     return Accepted(document, created=True, job=enqueue(session, document.id, JobKind.PARSE))
 
 
@@ -72,7 +76,9 @@ def requeue_document(session: Session, document: Document) -> Job | None:
 
     Chunks that were already published are kept when the new parse finds the same ones.
     """
-    if document.state is not DocumentState.FAILED:
+    session.flush()
+    locked = session.get(Document, document.id, with_for_update=True, populate_existing=True)
+    if locked is None or locked.state is not DocumentState.FAILED:
         return None
     document.state, document.error, document.finished_at, document.seconds = DocumentState.QUEUED, None, None, None
     session.flush()
@@ -80,7 +86,7 @@ def requeue_document(session: Session, document: Document) -> Job | None:
 
 
 def _newest(session: Session, collection_id: str, *, external_id: str | None, sha256: str) -> Document | None:
-    """The document that the offered file is, or is a new version of."""
+    """The document that the offered file is, or is a new version of; locked, so that it stays what it is."""
     if external_id is not None:
         identity = Document.external_id == external_id
         order = Document.version.desc()
@@ -89,7 +95,8 @@ def _newest(session: Session, collection_id: str, *, external_id: str | None, sh
         identity = Document.sha256 == sha256
         query = select(Document).where(Document.collection_id == collection_id, identity)
         query = query.order_by(Document.external_id.is_not(None), Document.created_at.desc())
-    return session.scalars(query.limit(1)).first()
+    query = query.limit(1).with_for_update().execution_options(populate_existing=True)
+    return session.scalars(query).first()
 
 
 def find_document(session: Session, tenant: str, document_id: str) -> Document:
@@ -177,7 +184,7 @@ def figures_of(
 
 def start_parsing(session: Session, document_id: str) -> Document | None:
     """Marks the document as being parsed and starts its clock; None once it is deleted or already ready."""
-    document = session.get(Document, document_id)
+    document = session.get(Document, document_id, with_for_update=True)
     if document is None or document.state is DocumentState.READY:
         return None
     document.state, document.error, document.started_at = DocumentState.PARSING, None, time.time()
@@ -191,10 +198,10 @@ def fail_document(session: Session, document_id: str, reason: str) -> None:
     Its bytes stay; offering them again tries again.
     """
     now = time.time()
+    document = session.get(Document, document_id, with_for_update=True)  # before its jobs, as a delete does
     live = (Job.document_id == document_id, Job.state.in_((JobState.QUEUED, JobState.RUNNING)))
     ended = {"state": JobState.FAILED, "last_error": reason, "lease_owner": None, "lease_until": None}
     session.execute(update(Job).where(*live).values(ended | {"updated_at": now}))
-    document = session.get(Document, document_id)
     if document is None or document.state is DocumentState.READY:
         return
     document.state, document.error, document.finished_at = DocumentState.FAILED, reason, now
@@ -214,10 +221,10 @@ def delete_document(session: Session, document_id: str) -> None:
 
 
 def discard_blobs_of(session: Session, condition: ColumnElement[bool]) -> None:
-    """Puts every blob that the documents name on the list for deletion."""
+    """Puts every blob that the documents name on the list for deletion. Locks them: nobody adds one meanwhile."""
     session.flush()
-    documents = session.execute(select(Document.blob, Document.pending_blob).where(condition))
-    keys = {key for pair in documents for key in pair if key is not None}
+    documents = select(Document.blob, Document.pending_blob).where(condition).order_by(Document.id).with_for_update()
+    keys = {key for pair in session.execute(documents) for key in pair if key is not None}
     caches = select(Cache.blob).distinct().join(Chunk, Chunk.id == Cache.chunk_id)
     keys.update(session.scalars(caches.join(Document, Document.id == Chunk.document_id).where(condition)))
     discard_blobs(session, keys)
@@ -225,6 +232,8 @@ def discard_blobs_of(session: Session, condition: ColumnElement[bool]) -> None:
 
 def discard_blobs(session: Session, keys: Iterable[str]) -> None:
     """Puts blobs on the list for deletion; one that another row still names survives the sweep."""
-    for key in keys:
-        session.merge(Discard(key=key, created_at=time.time()))
+    rows = [{"key": key, "created_at": time.time()} for key in sorted(set(keys))]
     session.flush()
+    if rows:
+        # A key that is listed already is locked too: a sweep that is at it would else forget this discard.
+        session.execute(insert_or_touch(session, Discard, key="key", column="created_at"), rows)

@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from store.catalog import clock
+from store.catalog.upsert import add_new
 from store.errors import LeaseLost, NotFound
 from store.models import Collection, Document, Job, JobKind, JobState
 
@@ -15,26 +16,28 @@ _LIVE = (JobState.QUEUED, JobState.RUNNING)
 
 def enqueue(session: Session, document_id: str, kind: JobKind) -> Job:
     """The live job of that kind for the document, made where there is none. Raises: NotFound once it is deleted."""
-    found = session.scalar(select(Job).where(Job.document_id == document_id, Job.kind == kind, Job.state.in_(_LIVE)))
-    if found is not None:
-        return found
-    document = session.get(Document, document_id)
-    if document is None:
-        raise NotFound("document", document_id, "It was deleted meanwhile.")
-    now = clock.now(session)
-    job = Job(
-        kind=kind,
-        collection_id=document.collection_id,
-        document_id=document_id,
-        state=JobState.QUEUED,
-        attempts=0,
-        not_before=0.0,
-        created_at=now,
-        updated_at=now,
-    )
-    session.add(job)
-    session.flush()
-    return job
+    live = select(Job).where(Job.document_id == document_id, Job.kind == kind, Job.state.in_(_LIVE))
+    while True:  # until nobody else adds or ends one at the same moment
+        found = session.scalar(live)
+        if found is not None:
+            return found
+        document = session.get(Document, document_id, with_for_update={"read": True, "key_share": True})
+        if document is None:
+            raise NotFound("document", document_id, "It was deleted meanwhile.")
+        now = clock.now(session)
+        values = {
+            "kind": kind,
+            "collection_id": document.collection_id,
+            "document_id": document_id,
+            "state": JobState.QUEUED,
+            "attempts": 0,
+            "not_before": 0.0,
+            "created_at": now,
+            "updated_at": now,
+        }
+        job = add_new(session, Job, values)
+        if job is not None:
+            return job
 
 
 def claim_jobs(
@@ -70,7 +73,9 @@ def claim_jobs(
             claimed += _claim(session, home, due, lease, room)
     served = {job.collection_id for job in claimed}
     if served:
-        session.execute(update(Collection).where(Collection.id.in_(served)).values(served_at=now))
+        # Never waits: the row is locked by another claim, which says the same, or by the collection's delete.
+        free = select(Collection.id).where(Collection.id.in_(served)).with_for_update(skip_locked=True).cte("free")
+        session.execute(update(Collection).where(Collection.id.in_(select(free.c.id))).values(served_at=now))
     return sorted(claimed, key=lambda job: job.id)
 
 
@@ -79,11 +84,12 @@ def _claim(
 ) -> list[Job]:
     # One statement, so that two workers cannot read the same row as due; PostgreSQL skips what others lock,
     # SQLite (which ignores FOR UPDATE) has one writer at a time.
-    chosen = select(Job.id).where(Job.collection_id == collection_id, *due)
-    chosen = chosen.order_by(Job.id).limit(limit).with_for_update(skip_locked=True)
+    found = select(Job.id).where(Job.collection_id == collection_id, *due)
+    # A CTE, as PostgreSQL may run a plain subquery several times and lease more than `limit`.
+    chosen = found.order_by(Job.id).limit(limit).with_for_update(skip_locked=True).cte("chosen")
     statement = (
         update(Job)
-        .where(Job.id.in_(chosen.scalar_subquery()))
+        .where(Job.id.in_(select(chosen.c.id)))
         .values(state=JobState.RUNNING, attempts=Job.attempts + 1, **lease)
         .returning(Job)
         .execution_options(synchronize_session=False, populate_existing=True)
@@ -144,6 +150,7 @@ def retry_job(
     Raises: LeaseLost.
     """
     now = clock.now(session) if now is None else now
+    _hold_document(session, job_id)
     job = session.get(Job, job_id, populate_existing=True)
     if job is not None and job.attempts >= max_attempts:
         _end(session, job_id, owner, JobState.DEAD, error)
@@ -168,8 +175,9 @@ def expire_leases(session: Session, *, max_attempts: int = MAX_ATTEMPTS, now: fl
     Returns the changed jobs. The caller wakes workers for the queued ones and calls fail_document for the dead ones.
     """
     now = clock.now(session) if now is None else now
-    silent = select(Job).where(Job.state == JobState.RUNNING, Job.lease_until < now).with_for_update(skip_locked=True)
-    expired = list(session.scalars(silent))
+    silent = select(Job).join(Document, Document.id == Job.document_id)  # both are locked, or the job waits its turn
+    silent = silent.where(Job.state == JobState.RUNNING, Job.lease_until < now)
+    expired = list(session.scalars(silent.order_by(Job.id).with_for_update(skip_locked=True)))
     for job in expired:
         job.last_error = job.last_error or f"its worker {job.lease_owner} fell silent"
         job.state = JobState.DEAD if job.attempts >= max_attempts else JobState.QUEUED
@@ -180,7 +188,14 @@ def expire_leases(session: Session, *, max_attempts: int = MAX_ATTEMPTS, now: fl
 
 def _end(session: Session, job_id: int, owner: str, state: JobState, error: str | None) -> None:
     values = {"state": state, "lease_owner": None, "lease_until": None, "last_error": error}
+    _hold_document(session, job_id)
     _change(session, job_id, owner, values | {"updated_at": clock.now(session)})
+
+
+def _hold_document(session: Session, job_id: int) -> None:
+    """Locks the job's document. Whoever changes both locks it before the job, so that two never wait in a circle."""
+    document = select(Document.id).join(Job, Job.document_id == Document.id).where(Job.id == job_id)
+    session.execute(document.with_for_update(of=Document))
 
 
 def _change(session: Session, job_id: int, owner: str, values: Mapping[str, object]) -> None:

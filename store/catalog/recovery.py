@@ -17,6 +17,8 @@ def abandon_leases(session: Session, owners: Sequence[str]) -> None:
     """Ends the leases of workers that are known to be dead; `expire_leases` then does the rest."""
     if owners:
         mine = (Job.state == JobState.RUNNING, Job.lease_owner.in_(owners))
+        documents = select(Document.id).join(Job, Job.document_id == Document.id).where(*mine).order_by(Document.id)
+        session.execute(documents.with_for_update(of=Document))  # before their jobs, as a delete does
         session.execute(update(Job).where(*mine).values(lease_until=0.0))
 
 
@@ -29,6 +31,7 @@ def release_job(session: Session, job_id: int, *, owner: str) -> None:
 
 def move_caches(session: Session, document_id: str, *, moved: AbstractCollection[str], key: str) -> None:
     """Names the file that a document's caches were put together in; the files they came from are discarded."""
+    session.execute(select(Document.id).where(Document.id == document_id).with_for_update())
     chunks = select(Chunk.id).where(Chunk.document_id == document_id)
     session.execute(update(Cache).where(Cache.chunk_id.in_(chunks), Cache.blob.in_(moved)).values(blob=key))
     discard_blobs(session, [blob for blob in moved if blob != key])
@@ -36,7 +39,7 @@ def move_caches(session: Session, document_id: str, *, moved: AbstractCollection
 
 def rebuild_document(session: Session, document_id: str) -> None:
     """Starts a document again from its source bytes: chunks, caches, vectors and full text go, a parse job is due."""
-    document = session.get(Document, document_id)
+    document = session.get(Document, document_id, with_for_update=True)
     if document is None:
         return
     blobs = (

@@ -12,7 +12,10 @@ _PAGE = 50_000  # rows in one statement: bounds memory
 
 
 def vectors_after(session: Session, collection_id: str, embedder: str, seq: int) -> Iterator[VectorRow]:
-    """Vector rows with an id above `seq`, in order of id. Rows commit in order of id: there is one writer at a time."""
+    """Vector rows with an id above `seq`, in order of id.
+
+    Rows of a collection commit in order of id: one publication at a time writes into it (`publish` sees to that).
+    """
     while True:
         page = session.execute(
             select(Vector.id, Vector.data)

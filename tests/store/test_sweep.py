@@ -2,6 +2,7 @@
 
 import time
 
+import pytest
 from sqlalchemy import Engine
 
 from store import catalog, lexical
@@ -22,6 +23,7 @@ def test_what_was_deleted_is_gone_from_the_disk_even_if_the_sweep_comes_late(eng
     assert list(library.blobs.list()) == []
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 def test_no_file_holds_deleted_text(engine: Engine, library: Library) -> None:
     document_id = library.add("unrepeatable-confidential-sentence")
     library.add("another text")

@@ -8,6 +8,7 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+_BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _LIVE = sa.text("state IN ('queued', 'running')")
 
 
@@ -30,8 +31,8 @@ def _nodes_of_generations() -> None:
         sa.Column("embedder", sa.String(length=200), nullable=False),
         sa.Column("node", sa.String(length=32), nullable=False),
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("max_seq", sa.Integer(), nullable=False),
-        sa.Column("vectors", sa.Integer(), nullable=False),
+        sa.Column("max_seq", _BIG, nullable=False),
+        sa.Column("vectors", _BIG, nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("faiss_version", sa.String(length=50), nullable=False),
         sa.Column("file", sa.String(length=200), nullable=False),
@@ -113,7 +114,7 @@ def _webhooks() -> None:
     op.create_index(op.f("ix_webhook_tenant"), "webhook", ["tenant"], unique=False)
     op.create_table(
         "delivery",
-        sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("id", _BIG, autoincrement=True, nullable=False),
         sa.Column("webhook_id", sa.String(length=32), nullable=False),
         sa.Column("event", sa.String(length=50), nullable=False),
         sa.Column("body", sa.JSON(), nullable=False),
