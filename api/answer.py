@@ -18,7 +18,7 @@ from store.errors import BlobMissing
 from store.models import Chunk, Collection
 from store.types import ChunkCache, LivePassage
 from workers.resources import Resources
-from workers.timing import Timings
+from workers.timing import Timings, measured
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -136,6 +136,7 @@ def find_chunks(
     ]
 
 
+@measured("search")
 def search(
     resources: Resources,
     tenant: str,
@@ -166,6 +167,7 @@ def search(
     return hits
 
 
+@measured("answer")
 def ask(
     resources: Resources,
     tenant: str,

@@ -10,9 +10,10 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
+from api.observe import Observed, observe
 from api.problems import install_problems
 from api.quotas import Quotas
-from api.routes import chat, collections, documents, health, jobs, keys, page, questions, webhooks
+from api.routes import chat, collections, documents, health, jobs, keys, metrics, page, questions, webhooks
 from api.uploads import BodyLimit
 from workers.resources import Resources
 from workers.settings import Settings, load_settings
@@ -20,7 +21,7 @@ from workers.tend import WIPE_SECONDS, start_thread
 
 log = logging.getLogger(__name__)
 
-ROUTES = (documents, collections, questions, jobs, keys, webhooks, chat, health, page)
+ROUTES = (documents, collections, questions, jobs, keys, webhooks, chat, health, metrics, page)
 KEEP_SECONDS = 10.0  # between looks whether an index that this node searches has a new generation due
 DESCRIPTION = (
     "Documents become vision-token caches; questions are answered out of them, with quotes, pages and boxes. "
@@ -38,6 +39,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         with Resources(settings) as resources:
             app.state.resources = resources
             await run_in_threadpool(lambda: resources.engine)  # migrated before the first request
+            observe(app, resources)
             start_thread("index keeper", lambda stop: keep_indexes(resources, stop), stop)
             yield
             stop.set()
@@ -47,6 +49,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         settings.broker_url, requests_per_minute=settings.requests_per_minute, bytes_per_day=settings.bytes_per_day
     )
     app.add_middleware(BodyLimit, limit=settings.max_file_bytes)
+    app.add_middleware(Observed)
     install_problems(app)
     for module in ROUTES:
         app.include_router(module.router)

@@ -13,9 +13,11 @@ from api.access import is_loopback
 from api.errors import RefusedBind
 from store import catalog
 from store.database import reading
+from workers.exposition import sharing
 from workers.resources import Resources
 from workers.settings import Settings
 from workers.tend import start_thread
+from workers.tracing import start_tracing
 
 log = logging.getLogger(__name__)
 
@@ -34,23 +36,25 @@ def serve(settings: Settings, *, worker: bool) -> None:
     """Serves until SIGTERM or SIGINT; then what runs comes to its end, and the rest is due at the next start."""
     import uvicorn
 
-    from api.app import create_app
-
     check_bind(settings)
+    start_tracing()
     stop = threading.Event()
-    beside = start_thread("worker", lambda stop: keep_worker(settings, stop), stop) if worker else None
-    try:
-        uvicorn.run(
-            create_app(settings),
-            host=settings.host,
-            port=settings.port,
-            log_level="warning",
-            timeout_graceful_shutdown=int(STOP_SECONDS),
-        )
-    finally:
-        stop.set()
-        if beside is not None:
-            beside.join(STOP_SECONDS + 5)
+    with sharing():  # with the worker process; before anything imports prometheus_client
+        from api.app import create_app
+
+        beside = start_thread("worker", lambda stop: keep_worker(settings, stop), stop) if worker else None
+        try:
+            uvicorn.run(
+                create_app(settings),
+                host=settings.host,
+                port=settings.port,
+                log_config=None,  # `workers.logs` has configured it
+                timeout_graceful_shutdown=int(STOP_SECONDS),
+            )
+        finally:
+            stop.set()
+            if beside is not None:
+                beside.join(STOP_SECONDS + 5)
 
 
 def keep_worker(settings: Settings, stop: threading.Event) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
+from api.rebuild import rebuild_full_text
 from compressor.cachefile import CacheFile
 from compressor.errors import CacheError, CompressorError, ModelError
 from store import catalog
@@ -39,6 +40,7 @@ def examine(
     findings.append(check_caches(resources, deep=deep, repair=repair, listen=listen))
     findings.append(check_jobs(resources, repair=repair, listen=listen))
     findings += check_files(resources, deep=deep, repair=repair)  # after the caches: making one anew heals its blob
+    findings.append(check_full_text(resources, repair=repair))
     findings += check_indexes(resources, repair=repair)
     return findings
 
@@ -180,6 +182,22 @@ def check_jobs(resources: Resources, *, repair: bool, listen: Listener) -> Findi
         run_due_jobs(resources, listen)
     sweep_blobs(resources.engine, resources.blobs)
     return Finding("jobs", True, f"{due} due" + (", done now" if due and repair else ""), repaired=bool(due and repair))
+
+
+def check_full_text(resources: Resources, *, repair: bool) -> Finding:
+    """Whether every passage can be found by its words; a restore that was stopped leaves some that cannot."""
+    with reading(resources.engine) as session:
+        missing = catalog.count_unworded(session)
+    if not missing:
+        return Finding("full text", True, "every passage is in it")
+    detail = f"{missing} passages are not in it"
+    if not repair:
+        return Finding("full text", False, detail)
+    try:
+        rebuild_full_text(resources, lambda step, done, due: None)
+    except (CacheError, BlobError) as error:
+        return Finding("full text", False, f"{detail}; {error}")
+    return Finding("full text", True, detail, repaired=True)
 
 
 def check_indexes(resources: Resources, *, repair: bool) -> list[Finding]:

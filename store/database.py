@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from sqlite3 import SQLITE_FULL
 from sqlite3 import Connection as SqliteConnection
@@ -203,3 +204,30 @@ def _known() -> list[str]:
 
 def _head() -> str:
     return _known()[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Revisions:
+    """Where a database's schema is, and where this program's is."""
+
+    found: str | None  # None: there are no tables yet
+    wanted: str
+    known: tuple[str, ...]  # to this program, the newest first
+
+
+def schema_revisions(engine: Engine) -> Revisions:
+    """Which schema the database has and which one this program needs. Raises: DatabaseUnusable."""
+    with _usable(engine), engine.connect() as connection:
+        return Revisions(_revision(connection), _head(), tuple(_known()))
+
+
+def build_schema(engine: Engine, revision: str) -> None:
+    """Makes the tables of an older program in a new database, for rows from its time; `migrate` brings both up."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    with engine.execution_options(writes=True).begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)

@@ -17,9 +17,14 @@ StoreError
 ├── DatabaseUnusable             not a database, or an address that is none
 │   └── DatabaseUnreachable      the server does not answer, or ended the connection: trying again may help
 ├── VectorsUnusable              PERCEL_VECTORS names what this database cannot do
-└── SchemaError
-    ├── SchemaOutdated           the database is older than this program: migrate it
-    └── SchemaTooNew             the database is newer than this program: upgrade the program
+├── SchemaError
+│   ├── SchemaOutdated           the database is older than this program: migrate it
+│   └── SchemaTooNew             the database is newer than this program: upgrade the program
+└── BackupError
+    ├── BackupExists             there is a file of that name already
+    ├── BackupDamaged            not a backup, not all of one, or not as it was written
+    ├── BackupTooNew             in a format that this program does not know
+    └── StoreNotEmpty            a backup would go over what is there
 """
 
 
@@ -184,4 +189,42 @@ class SchemaTooNew(SchemaError):
         super().__init__(
             f"The database is at revision {found}, which this program (at {wanted}) does not know: "
             "it was written by a newer one. Upgrade this program, or use another database."
+        )
+
+
+class BackupError(StoreError):
+    """A backup cannot be written or put back."""
+
+
+class BackupExists(BackupError):
+    """There is a file of that name already."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"There is a file {path} already: name another one, or take that one away.")
+
+
+class BackupDamaged(BackupError):
+    """Not a backup, not all of one, or not as it was written. Nothing was changed."""
+
+    def __init__(self, path: str, detail: str) -> None:
+        super().__init__(f"The backup {path} is damaged: {detail}. Nothing was restored; use another copy of it.")
+
+
+class BackupTooNew(BackupError):
+    """In a format that this program does not know. Nothing was changed."""
+
+    def __init__(self, path: str, found: str, program: str) -> None:
+        super().__init__(
+            f"The backup {path} has the format {found}, written by Percel {program}, which this program does not know. "
+            "Nothing was restored: upgrade this program."
+        )
+
+
+class StoreNotEmpty(BackupError):
+    """A backup would go over what is there. Nothing was changed."""
+
+    def __init__(self, tables: list[str]) -> None:
+        super().__init__(
+            f"The store is not empty: there are rows in {', '.join(tables)}. Restore into an empty one, or replace "
+            "everything that is there with --replace."
         )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from store.models import ChunkState, DocumentState, JobKind, JobState
+from store.models import ChunkState, DeliveryState, DocumentState, JobKind, JobState
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,3 +164,46 @@ class VectorRow:
 
     id: int
     data: bytes  # (d,) float16 little-endian
+
+
+@dataclass(frozen=True, slots=True)
+class UnwordedPassage:
+    """A passage that has a vector and is not in the full text."""
+
+    vector_id: int
+    collection_id: str
+    ordinal: int  # of its chunk
+    heading: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class DueWork:
+    """What waits, over all tenants."""
+
+    jobs: dict[tuple[JobKind, JobState], int]
+    deliveries: dict[DeliveryState, int]
+    oldest_seconds: float  # that the oldest job which could run has been waiting; 0 where none waits
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentTotals:
+    """Documents of one tenant in one state."""
+
+    tenant: str
+    state: DocumentState
+    documents: int
+    chunks: int
+    text_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class CacheTotals:
+    """Caches of one tenant under one codec."""
+
+    tenant: str
+    codec: str
+    text_tokens: int  # of the chunks that they hold
+    vision_tokens: int
+    cache_bytes: int

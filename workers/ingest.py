@@ -281,15 +281,17 @@ def passage_vectors(resources: Resources, batch: Sequence[Work]) -> list[list[Ne
     """The vectors of every chunk's passages, embedded with the headings they stand under."""
     passages = [(place, start, end) for place, item in enumerate(batch) for start, end in item.passages]
     texts = [batch[place].text[start:end] for place, start, end in passages]
-    headed = [
-        f"{batch[place].heading}\n{text}" if batch[place].heading else text
-        for (place, _, _), text in zip(passages, texts, strict=True)
-    ]
-    data = resources.embedder.embed(headed).astype("<f2")
+    known_as = [headed(batch[place].heading, text) for (place, _, _), text in zip(passages, texts, strict=True)]
+    data = resources.embedder.embed(known_as).astype("<f2")
     vectors: list[list[NewVector]] = [[] for _ in batch]
-    for (place, start, end), text, vector in zip(passages, headed, data, strict=True):
+    for (place, start, end), text, vector in zip(passages, known_as, data, strict=True):
         vectors[place].append(NewVector(resources.embedder.fingerprint, start, end, vector.tobytes(), text))
     return vectors
+
+
+def headed(heading: str, passage: str) -> str:
+    """A passage as search knows it: under its heading."""
+    return f"{heading}\n{passage}" if heading else passage
 
 
 def _by_document(batch: Sequence[Work]) -> Iterator[list[int]]:

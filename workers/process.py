@@ -8,10 +8,12 @@ import os
 from contextlib import ExitStack
 from functools import cache
 
+from workers.exposition import share_timings
 from workers.lease import presence
 from workers.resources import Resources
 from workers.runner import Runner
 from workers.settings import load_settings
+from workers.tracing import start_tracing
 
 
 def runner() -> Runner:
@@ -23,6 +25,8 @@ def runner() -> Runner:
 def _open(process_id: int) -> Runner:
     opened = ExitStack()
     resources = opened.enter_context(Resources(load_settings(_device_of_child())))
+    share_timings(resources.timings)
+    start_tracing()
     owner = opened.enter_context(presence(resources.workers_directory))
     atexit.register(opened.close)
     return Runner(resources, owner)

@@ -17,7 +17,9 @@ from store.sweep import sweep_blobs
 from workers.events import Event, Listener, Stage, silent
 from workers.ingest import encode, finish, parse
 from workers.lease import departed, forget, heartbeat, presence
+from workers.logs import bind
 from workers.resources import Resources
+from workers.tracing import span
 
 ENCODE_DOCUMENTS = 32  # documents whose chunks are batched together
 WAIT_SECONDS = 0.5  # between looks at what other processes are still at work on
@@ -95,7 +97,11 @@ class Runner:
         ids = [job.id for job in jobs]
         seconds = self.resources.settings.lease_seconds
         try:
-            with heartbeat(self.resources.engine, ids, owner=self.owner, lease_seconds=seconds):
+            with (
+                bind(job_id=",".join(map(str, ids))),
+                span(f"percel.job.{jobs[0].kind}", jobs=len(jobs), first_job=ids[0]),
+                heartbeat(self.resources.engine, ids, owner=self.owner, lease_seconds=seconds),
+            ):
                 do(jobs)
         except LeaseLost:
             pass  # deleted, or taken over: whoever has it now publishes it

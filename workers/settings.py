@@ -50,6 +50,13 @@ class Settings(BaseSettings):
     requests_per_minute: int = Field(3000, ge=0, description="of a key that has no limit of its own; 0: no limit")
     bytes_per_day: int = Field(0, ge=0, description="of uploads of a key without a limit of its own; 0: no limit")
     allow_private_urls: bool = Field(False, description="webhooks and uploads by URL may go into private networks")
+    metrics_token: str = Field("", description="what /metrics wants as its bearer token; empty: only this machine")
+    log: Literal["", "json", "text"] = Field(
+        "", description="form of log lines; empty: json for serve and worker, text for other commands"
+    )
+    log_level: Literal["", "debug", "info", "warning", "error"] = Field(
+        "", description="least level that is logged; empty: info for serve and worker, warning for other commands"
+    )
     max_attempts: int = Field(3, gt=0, description="times a job is tried before its document fails")
     lease_seconds: int = Field(20, gt=0, description="how long a job stays claimed without a sign of life")
 

@@ -5,7 +5,7 @@ import sys
 import typer
 from typer._click.exceptions import ClickException
 
-from api.cli import codec, demo, documents, jobs, keys, questions, service, upkeep
+from api.cli import backup, codec, demo, documents, jobs, keys, questions, service, upkeep
 
 app = typer.Typer(
     name="percel",
@@ -28,6 +28,9 @@ app.command("ls")(documents.list_)
 app.command()(documents.status)
 app.command("rm")(documents.remove)
 app.command()(upkeep.doctor)
+app.command()(backup.migrate)
+app.command()(backup.backup)
+app.command()(backup.restore)
 app.command()(service.serve)
 app.command()(service.worker)
 app.add_typer(keys.app, name="keys")

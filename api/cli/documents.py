@@ -46,13 +46,16 @@ def ingest(
 
 def open_resources(*, codec: str | None = None, decoder: str | None = None, home: Path | None = None) -> "Resources":
     """Settings from the environment and the command line; opens nothing yet."""
+    from workers.logs import configure
     from workers.resources import Resources
     from workers.settings import load_settings
 
     given = {"codec": codec, "decoder": decoder}
     if home is not None:  # a home of its own has its own database
         given |= {"home": str(home), "database_url": ""}
-    return Resources(load_settings({name: value for name, value in given.items() if value is not None}))
+    settings = load_settings({name: value for name, value in given.items() if value is not None})
+    configure(settings)
+    return Resources(settings)
 
 
 def ingest_files(resources: "Resources", collection: str, files: list[Path], output: Output) -> "list[DocumentReport]":

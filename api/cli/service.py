@@ -1,11 +1,14 @@
 """Owns the commands that run: serve and worker."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from api.cli.output import usage
+
+if TYPE_CHECKING:
+    from workers.settings import Settings
 
 
 class Queue(StrEnum):
@@ -24,10 +27,12 @@ def serve(
 ) -> None:
     """Serves HTTP with a worker beside it, on one machine with nothing else to start. Ctrl-C stops it in good order."""
     from api.serve import serve as run
+    from workers.logs import configure
     from workers.settings import load_settings
 
     given = {"host": host, "port": port}
     settings = load_settings({name: str(value) for name, value in given.items() if value is not None})
+    configure(settings, service=True)
     typer.echo(f"Percel on http://{settings.host}:{settings.port}  (API: /docs, stop: Ctrl-C)", err=True)
     run(settings, worker=worker and not settings.broker_url)
 
@@ -38,28 +43,50 @@ def worker(
         typer.Option(help="What to work on, with a broker: cpu parses and finishes, gpu encodes; default: both."),
     ] = None,
     processes: Annotated[int, typer.Option(help="Child processes, with a broker; 0: one a GPU or core.", min=0)] = 0,
+    metrics_port: Annotated[
+        int | None, typer.Option(help="Serve Prometheus metrics at this port of PERCEL_HOST; default: none.", min=1)
+    ] = None,
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
     """Works on due jobs until it is stopped: through PERCEL_BROKER_URL, or without one on this machine's store."""
     import os
-    import threading
+    from contextlib import nullcontext
 
+    from workers.exposition import serve_metrics
+    from workers.logs import configure
     from workers.process import visible_gpus
     from workers.resources import Resources
-    from workers.service import run_celery, run_embedded, stop_on_signals, stop_with_parent
+    from workers.service import run_celery
     from workers.settings import load_settings
 
     settings = load_settings()
+    configure(settings, service=True)
+    exposed = nullcontext() if metrics_port is None else serve_metrics(metrics_port, host=settings.host)
     if settings.broker_url:
         queues = queue or list(Queue)
         children = processes or (visible_gpus() if queues == [Queue.GPU] else 0) or os.cpu_count() or 1
-        run_celery(Resources(settings), queues=tuple(queues), processes=children)
+        with exposed:
+            run_celery(Resources(settings), queues=tuple(queues), processes=children)
         return
     if queue or processes:
         raise usage("--queue and --processes need a broker: set PERCEL_BROKER_URL")
+    with exposed:
+        _work_here(settings, with_parent=with_parent)
+
+
+def _work_here(settings: "Settings", *, with_parent: bool) -> None:
+    import threading
+
+    from workers.exposition import share_timings
+    from workers.resources import Resources
+    from workers.service import run_embedded, stop_on_signals, stop_with_parent
+    from workers.tracing import start_tracing
+
     stop = threading.Event()
     stop_on_signals(stop)
     if with_parent:
         stop_with_parent(stop)
+    start_tracing()
     with Resources(settings) as resources:
+        share_timings(resources.timings)
         run_embedded(resources, stop)

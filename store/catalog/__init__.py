@@ -1,6 +1,7 @@
 """Owns the queries. Every function takes a Session first and never commits: the edge does."""
 
 from store.catalog.collections import (
+    all_collections,
     collection_figures,
     count_collection,
     delete_collection,
@@ -26,6 +27,7 @@ from store.catalog.documents import (
     start_parsing,
 )
 from store.catalog.filters import documents_where
+from store.catalog.fulltext import count_unworded, unworded_documents, unworded_passages
 from store.catalog.jobs import (
     claim_jobs,
     complete_job,
@@ -60,6 +62,7 @@ from store.catalog.references import (
     is_blob_in_use,
 )
 from store.catalog.replies import find_reply, keep_reply
+from store.catalog.totals import cache_totals, document_totals, due_work
 from store.catalog.vectors import (
     count_document_vectors,
     count_vectors,
@@ -92,7 +95,9 @@ __all__ = [
     "abandon_leases",
     "accept_document",
     "add_webhook",
+    "all_collections",
     "blobs_in_use",
+    "cache_totals",
     "chunk_caches",
     "chunks_by_ids",
     "claim_deliveries",
@@ -103,6 +108,7 @@ __all__ = [
     "count_collection",
     "count_document_vectors",
     "count_due",
+    "count_unworded",
     "count_vectors",
     "create_key",
     "dead_jobs",
@@ -113,7 +119,9 @@ __all__ = [
     "discarded_blobs",
     "document_caches",
     "document_figures",
+    "document_totals",
     "documents_where",
+    "due_work",
     "enqueue",
     "ensure_collection",
     "expire_leases",
@@ -161,6 +169,8 @@ __all__ = [
     "start_parsing",
     "store_stats",
     "tell_webhooks",
+    "unworded_documents",
+    "unworded_passages",
     "vectors_after",
     "yield_job",
 ]

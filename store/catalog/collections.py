@@ -38,6 +38,11 @@ def list_collections(session: Session, tenant: str) -> list[Collection]:
     return list(session.scalars(select(Collection).where(Collection.tenant == tenant).order_by(Collection.name)))
 
 
+def all_collections(session: Session) -> list[str]:
+    """The ids of every tenant's collections."""
+    return list(session.scalars(select(Collection.id).order_by(Collection.id)))
+
+
 def collection_figures(session: Session, collection_id: str) -> tuple[CacheFigures, ...]:
     """The caches of a collection's ready documents, added up, one item per codec."""
     return figures_of(session, Document.collection_id == collection_id, Document.state == "ready").get("", ())

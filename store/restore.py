@@ -1,0 +1,188 @@
+"""Owns the putting back of a backup: every checksum is verified, then blobs, then all rows in one transaction.
+
+Views of the rows (full text, vector indexes) are not part of it: whoever calls this makes them anew afterwards.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+from sqlalchemy import Engine, MetaData, Table, delete, func, insert, inspect, select, text
+from sqlalchemy.orm import Session
+
+from store import catalog
+from store.archive import Archive, Manifest, opening
+from store.backup import Progress, counts_up
+from store.blobs import BlobStore
+from store.database import build_schema, migrate, open_database, reading, schema_revisions, transaction
+from store.errors import BackupDamaged, SchemaTooNew, StoreNotEmpty
+from store.models import DEFAULT_TENANT, Base, Discard, JobState
+from store.rowlines import kept_tables, read_row, table_rows
+
+Rows = Callable[[Table], Iterator[dict[str, object]]]
+_PAGE = 1_000  # rows in one statement
+_BLOBS = "blobs/"  # what the names of blobs begin with in the archive
+_VIEWS = ("passage_text", "passage_text_total")  # full text; the second one is PostgreSQL's
+_EMBEDDINGS = "passage_embedding"  # pgvector's; made anew from the vector rows when it is next asked for
+
+
+def restore_backup(engine: Engine, blobs: BlobStore, path: Path, *, replace: bool, progress: Progress) -> Manifest:
+    """Puts a backup into an empty store, or with `replace` in the place of all that is there. Stop the workers first.
+
+    A backup of an older schema is brought up to date on the way. Raises BackupDamaged, BackupTooNew, SchemaTooNew,
+    StoreNotEmpty, StoreFull, FileNotFoundError: no row is changed then.
+    """
+    with opening(path) as archive:
+        revisions = schema_revisions(engine)
+        if archive.manifest.revision not in revisions.known:
+            raise SchemaTooNew(archive.manifest.revision, revisions.wanted)
+        with reading(engine) as session:
+            _refuse_rows(session, replace=replace)
+        progress("verify", 0, sum(member.size for member in archive.members.values()))
+        archive.verify(lambda count: progress("verify", count, 0))
+        keys = _put_blobs(archive, blobs, progress)
+        with _rows_of(archive, at=revisions.wanted) as rows, transaction(engine) as session:
+            _lock_out_writers(session)
+            _refuse_rows(session, replace=replace)  # again: now nobody else can write
+            before = catalog.blobs_in_use(session)
+            _clear(session)
+            for table in kept_tables():
+                progress(table.name, 0, archive.manifest.rows.get(table.name, 0))
+                for page in _pages(_moved(table, rows(table), keys)):
+                    session.execute(insert(table), page)
+                    progress(table.name, len(page), 0)
+            _keep_counting(session, archive.manifest.highest_ids)
+            _settle_blobs(session, archive, blobs, before, keys)
+        return archive.manifest
+
+
+def _lock_out_writers(session: Session) -> None:
+    """On SQLite a transaction is the only one that writes anyway."""
+    if session.get_bind().dialect.name == "postgresql":
+        names = ", ".join(table.name for table in Base.metadata.sorted_tables)
+        session.execute(text(f"LOCK TABLE {names} IN EXCLUSIVE MODE"))
+
+
+def _refuse_rows(session: Session, *, replace: bool) -> None:
+    found = [table.name for table in kept_tables() if session.execute(select(table).limit(1)).first() is not None]
+    if found and not replace:
+        raise StoreNotEmpty(found)
+
+
+def _put_blobs(archive: Archive, blobs: BlobStore, progress: Progress) -> dict[str, str]:
+    """Stores the blobs; key in the backup -> key here. Bytes that had been damaged before the backup are left out."""
+    names = [name for name in archive.members if name.startswith(_BLOBS)]
+    progress("blobs", 0, len(names))
+    keys: dict[str, str] = {}
+    for name in names:
+        key = name.removeprefix(_BLOBS)
+        if archive.members[name].sha256 == key.rpartition("/")[2]:
+            keys[key] = _put(archive, blobs, key)
+        progress("blobs", 1, 0)
+    return keys
+
+
+def _put(archive: Archive, blobs: BlobStore, key: str) -> str:
+    with archive.open(_BLOBS + key) as source:
+        stored = blobs.put_stream(source, tenant=_tenant_of(key))
+    if stored.sha256 != key.rpartition("/")[2]:
+        raise BackupDamaged(str(archive.path), f"{_BLOBS}{key} changed while it was read")
+    return stored.key
+
+
+def _tenant_of(key: str) -> str:
+    """Whose bytes they are; keys from before there were tenants are the default one's."""
+    return key.split("/")[0] if key.count("/") == 3 else DEFAULT_TENANT
+
+
+@contextmanager
+def _rows_of(archive: Archive, *, at: str) -> Iterator[Rows]:
+    """The backup's rows as a schema has them; those of an older one go through a database that is migrated."""
+    if archive.manifest.revision == at:
+        yield lambda table: _read_rows(archive, table)
+        return
+    with tempfile.TemporaryDirectory(prefix="percel-restore-") as folder:
+        engine = open_database(f"sqlite:///{folder}/rows.db")
+        try:
+            build_schema(engine, archive.manifest.revision)
+            old = MetaData()
+            old.reflect(engine, only=list(archive.manifest.rows))
+            with transaction(engine) as session:
+                for table in old.sorted_tables:
+                    for page in _pages(_read_rows(archive, table)):
+                        session.execute(insert(table), page)
+            migrate(engine)
+            with reading(engine) as session:
+                yield lambda table: table_rows(session, table)
+        finally:
+            engine.dispose()
+
+
+def _read_rows(archive: Archive, table: Table) -> Iterator[dict[str, object]]:
+    for line in archive.lines(f"rows/{table.name}.jsonl"):
+        try:
+            yield read_row(table, line)
+        except ValueError as error:
+            raise BackupDamaged(str(archive.path), str(error)) from error
+
+
+def _pages(rows: Iterable[dict[str, object]]) -> Iterator[list[dict[str, object]]]:
+    left = iter(rows)
+    while page := list(islice(left, _PAGE)):
+        yield page
+
+
+def _moved(table: Table, rows: Iterable[dict[str, object]], keys: Mapping[str, str]) -> Iterator[dict[str, object]]:
+    """Rows as they are right here: blobs under their keys of this store, jobs in the hands of nobody."""
+    for row in rows:
+        for column in ("blob", "pending_blob"):
+            if isinstance(key := row.get(column), str):
+                row[column] = keys.get(key, key)
+        if table.name == "job" and row["state"] == JobState.RUNNING:
+            attempts = row["attempts"]
+            assert isinstance(attempts, int)
+            row |= {"state": JobState.QUEUED, "lease_owner": None, "lease_until": None, "attempts": attempts - 1}
+        yield row
+
+
+def _clear(session: Session) -> None:
+    """Takes every row away but those about blobs that are to be deleted."""
+    for table in reversed(Base.metadata.sorted_tables):
+        if table.name != Discard.__tablename__:
+            session.execute(delete(table))
+    there = inspect(session.connection())
+    for name in _VIEWS:
+        if there.has_table(name):
+            session.execute(text(f"DELETE FROM {name}"))  # noqa: S608 - a name from above
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text(f"DROP TABLE IF EXISTS {_EMBEDDINGS}"))
+
+
+def _keep_counting(session: Session, highest: Mapping[str, int]) -> None:
+    """Makes tables count on from the highest id that either store gave out: none is used again."""
+    for name, backed_up in highest.items():
+        if not backed_up or name not in Base.metadata.tables or not counts_up(name):
+            continue
+        if session.get_bind().dialect.name == "sqlite":
+            here = session.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = :name"), {"name": name})
+            session.execute(text("DELETE FROM sqlite_sequence WHERE name = :name"), {"name": name})
+            statement = text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :seq)")
+            session.execute(statement, {"name": name, "seq": max(backed_up, here or 0)})
+        else:
+            sequence = session.scalar(select(func.pg_get_serial_sequence(name, "id")))
+            here = session.scalar(text(f"SELECT last_value FROM {sequence}"))  # noqa: S608 - the server's own name
+            session.execute(select(func.setval(sequence, max(backed_up, here or 0))))
+
+
+def _settle_blobs(
+    session: Session, archive: Archive, blobs: BlobStore, before: set[str], keys: Mapping[str, str]
+) -> None:
+    """What was replaced is put on the list for deletion; what a sweep took meanwhile is put once more."""
+    here = set(keys.values())
+    catalog.discard_blobs(session, sorted(before - here))
+    doomed = set(session.scalars(select(Discard.key)))
+    for key, key_here in keys.items():
+        if key_here in doomed and not blobs.exists(key_here):
+            _put(archive, blobs, key)

@@ -1,0 +1,187 @@
+"""What is deployed is what the program is: settings, commands and metrics that files name are really there."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from api.cli import app
+from tests import compose
+from workers.exposition import SHARED
+from workers.metrics import build_registry, count_requests, render
+from workers.resources import Resources
+from workers.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[1]
+COMPOSE = ROOT / "docker-compose.yml"
+DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
+RUNBOOK = (ROOT / "docs" / "operations.md").read_text("utf-8")
+SETTINGS = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+OF_COMPOSE = {"PERCEL_PUBLISH", "PERCEL_IMAGE"}  # read by docker-compose.yml itself
+OURS = ("migrate", "api", "worker", "gpu-worker")
+
+
+@pytest.fixture(scope="module")
+def services() -> dict:
+    return compose.load(COMPOSE)["services"]
+
+
+def commands() -> dict[str, typer.models.CommandInfo | None]:
+    """Every command line that there is, as words."""
+    found: dict = {}
+    for command in app.registered_commands:
+        found[command.name or command.callback.__name__] = command
+    for group in app.registered_groups:
+        for command in group.typer_instance.registered_commands:
+            found[f"{group.name} {command.name or command.callback.__name__}"] = command
+    return found
+
+
+def options(command: str) -> set[str]:
+    click = typer.main.get_command(app)
+    for word in command.split():
+        click = click.commands[word]
+    return {option for parameter in click.params for option in (*parameter.opts, *parameter.secondary_opts)}
+
+
+def test_the_compose_file_is_valid() -> None:
+    assert compose.faults(compose.load(COMPOSE)) == []
+
+
+def test_the_validator_finds_what_compose_would_refuse() -> None:
+    broken = {
+        "services": {
+            "a": {"image": "x", "depends_on": {"b": {"condition": "service_healthy"}, "c": {"condition": "x"}}},
+            "b": {"image": "x", "comand": "y", "volumes": ["gone:/data"], "environment": {"A": True}},
+            "d": {"restart": "maybe", "healthcheck": {"test": ["true"], "interval": "soon"}},
+        }
+    }
+    assert compose.faults(broken) == [
+        "a: waits for the health of b, which has no check",
+        "a: depends on c, which is not there",
+        "b: comand: unknown",
+        "b: environment: A must be a string",
+        "b: volume gone is not declared",
+        "d: has neither image nor build",
+        "d: restart: maybe",
+        "d: healthcheck: test must begin with CMD or CMD-SHELL",
+        "d: healthcheck: interval is no duration",
+    ]
+
+
+def test_docker_itself_agrees_where_it_is_installed(tmp_path: Path) -> None:
+    docker = shutil.which("docker")
+    if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
+        pytest.skip("docker compose is not installed")
+    env = tmp_path / "env"
+    env.write_text("".join(f"{v.name}=x\n" for v in compose.variables(COMPOSE) if v.required))
+    command = [docker, "compose", "-f", str(COMPOSE), "--env-file", str(env), "--profile", "*", "config", "--quiet"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("name", [".env.example", "docker-compose.yml", "Dockerfile", "docs/operations.md"])
+def test_every_setting_that_a_file_names_is_one(name: str) -> None:
+    named = set(re.findall(r"\bPERCEL_[A-Z_]*[A-Z]\b", (ROOT / name).read_text("utf-8")))
+    assert named - SETTINGS - OF_COMPOSE == set()
+
+
+def test_required_secrets_stop_the_start_with_a_message_and_are_in_the_example() -> None:
+    example = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / ".env.example").read_text("utf-8"), flags=re.M))
+    used = compose.variables(COMPOSE)
+    assert {v.name for v in used} - example.keys() == set()
+    assert [v.name for v in used if not (v.has_default or v.message)] == []
+    assert {v.name for v in used if v.required} == {"POSTGRES_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY"}
+    assert [name for name, value in example.items() if value and re.search("PASSWORD|SECRET|TOKEN|ACCESS", name)] == []
+
+
+def test_every_service_may_do_as_little_as_possible(services: dict) -> None:
+    for name, service in services.items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert any(place.startswith("/tmp") for place in service["tmpfs"]), name
+        assert service.get("build") or service.get("user", "").split(":")[0].isdigit() or name == "objects-init", name
+        assert service.get("build") or re.search(r":v?\d+\.\d+", service["image"]), f"{name}: its image is not pinned"
+        assert service["healthcheck"], name
+
+
+def test_the_commands_of_our_services_exist_with_their_options(services: dict) -> None:
+    for name in OURS:
+        words = services[name]["command"]
+        assert words[0] in commands(), name
+        given = {word for word in words if word.startswith("--")}
+        assert given - options(words[0]) == set(), name
+
+
+def test_a_stop_has_longer_than_the_program_takes(services: dict) -> None:
+    from api.serve import STOP_SECONDS
+    from workers.app import configuration
+
+    assert int(services["api"]["stop_grace_period"][:-1]) > STOP_SECONDS
+    assert int(services["worker"]["stop_grace_period"][:-1]) > configuration()["worker_soft_shutdown_timeout"]
+
+
+def test_the_image_runs_as_nobody_and_names_no_index() -> None:
+    assert re.findall(r"^USER (.*)$", DOCKERFILE, flags=re.M) == ["10001:10001"]
+    assert "VOLUME /data" in DOCKERFILE
+    assert "PERCEL_HOME=/data" in DOCKERFILE
+    assert "/readyz" in DOCKERFILE.split("HEALTHCHECK")[1]
+    assert re.findall(r"https?://(?!127\.0\.0\.1)\S+", DOCKERFILE) == []
+    assert set(re.findall(r"^ARG (\w+)=", DOCKERFILE, flags=re.M)) == {"PYTHON"}
+
+
+def test_the_image_has_every_package() -> None:
+    copied = re.findall(r"^COPY (\w+) \1$", DOCKERFILE, flags=re.M)
+    assert sorted(copied) == ["api", "bench", "compressor", "store", "workers"]
+    allowed = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text("utf-8"), flags=re.M)
+    assert {*copied, "pyproject.toml", "README.md", "LICENSE", "NOTICE"} == set(allowed)
+
+
+def test_prometheus_scrapes_services_that_exist(services: dict) -> None:
+    jobs = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text("utf-8"))["scrape_configs"]
+    api, workers = jobs
+    assert api["static_configs"][0]["targets"] == ["api:8080"]
+    (names,) = workers["dns_sd_configs"]
+    assert set(names["names"]) <= services.keys()
+    for name in names["names"]:
+        words = services[name]["command"]
+        assert words[words.index("--metrics-port") + 1] == str(names["port"])
+
+
+def test_every_metric_of_the_dashboard_is_one(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(SHARED, raising=False)
+    registry = build_registry(resources)
+    count_requests(registry)("/", "GET", 200)
+    for step in ("parse", "search", "answer"):
+        with resources.timings.step(step):
+            pass
+    families = list(text_string_to_metric_families(render(registry).decode()))
+    real = {sample.name for family in families for sample in family.samples} | {family.name for family in families}
+    text = (ROOT / "deploy" / "grafana" / "percel.json").read_text("utf-8")
+    shown = [target["expr"] for panel in json.loads(text)["panels"] for target in panel["targets"]]
+    named = {name for expression in shown for name in re.findall(r"\bpercel_\w+", expression)}
+    assert named - real == set()
+    told = {family.name for family in families if not family.name.endswith("_created")}
+    assert told - {re.sub("_(bucket|count|total)$", "", name) for name in named} == set()
+
+
+def test_the_runbook_names_commands_that_exist() -> None:
+    lines = re.findall(r"percel ((?:[a-z][a-z-]*)(?: [a-z]+)?)([^`\n]*)", RUNBOOK)
+    assert len(lines) > 10
+    known = commands()
+    for words, rest in lines:
+        name = words if words in known else words.split()[0]
+        assert name in known, f"percel {words}"
+        given = set(re.findall(r"--[a-z-]+", rest))
+        assert given - options(name) == set(), f"percel {words}{rest}"
+
+
+def test_the_runbook_is_short() -> None:
+    assert len(RUNBOOK.splitlines()) <= 120
