@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -87,9 +88,11 @@ def find_passages(
     resources: Resources, session: "Session", collection_id: str, query: str, pool: int
 ) -> list[tuple[LivePassage, float]]:
     """Live passages by meaning and words together, best first."""
-    vector = resources.embedder.embed([query])[0]
-    near = resources.index(collection_id).search(vector, pool)
-    worded = lexical.search(session, collection_id, query, pool)
+    with ThreadPoolExecutor(1) as beside:  # words and meaning take about as long; the session is the thread's meanwhile
+        words = beside.submit(lexical.search, session, collection_id, query, pool)
+        vector = resources.embedder.embed([query])[0]
+        near = resources.index(collection_id).search(vector, pool)
+        worded = words.result()
     passages = {hit.passage.vector_id: hit.passage for hit in near}
     missing = [hit.vector_id for hit in worded if hit.vector_id not in passages]
     for passage in catalog.passages_by_vector_ids(session, collection_id, missing):

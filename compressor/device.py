@@ -51,14 +51,12 @@ def pad_rows(batch: torch.Tensor, step: int) -> torch.Tensor:
 def side_by_side(work: Callable[[Part], Result], parts: Iterable[Part], *, device: str) -> list[Result]:
     """`work` on every part, in order; on a CPU one core to a part and as many parts at once as there are cores.
 
-    Sharing out every operator of one large batch instead makes each of them wait for the core that something else,
-    such as the parser, is using; and small parts stay in a core's own memory.
+    Sharing out every operator instead makes each of them wait for the core that something else, such as the parser,
+    is using, and spin meanwhile; and small parts stay in a core's own memory.
     """
-    parts = list(parts)
-    threads = min(len(parts), _cores() if device == "cpu" else 1)
-    if threads < 2:
+    if device != "cpu":
         return [work(part) for part in parts]
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ThreadPoolExecutor(_cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         return list(pool.map(work, parts))
 
 
