@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from api.answer import POOL, find_chunks, gather, home_of, load_chunks
+from api.answer import find_chunks, gather, home_of, load_chunks
 from bench.questions import COLLECTION, Question, ingested, load_questions
 from bench.report import show
 from bench.search import contains
@@ -39,9 +39,9 @@ class Example:
 
 def example(resources: Resources, question: Question) -> Example:
     """What the decoder would rank for a question."""
-    home = home_of(resources, COLLECTION)
+    home = home_of(resources, resources.settings.tenant, COLLECTION)
     with reading(resources.engine) as session:
-        found = find_chunks(resources, session, home.id, question.text, k=8, pool=POOL)
+        found = find_chunks(resources, session, home.id, question.text, k=8)
     _, caches = load_chunks(resources, home.id, [chunk.row.id for chunk in found])
     candidates = read_candidates(gather(resources, found, caches, ahead=PASSAGES))
     sentences = [candidate.sentence for candidate in candidates]

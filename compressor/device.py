@@ -1,13 +1,14 @@
 """Owns the choice of device, of the number format that it is fast in, and of how batches share its cores."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
 
 import torch
 
-from compressor.errors import ModelError
+from compressor.errors import DeviceFull, DeviceLost, ModelError
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -21,6 +22,18 @@ def choose_device(device: str) -> str:
     if device != "auto":
         return device
     return "cuda" if available else "cpu"
+
+
+@contextmanager
+def device_faults(device: str) -> Iterator[None]:
+    """Turns what a CUDA device fails with into this package's errors: DeviceFull, DeviceLost."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        torch.cuda.empty_cache()
+        raise DeviceFull(f"the memory of {device} is too small for this batch: {error}") from error
+    except torch.AcceleratorError as error:
+        raise DeviceLost(f"{device} failed, a new process is needed: {error}") from error
 
 
 def has_native_bf16(device: str) -> bool:
@@ -56,8 +69,12 @@ def side_by_side(work: Callable[[Part], Result], parts: Iterable[Part], *, devic
     """
     if device != "cpu":
         return [work(part) for part in parts]
-    with ThreadPoolExecutor(_cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        return list(pool.map(work, parts))
+    cores = _cores()
+    try:
+        with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(work, parts))
+    finally:
+        torch.set_num_threads(cores)  # what a thread sets, torch also gives to threads that begin later
 
 
 @cache

@@ -2,6 +2,7 @@
 
 StoreError
 ├── NotFound                     no such collection, document, chunk or job (for this tenant)
+├── BadFilter                    not a filter over metadata
 ├── LeaseLost                    the job is no longer this worker's: it expired, ended or its document was deleted
 ├── BlobError
 │   ├── InvalidKey               not a key that this store makes
@@ -27,6 +28,13 @@ class NotFound(StoreError):
         super().__init__(f"There is no {kind} {name!r}." + (f" {hint}" if hint else ""))
         self.kind = kind
         self.name = name
+
+
+class BadFilter(StoreError):
+    """Not a filter over metadata."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f'This is not a filter: {reason}. One looks like {{"year": {{"gte": 2020}}, "kind": "memo"}}.')
 
 
 class LeaseLost(StoreError):

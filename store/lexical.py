@@ -7,8 +7,10 @@ Word statistics (idf) are shared.
 Nothing here commits.
 """
 
+import json
 import re
 import unicodedata
+from collections.abc import Collection as AbstractCollection
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -38,6 +40,16 @@ _COMMON = (
     "me my not of on or our so such than that the their them then there these they this those to was we were what "
     "when where which who why will with would you your"
 )
+_SEARCH = (
+    "SELECT rowid, -bm25(passage_text, 0.0, 1.0) AS score FROM passage_text "
+    "WHERE passage_text MATCH :match ORDER BY score DESC, rowid LIMIT :k"
+)
+_SEARCH_AMONG = (
+    "SELECT rowid, -bm25(passage_text, 0.0, 1.0) AS score FROM passage_text "
+    "WHERE passage_text MATCH :match AND rowid IN "
+    "(SELECT id FROM vector WHERE document_id IN (SELECT value FROM json_each(:documents))) "
+    "ORDER BY score DESC, rowid LIMIT :k"
+)
 _STOP_WORDS = frozenset(_COMMON.split())
 
 
@@ -56,19 +68,26 @@ def index(session: Session, collection_id: str, texts: Mapping[int, str]) -> Non
         session.execute(text("INSERT INTO passage_text(rowid, owner, body) VALUES (:id, :owner, :body)"), rows)
 
 
-def search(session: Session, collection_id: str, query: str, k: int) -> list[LexicalHit]:
-    """The k best passages of the collection, best first. The query is plain words; operators mean nothing in it."""
+def search(
+    session: Session,
+    collection_id: str,
+    query: str,
+    k: int,
+    *,
+    document_ids: AbstractCollection[str] | None = None,
+) -> list[LexicalHit]:
+    """The k best passages of the collection, best first; with document_ids only of those.
+
+    The query is plain words; operators mean nothing in it.
+    """
     terms = _terms(query)
     if not terms:
         return []
     words = " OR ".join(terms)
-    rows = session.execute(
-        text(
-            "SELECT rowid, -bm25(passage_text, 0.0, 1.0) AS score FROM passage_text "
-            "WHERE passage_text MATCH :match ORDER BY score DESC, rowid LIMIT :k"
-        ),
-        {"match": f'(owner : "{collection_id}") AND (body : ({words}))', "k": k},
-    )
+    asked: dict[str, object] = {"match": f'(owner : "{collection_id}") AND (body : ({words}))', "k": k}
+    if document_ids is not None:  # as one parameter: there may be more than a statement may have
+        asked["documents"] = json.dumps(sorted(document_ids))
+    rows = session.execute(text(_SEARCH if document_ids is None else _SEARCH_AMONG), asked)
     return [LexicalHit(int(row[0]), float(row[1])) for row in rows]
 
 

@@ -4,17 +4,24 @@ Ids in, safe to run twice, resumable after a kill at any point. Who calls them, 
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
+
+from sqlalchemy.orm import Session
 
 from compressor.cache import Cache
 from compressor.cachefile import CacheFile, write_caches
 from compressor.chunk import chunk_blocks
-from compressor.errors import EmptyDocument
+from compressor.errors import DeviceFull, EmptyDocument
 from compressor.types import Chunk
 from store import catalog
+from store.blobs import StoredBlob
 from store.database import reading, transaction
 from store.errors import LeaseLost
 from store.models import Job, JobKind
@@ -23,7 +30,9 @@ from workers.events import Event, Listener, Stage
 from workers.pending import read_pending, write_pending
 from workers.resources import Resources
 
-ENCODE_CHUNKS = 16  # chunks in one batch, over as many documents as it takes
+log = logging.getLogger(__name__)
+
+SLICE_SECONDS = 5.0  # how long one claim of encode jobs is worked on before others get their turn
 # A chunk that the default rate reads worse than this is encoded at the next lower one: its residual would
 # cost more than the tokens saved.
 LEAST_ACCURACY = 0.97
@@ -33,7 +42,7 @@ LEAST_ACCURACY = 0.97
 class Offer:
     """A file that a caller wants in a collection."""
 
-    path: Path
+    source: Path | BinaryIO  # a stream must be seekable
     title: str  # as people know it; metadata, never a path on disk
     external_id: str | None = None
     metadata: Mapping[str, object] | None = None
@@ -53,21 +62,28 @@ class Work:
     passages: list[list[int]]
 
 
-def accept(resources: Resources, collection: str, offer: Offer) -> catalog.Accepted:
-    """Stores a file's bytes, then its rows. The same bytes again: the existing document, nothing runs.
+def accept(
+    resources: Resources,
+    tenant: str,
+    collection: str,
+    offer: Offer,
+    *,
+    also: Callable[[Session, catalog.Accepted], None] = lambda session, accepted: None,
+) -> catalog.Accepted:
+    """Stores a file's bytes, then its rows, then wakes. The same bytes again: the existing document, nothing runs.
 
-    Raises EmptyDocument, BlobTooLarge, StoreFull, OSError; nothing is stored then.
+    `also` takes part in the transaction. Raises EmptyDocument, BlobTooLarge, StoreFull, OSError and stores nothing.
     """
-    if not offer.path.stat().st_size:
+    if not _size(offer.source):
         raise EmptyDocument(f"{offer.title} is empty: it has no bytes")
-    blob = resources.blobs.put_file(offer.path, limit=resources.settings.max_file_bytes)
+    blob = _put(resources, tenant, offer.source)
     with transaction(resources.engine) as session:
-        home = catalog.ensure_collection(session, resources.tenant, collection)
+        home = catalog.ensure_collection(session, tenant, collection)
         if not resources.blobs.exists(blob.key):  # a delete of the same bytes may have swept them meanwhile
-            resources.blobs.put_file(offer.path)
-        return catalog.accept_document(
+            _put(resources, tenant, offer.source)
+        accepted = catalog.accept_document(
             session,
-            home.id,
+            home,
             title=offer.title,
             sha256=blob.sha256,
             size=blob.size,
@@ -75,6 +91,22 @@ def accept(resources: Resources, collection: str, offer: Offer) -> catalog.Accep
             external_id=offer.external_id,
             metadata=offer.metadata,
         )
+        also(session, accepted)
+    if accepted.job is not None:
+        resources.wake(JobKind.PARSE)
+    return accepted
+
+
+def _size(source: Path | BinaryIO) -> int:
+    return source.stat().st_size if isinstance(source, Path) else source.seek(0, os.SEEK_END)
+
+
+def _put(resources: Resources, tenant: str, source: Path | BinaryIO) -> StoredBlob:
+    limit = resources.settings.max_file_bytes
+    if isinstance(source, Path):
+        return resources.blobs.put_file(source, limit=limit)
+    source.seek(0)
+    return resources.blobs.put_stream(source, limit=limit)
 
 
 def parse(resources: Resources, job: Job, *, owner: str, listen: Listener) -> None:
@@ -108,6 +140,7 @@ def parse(resources: Resources, job: Job, *, owner: str, listen: Listener) -> No
         if catalog.record_parsed(session, document.id, found):
             catalog.enqueue(session, document.id, JobKind.ENCODE)
         catalog.complete_job(session, job.id, owner=owner)
+    resources.wake(JobKind.ENCODE)
     listen(Event(Stage.ENCODE, document.id, document.title, due=len(chunks)))
 
 
@@ -138,19 +171,44 @@ def _new_chunk(chunk: Chunk) -> NewChunk:
 
 
 def encode(resources: Resources, jobs: Sequence[Job], *, owner: str, listen: Listener) -> None:
-    """Chunks of several documents to verified caches and vectors, published batch by batch."""
-    work = [item for job in jobs for item in pending_work(resources, job)]
-    for first in range(0, len(work), ENCODE_CHUNKS):
-        batch = work[first : first + ENCODE_CHUNKS]
-        encoded = encode_batch(resources, batch)
+    """Chunks of several documents to verified caches and vectors, published batch by batch.
+
+    After a slice of time the jobs that are not through are given back, so that other collections get their turn;
+    short documents come first, so that they do not wait for long ones.
+    """
+    found = sorted((pending_work(resources, job) for job in jobs), key=len)
+    work = [item for items in found for item in items]
+    until = time.monotonic() + SLICE_SECONDS
+    done = 0
+    while done < len(work) and (done == 0 or time.monotonic() < until):
+        batch = work[done : done + resources.batch_chunks]
+        encoded = encode_as_fits(resources, batch)
         with resources.timings.step("publish"), transaction(resources.engine) as session:
             catalog.publish(session, encoded)
+        done += len(batch)
         for item in batch:
             listen(Event(Stage.ENCODE, item.document_id, item.title, done=1))
+    unfinished = {item.job_id for item in work[done:]}
     for job in jobs:
         with suppress(LeaseLost), transaction(resources.engine) as session:  # lost: its document was deleted
-            catalog.complete_job(session, job.id, owner=owner)
-            catalog.enqueue(session, job.document_id, JobKind.FINISH)
+            if job.id in unfinished:
+                catalog.yield_job(session, job.id, owner=owner)
+            else:
+                catalog.complete_job(session, job.id, owner=owner)
+                catalog.enqueue(session, job.document_id, JobKind.FINISH)
+    resources.wake(JobKind.FINISH)
+
+
+def encode_as_fits(resources: Resources, batch: Sequence[Work]) -> list[EncodedChunk]:
+    """Encodes a batch, in halves where the device's memory is too small for all of it. Raises DeviceFull."""
+    try:
+        return encode_batch(resources, batch)
+    except DeviceFull:
+        if len(batch) == 1:
+            raise
+    half = len(batch) // 2
+    log.warning("batch halved: the device is out of memory", extra={"chunks": len(batch)})
+    return [*encode_as_fits(resources, batch[:half]), *encode_as_fits(resources, batch[half:])]
 
 
 def pending_work(resources: Resources, job: Job) -> list[Work]:
@@ -168,11 +226,17 @@ def pending_work(resources: Resources, job: Job) -> list[Work]:
 
 
 def encode_batch(resources: Resources, batch: Sequence[Work]) -> list[EncodedChunk]:
-    """Encodes, verifies, embeds and stores a batch; cache files are in the blob store when it returns."""
-    with resources.timings.step("render, encode and verify"):
-        caches = adaptive_caches(resources, [item.text for item in batch])
-    with resources.timings.step("embed"):
-        vectors = passage_vectors(resources, batch)
+    """Encodes, verifies, embeds and stores a batch; cache files are in the blob store when it returns.
+
+    Raises DeviceFull, DeviceLost.
+    """
+    from compressor.device import device_faults
+
+    with device_faults(resources.settings.device):
+        with resources.timings.step("render, encode and verify"):
+            caches = adaptive_caches(resources, [item.text for item in batch])
+        with resources.timings.step("embed"):
+            vectors = passage_vectors(resources, batch)
     encoded = []
     for group in _by_document(batch):
         files = write_caches({entry_name(batch[place].ordinal): caches[place] for place in group})

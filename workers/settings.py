@@ -21,8 +21,12 @@ class Settings(BaseSettings):
     home: Path = Field(
         default_factory=lambda: Path.home() / ".percel", description="where rows, blobs and indexes are kept"
     )
+    tenant: str = Field(
+        "default", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="whose collections the command line works on"
+    )
     database_url: str = Field("", description="empty: SQLite in PERCEL_HOME")
     collection: str = Field("default", description="the collection that commands use unless told otherwise")
+    broker_url: str = Field("", description="redis://...: workers elsewhere are woken through it; empty: none are")
     codec: Literal["native-10", "native-20"] = Field("native-20", description="the codec of new caches")
     embedder: str = Field(
         "sentence-transformers/all-MiniLM-L6-v2", description="a sentence-transformers model: name or directory"
@@ -33,8 +37,14 @@ class Settings(BaseSettings):
     max_source_pages: int = Field(5_000, gt=0, description="a document with more pages is refused")
     parse_seconds: int = Field(300, gt=0, description="longest time a parser may take for one file")
     parse_memory_bytes: int = Field(2_000_000_000, gt=0, description="most memory a parser may take")
+    host: str = Field("127.0.0.1", description="the address that `percel serve` listens on")
+    port: int = Field(8080, ge=0, le=65535, description="its port")
+    url_uploads: bool = Field(False, description="documents may be uploaded by naming a URL")
+    requests_per_minute: int = Field(3000, ge=0, description="of a key that has no limit of its own; 0: no limit")
+    bytes_per_day: int = Field(0, ge=0, description="of uploads of a key without a limit of its own; 0: no limit")
+    allow_private_urls: bool = Field(False, description="webhooks and uploads by URL may go into private networks")
     max_attempts: int = Field(3, gt=0, description="times a job is tried before its document fails")
-    lease_seconds: int = Field(120, gt=0, description="how long a job stays claimed without a sign of life")
+    lease_seconds: int = Field(20, gt=0, description="how long a job stays claimed without a sign of life")
 
     @property
     def database(self) -> str:

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from store.catalog.documents import discard_blobs_of, figures_of
 from store.errors import NotFound
 from store.lexical import forget_collection
-from store.models import Chunk, Collection, Discard, Document, Job, Vector
-from store.types import CacheFigures, StoreStats
+from store.models import Chunk, Collection, Discard, Document, DocumentState, Job, Vector
+from store.types import CacheFigures, CollectionFigures, StoreStats
 
 
 def ensure_collection(session: Session, tenant: str, name: str) -> Collection:
@@ -41,6 +41,20 @@ def list_collections(session: Session, tenant: str) -> list[Collection]:
 def collection_figures(session: Session, collection_id: str) -> tuple[CacheFigures, ...]:
     """The caches of a collection's ready documents, added up, one item per codec."""
     return figures_of(session, Document.collection_id == collection_id, Document.state == "ready").get("", ())
+
+
+def count_collection(session: Session, collection_id: str) -> CollectionFigures:
+    """What a collection holds: documents in any state, and the caches of ready ones."""
+    query = select(Document.state, func.count()).where(Document.collection_id == collection_id)
+    states = dict(session.execute(query.group_by(Document.state)).all())
+    figures = collection_figures(session, collection_id)
+    return CollectionFigures(
+        documents=sum(states.values()),
+        ready=states.get(DocumentState.READY, 0),
+        text_tokens=sum(item.text_tokens for item in figures),
+        vision_tokens=sum(item.vision_tokens for item in figures),
+        cache_bytes=sum(item.cache_bytes for item in figures),
+    )
 
 
 def delete_collection(session: Session, collection_id: str) -> None:

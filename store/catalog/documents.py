@@ -9,10 +9,11 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from store.catalog.jobs import enqueue
+from store.catalog.webhooks import tell_webhooks
 from store.errors import NotFound
 from store.lexical import forget_document
-from store.models import Cache, Chunk, Collection, Discard, Document, DocumentState, Job, JobKind, JobState
-from store.types import CacheFigures
+from store.models import Cache, Chunk, ChunkState, Collection, Discard, Document, DocumentState, Job, JobKind, JobState
+from store.types import CacheFigures, Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Accepted:
 
 def accept_document(
     session: Session,
-    collection_id: str,
+    home: Collection,
     *,
     title: str,
     sha256: str,
@@ -41,14 +42,15 @@ def accept_document(
     The same bytes: the existing document (a failed one is queued again; given metadata replaces the old).
     New bytes for an external_id: a new version beside the old one, which goes when the new one is ready.
     """
-    newest = _newest(session, collection_id, external_id=external_id, sha256=sha256)
+    newest = _newest(session, home.id, external_id=external_id, sha256=sha256)
     if newest is not None and newest.sha256 == sha256:
         if metadata is not None:
             newest.document_metadata = dict(metadata)
         return Accepted(newest, created=False, job=requeue_document(session, newest))
     document = Document(
         id=uuid4().hex,
-        collection_id=collection_id,
+        tenant=home.tenant,
+        collection_id=home.id,
         external_id=external_id,
         version=1 if newest is None else newest.version + 1,
         title=title,
@@ -92,8 +94,7 @@ def _newest(session: Session, collection_id: str, *, external_id: str | None, sh
 
 def find_document(session: Session, tenant: str, document_id: str) -> Document:
     """The tenant's document, in any state. Raises: NotFound."""
-    query = select(Document).join(Collection).where(Collection.tenant == tenant, Document.id == document_id)
-    found = session.scalar(query)
+    found = session.scalar(select(Document).where(Document.tenant == tenant, Document.id == document_id))
     if found is None:
         raise NotFound("document", document_id, "List the documents to see their ids.")
     return found
@@ -109,21 +110,31 @@ def list_documents(
     collection_id: str,
     *,
     state: DocumentState | None = None,
-    after: str | None = None,
+    after: Place | None = None,
     limit: int | None = None,
 ) -> list[Document]:
-    """A collection's documents in the order of their arrival; `after` is the id of the last one already seen."""
+    """A collection's documents in the order of their arrival; `after` is the place of the last one already seen."""
     query = select(Document).where(Document.collection_id == collection_id)
     if state is not None:
         query = query.where(Document.state == state)
     if after is not None:
-        last = session.get(Document, after)
-        if last is None:
-            raise NotFound("document", after, "Start the listing again from the beginning.")
-        query = query.where(
-            (Document.created_at > last.created_at) | ((Document.created_at == last.created_at) & (Document.id > after))
-        )
+        later = Document.created_at > after.created_at
+        query = query.where(later | ((Document.created_at == after.created_at) & (Document.id > after.id)))
     return list(session.scalars(query.order_by(Document.created_at, Document.id).limit(limit)))
+
+
+def metadata_of(session: Session, document_ids: Iterable[str]) -> dict[str, dict[str, object]]:
+    """The callers' metadata of documents, by id."""
+    query = select(Document.id, Document.document_metadata).where(Document.id.in_(list(document_ids)))
+    return dict(session.execute(query).all())
+
+
+def ready_chunks(session: Session, document_ids: Iterable[str]) -> dict[str, int]:
+    """How many chunks of each document are published: how far it got."""
+    query = select(Chunk.document_id, func.count()).where(
+        Chunk.document_id.in_(list(document_ids)), Chunk.state == ChunkState.READY
+    )
+    return dict(session.execute(query.group_by(Chunk.document_id)).all())
 
 
 def document_figures(session: Session, document_ids: Iterable[str]) -> dict[str, tuple[CacheFigures, ...]]:
@@ -189,6 +200,7 @@ def fail_document(session: Session, document_id: str, reason: str) -> None:
     document.state, document.error, document.finished_at = DocumentState.FAILED, reason, now
     document.seconds = None if document.started_at is None else now - document.started_at
     session.flush()
+    tell_webhooks(session, document)
 
 
 def delete_document(session: Session, document_id: str) -> None:

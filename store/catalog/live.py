@@ -43,9 +43,9 @@ def passages_by_vector_ids(
             )
         )
         # The collection is compared here: as a condition it makes SQLite walk all its vectors, not just these.
-        for *row, owner in session.execute(query):
-            passage = LivePassage(*row)
-            if owner == collection_id and (document_ids is None or passage.document_id in document_ids):
+        for row in session.execute(query):
+            passage = LivePassage(*row[:-1])
+            if row.collection_id == collection_id and (document_ids is None or passage.document_id in document_ids):
                 found[passage.vector_id] = passage
     return [found[vector_id] for vector_id in vector_ids if vector_id in found]
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from store import lexical
 from store.catalog.documents import delete_document, discard_blobs
 from store.catalog.references import is_blob_in_use
+from store.catalog.webhooks import tell_webhooks
 from store.models import Cache, Chunk, ChunkState, Document, DocumentState, Vector
 from store.types import EncodedChunk, Parsed, Published
 
@@ -175,6 +176,7 @@ def _finish(session: Session, document_id: str) -> bool:
     document.seconds = document.finished_at - (document.started_at or document.created_at)
     pending_blob, document.pending_blob = document.pending_blob, None
     session.flush()
+    tell_webhooks(session, document)
     if pending_blob is not None:
         discard_blobs(session, [pending_blob])
     if document.external_id is not None:

@@ -1,12 +1,12 @@
 """Owns the queries that put things right again: leases of the dead, caches that move, documents made anew."""
 
-import time
 from collections.abc import Collection as AbstractCollection
 from collections.abc import Sequence
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
+from store.catalog import clock
 from store.catalog.documents import discard_blobs
 from store.catalog.jobs import enqueue
 from store.lexical import forget_document
@@ -23,7 +23,7 @@ def abandon_leases(session: Session, owners: Sequence[str]) -> None:
 def release_job(session: Session, job_id: int, *, owner: str) -> None:
     """Gives a claimed job back as if it had not been claimed: its attempt does not count."""
     mine = (Job.id == job_id, Job.state == JobState.RUNNING, Job.lease_owner == owner)
-    back = {"state": JobState.QUEUED, "lease_owner": None, "lease_until": None, "updated_at": time.time()}
+    back = {"state": JobState.QUEUED, "lease_owner": None, "lease_until": None, "updated_at": clock.now(session)}
     session.execute(update(Job).where(*mine).values(back | {"attempts": Job.attempts - 1}))
 
 

@@ -67,7 +67,7 @@ class Library:
         with transaction(self.engine) as session:
             return catalog.accept_document(
                 session,
-                self.collection_id,
+                session.get_one(Collection, self.collection_id),
                 title=f"{texts[0]}.txt",
                 sha256=stored.sha256,
                 size=stored.size,

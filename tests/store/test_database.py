@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from store import catalog
 from store.database import check_schema, migrate, open_database, reading, transaction
 from store.errors import SchemaOutdated, SchemaTooNew, StoreFull
-from store.models import Base, Document
+from store.models import Base, Collection, Document
 
 
 def test_an_empty_database_migrates_up_and_migrating_again_changes_nothing(tmp_path: Path) -> None:
@@ -92,7 +92,8 @@ def test_a_full_disk_is_said_and_changes_nothing(engine: Engine) -> None:
 
 
 def test_rows_of_nothing_are_refused(engine: Engine) -> None:
+    nowhere = Collection(id="nowhere", tenant="default", name="nowhere")
     with pytest.raises(IntegrityError, match="FOREIGN KEY"), transaction(engine) as session:
-        catalog.accept_document(session, "nowhere", title="a", sha256="b", size=1, blob="c")
+        catalog.accept_document(session, nowhere, title="a", sha256="b", size=1, blob="c")
     with reading(engine) as session:
         assert session.query(Document).count() == 0
