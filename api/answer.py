@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Collection as AbstractCollection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -95,9 +96,11 @@ def find_passages(
     document_ids: AbstractCollection[str] | None = None,
 ) -> list[tuple[LivePassage, float]]:
     """Live passages by meaning and words together, best first; with document_ids only of those."""
-    vector = resources.embedder.embed([query])[0]
-    near = resources.index(collection_id).search(vector, pool, document_ids=document_ids)
-    worded = lexical.search(session, collection_id, query, pool, document_ids=document_ids)
+    with ThreadPoolExecutor(1) as beside:  # words and meaning take about as long; the session is the thread's meanwhile
+        words = beside.submit(lexical.search, session, collection_id, query, pool, document_ids=document_ids)
+        vector = resources.embedder.embed([query])[0]
+        near = resources.index(collection_id).search(vector, pool, document_ids=document_ids)
+        worded = words.result()
     passages = {hit.passage.vector_id: hit.passage for hit in near}
     missing = [hit.vector_id for hit in worded if hit.vector_id not in passages]
     for passage in catalog.passages_by_vector_ids(session, collection_id, missing):

@@ -1,11 +1,17 @@
-"""Owns the choice of device and of the number format that it is fast in."""
+"""Owns the choice of device, of the number format that it is fast in, and of how batches share its cores."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
+from typing import TypeVar
 
 import torch
 
 from compressor.errors import DeviceFull, DeviceLost, ModelError
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
 
 
 def choose_device(device: str) -> str:
@@ -53,3 +59,24 @@ def pad_rows(batch: torch.Tensor, step: int) -> torch.Tensor:
     """Rows of zeros behind a batch, up to its rounded size."""
     missing = rounded(len(batch), step) - len(batch)
     return torch.cat([batch, batch.new_zeros(missing, *batch.shape[1:])]) if missing else batch
+
+
+def side_by_side(work: Callable[[Part], Result], parts: Iterable[Part], *, device: str) -> list[Result]:
+    """`work` on every part, in order; on a CPU one core to a part and as many parts at once as there are cores.
+
+    Sharing out every operator instead makes each of them wait for the core that something else, such as the parser,
+    is using, and spin meanwhile; and small parts stay in a core's own memory.
+    """
+    if device != "cpu":
+        return [work(part) for part in parts]
+    cores = _cores()
+    try:
+        with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(work, parts))
+    finally:
+        torch.set_num_threads(cores)  # what a thread sets, torch also gives to threads that begin later
+
+
+@cache
+def _cores() -> int:
+    return torch.get_num_threads()

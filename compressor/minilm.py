@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import gelu, layer_norm, linear, normalize, scaled_dot_product_attention
 
-from compressor.device import has_native_bf16, rounded
+from compressor.device import has_native_bf16, rounded, side_by_side
 
 WIDTH = 384
 HEADS = 12
@@ -65,10 +65,11 @@ class MiniLM:
     def embed(self, texts: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Token ids with special tokens, one sequence a text -> (texts, 384) float32 of length 1."""
         cut = [[*ids[: MAX_TOKENS - 1], ids[-1]] if len(ids) > MAX_TOKENS else ids for ids in texts]
-        with torch.inference_mode():
-            return np.concatenate([self._forward(batch).cpu().numpy() for batch in batches(cut)])
+        device = torch.device(self._device).type
+        return np.concatenate(side_by_side(self._forward, batches(cut), device=device))
 
-    def _forward(self, texts: Sequence[Sequence[int]]) -> Tensor:
+    @torch.inference_mode()
+    def _forward(self, texts: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         lengths = [len(ids) for ids in texts]
         tokens = sum(lengths)
         lengths.append(rounded(tokens, STEP_TOKENS) - tokens)  # one more text, of padding; nobody looks at it
@@ -80,7 +81,7 @@ class MiniLM:
             x = _norm(x + _linear(_attend(_linear(x, layer.qkv), lengths), layer.attention), layer.attention_norm)
             x = _norm(x + _linear(gelu(_linear(x, layer.widen)), layer.narrow), layer.norm)
         means = [text.mean(0) for text in torch.split_with_sizes(x.float(), lengths)[:-1]]
-        return normalize(torch.stack(means), dim=-1)
+        return normalize(torch.stack(means), dim=-1).cpu().numpy()
 
 
 def batches(texts: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:

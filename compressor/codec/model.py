@@ -53,7 +53,7 @@ class Block(nn.Module):
         scores = torch.bmm(q * (dim // self.heads) ** -0.5, k.transpose(1, 2)).softmax(-1)
         mixed = torch.bmm(scores.to(v.dtype), v).view(batch, self.heads, length, -1)
         x = x + self.out(mixed.transpose(1, 2).reshape(batch, length, dim))
-        widened: Tensor = self.down(functional.relu(self.up(self.norm_mlp(x))))
+        widened: Tensor = self.down(functional.relu(self.up(self.norm_mlp(x)), inplace=True))
         return x + widened
 
 

@@ -33,18 +33,19 @@ def passages_by_vector_ids(
                 Chunk.ordinal,
                 Vector.start,
                 Vector.end,
+                Vector.collection_id,
             )
             .join(Document, Document.id == Vector.document_id)
             .join(Chunk, Chunk.id == Vector.chunk_id)
             .where(
                 Vector.id.in_(vector_ids[first : first + _BATCH]),
-                Vector.collection_id == collection_id,
                 Document.state == DocumentState.READY,
             )
         )
+        # The collection is compared here: as a condition it makes SQLite walk all its vectors, not just these.
         for row in session.execute(query):
-            passage = LivePassage(*row)
-            if document_ids is None or passage.document_id in document_ids:
+            passage = LivePassage(*row[:-1])
+            if row.collection_id == collection_id and (document_ids is None or passage.document_id in document_ids):
                 found[passage.vector_id] = passage
     return [found[vector_id] for vector_id in vector_ids if vector_id in found]
 
