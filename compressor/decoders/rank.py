@@ -5,14 +5,13 @@ The weights are a softmax regression over the sentences found for a question; `p
 
 import math
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compressor.decoders.words import fold, has_digit, words
+from compressor.words import fold, has_digit, word_weights, words
 
 WEIGHTS: dict[str, float] = {
     "sentence_cosine": 5.0,  # question and sentence mean the same
@@ -80,7 +79,7 @@ def features(
     """
     asked = list(dict.fromkeys(words(question)))
     found = [set(words(sentence.text)) for sentence in sentences]
-    weight = _word_weights(asked, found)
+    weight = word_weights(asked, found)
     kind, folded = answer_kind(question), fold(question)
     passages: dict[int, set[str]] = {}
     for sentence, its in zip(sentences, found, strict=True):
@@ -132,16 +131,6 @@ def _holds(kind: re.Pattern[str] | None, text: str, question: str) -> float:
     if kind is None:
         return 0.5
     return float(any(fold(match.group()) not in question for match in kind.finditer(text)))
-
-
-def _word_weights(asked: Sequence[str], found: Sequence[set[str]]) -> dict[str, float]:
-    """The question's words -> their shares of 1: the rarer among the candidates the larger, ids and numbers most."""
-    counts = Counter(word for its in found for word in its)
-    raw = {
-        word: math.log(1 + (len(found) + 1) / (counts[word] + 0.5)) * (1.5 if has_digit(word) else 1) for word in asked
-    }
-    total = sum(raw.values())
-    return {word: weight / total for word, weight in raw.items()}
 
 
 def _cosines(vectors: NDArray[np.float32], passages: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
