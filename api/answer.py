@@ -1,6 +1,7 @@
 """Owns search and answers over a collection: rows to hits, hits to caches, caches to a decoder."""
 
 import time
+from collections.abc import Collection as AbstractCollection
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -74,6 +75,7 @@ class Hit:
     boxes: tuple[Box, ...]
     text: str  # the passage, read out of the cache
     score: float  # meaning and words together; comparable within one search only
+    metadata: Mapping[str, object]  # of the document
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +88,18 @@ class FoundChunk:
 
 
 def find_passages(
-    resources: Resources, session: "Session", collection_id: str, query: str, pool: int
+    resources: Resources,
+    session: "Session",
+    collection_id: str,
+    query: str,
+    *,
+    pool: int,
+    document_ids: AbstractCollection[str] | None = None,
 ) -> list[tuple[LivePassage, float]]:
-    """Live passages by meaning and words together, best first."""
+    """Live passages by meaning and words together, best first; with document_ids only of those."""
     vector = resources.embedder.embed([query])[0]
-    near = resources.index(collection_id).search(vector, pool)
-    worded = lexical.search(session, collection_id, query, pool)
+    near = resources.index(collection_id).search(vector, pool, document_ids=document_ids)
+    worded = lexical.search(session, collection_id, query, pool, document_ids=document_ids)
     passages = {hit.passage.vector_id: hit.passage for hit in near}
     missing = [hit.vector_id for hit in worded if hit.vector_id not in passages]
     for passage in catalog.passages_by_vector_ids(session, collection_id, missing):
@@ -105,11 +113,21 @@ def find_passages(
 
 
 def find_chunks(
-    resources: Resources, session: "Session", collection_id: str, query: str, *, k: int, pool: int
+    resources: Resources,
+    session: "Session",
+    collection_id: str,
+    query: str,
+    *,
+    k: int,
+    where: Mapping[str, object] | None = None,
 ) -> list[FoundChunk]:
-    """The k best chunks, a chunk as good as its best passage."""
+    """The k best chunks, a chunk as good as its best passage. Raises BadFilter."""
+    document_ids = None if where is None else catalog.documents_where(session, collection_id, where)
+    if document_ids is not None and not document_ids:
+        return []
+    pool = max(POOL, 4 * k)
     grouped: dict[int, list[tuple[LivePassage, float]]] = {}
-    for passage, score in find_passages(resources, session, collection_id, query, pool):
+    for passage, score in find_passages(resources, session, collection_id, query, pool=pool, document_ids=document_ids):
         if passage.chunk_id in grouped or len(grouped) < k:
             grouped.setdefault(passage.chunk_id, []).append((passage, score))
     rows = catalog.chunks_by_ids(session, list(grouped))
@@ -120,11 +138,20 @@ def find_chunks(
     ]
 
 
-def search(resources: Resources, query: str, *, collection: str | None = None, k: int = 8) -> list[Hit]:
-    """Chunks that fit, best first. Raises NotFound for a collection that is not there."""
-    home = home_of(resources, collection)
+def search(
+    resources: Resources,
+    tenant: str,
+    query: str,
+    *,
+    collection: str | None = None,
+    k: int = 8,
+    where: Mapping[str, object] | None = None,
+) -> list[Hit]:
+    """Chunks that fit, best first; `where` is a filter over metadata. Raises NotFound, BadFilter."""
+    home = home_of(resources, tenant, collection)
     with reading(resources.engine) as session:
-        found = find_chunks(resources, session, home.id, query, k=max(k, PASSAGES), pool=max(POOL, 4 * k))
+        found = find_chunks(resources, session, home.id, query, k=max(k, PASSAGES), where=where)
+        metadata = catalog.metadata_of(session, {chunk.row.document_id for chunk in found})
     _, caches = load_chunks(resources, home.id, [chunk.row.id for chunk in found])
     texts = PassageTexts(resources, caches)
     found = rerank_chunks(query, found, texts, k=k)
@@ -137,25 +164,38 @@ def search(resources: Resources, query: str, *, collection: str | None = None, k
         page = spans[0].page if spans else 1
         boxes = tuple(dict.fromkeys(span.box for span in spans if span.page == page))
         title, row = chunk.title, chunk.row
-        hits.append(Hit(row.document_id, title, row.ordinal, row.heading, page, boxes, text, passage.score))
+        about = metadata.get(row.document_id, {})
+        hits.append(Hit(row.document_id, title, row.ordinal, row.heading, page, boxes, text, passage.score, about))
     return hits
 
 
 def ask(
-    resources: Resources, question: str, *, collection: str | None = None, k: int = 8, whole: bool = False
+    resources: Resources,
+    tenant: str,
+    question: str,
+    *,
+    collection: str | None = None,
+    k: int = 8,
+    whole: bool = False,
+    where: Mapping[str, object] | None = None,
+    decoder_name: str | None = None,
 ) -> AnswerReport:
-    """Answers out of the caches of the k best chunks, or of the whole collection. Raises NotFound, CacheDamaged."""
+    """Answers out of the caches of the k best chunks, or of the whole collection (what `where` leaves of it).
+
+    Raises NotFound, BadFilter, CacheDamaged.
+    """
     timings = Timings()
     start = time.perf_counter()
-    home = home_of(resources, collection)
+    home = home_of(resources, tenant, collection)
     with timings.step("search"), reading(resources.engine) as session:
-        pool = max(POOL, 4 * k)
         wanted = WHOLE_READ if whole else max(k, PASSAGES)
-        found = find_chunks(resources, session, home.id, question, k=wanted, pool=pool)
+        found = find_chunks(resources, session, home.id, question, k=wanted, where=where)
     with timings.step("load"):
-        rows, caches = load_chunks(resources, home.id, None if whole else [chunk.row.id for chunk in found])
+        rows, caches = load_chunks(
+            resources, home.id, None if whole else [chunk.row.id for chunk in found], where=where
+        )
     with timings.step("read"):
-        decoder = load_decoder(resources.settings.decoder, embedder=resources.embedder)
+        decoder = load_decoder(decoder_name or resources.settings.decoder, embedder=resources.embedder)
         texts = PassageTexts(resources, caches)
         found = rerank_chunks(question, found, texts, k=wanted if whole else k)
         evidence = gather(found, texts, ahead=decoder.passages)
@@ -177,28 +217,38 @@ def ask(
     )
 
 
-def home_of(resources: Resources, collection: str | None) -> Collection:
+def home_of(resources: Resources, tenant: str, collection: str | None) -> Collection:
     """The collection asked, or the one of the settings. Raises NotFound."""
     with reading(resources.engine) as session:
-        return catalog.find_collection(session, resources.tenant, collection or resources.settings.collection)
+        return catalog.find_collection(session, tenant, collection or resources.settings.collection)
 
 
 def load_chunks(
-    resources: Resources, collection_id: str, chunk_ids: Sequence[int] | None
+    resources: Resources,
+    collection_id: str,
+    chunk_ids: Sequence[int] | None,
+    *,
+    where: Mapping[str, object] | None = None,
 ) -> tuple[list[ChunkCache], dict[int, Cache]]:
-    """Rows and caches of chunks, or of the whole collection. Raises BlobMissing, CacheDamaged."""
+    """Rows and caches of chunks, or of the whole collection as far as `where` leaves it.
+
+    Raises BlobMissing, CacheDamaged, BadFilter.
+    """
     try:
-        return _load_chunks(resources, collection_id, chunk_ids)
+        return _load_chunks(resources, collection_id, chunk_ids, where)
     except BlobMissing:  # between the look at the rows and the load, a file was put together anew or deleted
-        return _load_chunks(resources, collection_id, chunk_ids)
+        return _load_chunks(resources, collection_id, chunk_ids, where)
 
 
 def _load_chunks(
-    resources: Resources, collection_id: str, chunk_ids: Sequence[int] | None
+    resources: Resources, collection_id: str, chunk_ids: Sequence[int] | None, where: Mapping[str, object] | None
 ) -> tuple[list[ChunkCache], dict[int, Cache]]:
     with reading(resources.engine) as session:
         if chunk_ids is None:
             rows = catalog.collection_caches(session, collection_id)
+            if where is not None:
+                wanted = catalog.documents_where(session, collection_id, where)
+                rows = [row for row in rows if row.document_id in wanted]
         else:
             rows = catalog.chunk_caches(session, chunk_ids)
     caches = load_caches(resources, rows)

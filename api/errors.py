@@ -1,18 +1,92 @@
-"""Owns the edges' own errors, and one table from error to exit code."""
+"""Owns the edges' own errors, and one table from error to exit code (HTTP statuses: `api.problems`).
+
+EdgeError
+├── AmbiguousName      a name that several documents have, where one is meant
+├── NotAuthenticated   no key where one is needed, or one that is not valid
+├── AccessDenied       a valid key that may not do this
+├── UrlUploadsOff      uploads by URL are not enabled
+├── KeyReused          an Idempotency-Key that came with another request before
+├── BadCursor          a cursor that no listing gave
+├── BodyTooLarge       a request body over the cap
+├── QuotaExceeded      a key that has used up its requests or bytes for now
+└── RefusedBind        an address that others could reach, without any key
+"""
 
 from compressor.errors import CompressorError
 from store.errors import NotFound, StoreError
 from workers.errors import SettingsError, WorkerError
 
 
-class AmbiguousName(Exception):
+class EdgeError(Exception):
+    """Root of what the edges raise on purpose."""
+
+
+class AmbiguousName(EdgeError):
     """A name that several documents have, where one is meant."""
+
+
+class NotAuthenticated(EdgeError):
+    """No key where one is needed, or one that is not valid."""
+
+    def __init__(self) -> None:
+        super().__init__("Send a valid key as `Authorization: Bearer pk_...`; `percel keys create` makes one.")
+
+
+class AccessDenied(EdgeError):
+    """A valid key that may not do this."""
+
+
+class UrlUploadsOff(EdgeError):
+    """Uploads by URL are not enabled."""
+
+    def __init__(self) -> None:
+        super().__init__("The operator has not enabled uploads by URL (PERCEL_URL_UPLOADS=true does).")
+
+
+class KeyReused(EdgeError):
+    """An Idempotency-Key that came with another request before."""
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key came with a different request before: use a new key for a new request.")
+
+
+class BadCursor(EdgeError):
+    """A cursor that no listing gave."""
+
+    def __init__(self, cursor: str) -> None:
+        super().__init__(f"{cursor!r} is not a cursor: pass on the `next` of the page before, or none to begin.")
+
+
+class BodyTooLarge(EdgeError):
+    """A request body over the cap."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"More than {limit:,} bytes: over the size limit. Split the file or raise the limit.")
+
+
+class QuotaExceeded(EdgeError):
+    """A key that has used up its requests or bytes for now."""
+
+    def __init__(self, what: str, retry_after: int) -> None:
+        super().__init__(f"This key has used up its {what}; try again in {retry_after} s.")
+        self.retry_after = retry_after
+
+
+class RefusedBind(EdgeError):
+    """An address that others could reach, without any key."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"{host} can be reached from other machines, and there is no API key: anybody could read and delete. "
+            "Make one with `percel keys create NAME --scope admin`, or bind to 127.0.0.1."
+        )
 
 
 # The first class that fits counts.
 EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (SettingsError, 2),
     (AmbiguousName, 2),
+    (RefusedBind, 2),
     (NotFound, 3),
     (FileNotFoundError, 3),
     (CompressorError, 1),

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
 from api.errors import AmbiguousName
 from compressor.cache import Cache, text_digest
 from compressor.cachefile import CacheFile
@@ -58,7 +60,12 @@ def files_below(paths: Sequence[Path]) -> Iterator[Path]:
 def report(resources: Resources, documents: Sequence[Document]) -> list[DocumentReport]:
     """Figures of documents, read from their rows."""
     with reading(resources.engine) as session:
-        figures = catalog.document_figures(session, [document.id for document in documents])
+        return report_in(session, documents)
+
+
+def report_in(session: Session, documents: Sequence[Document]) -> list[DocumentReport]:
+    """The same inside a transaction."""
+    figures = catalog.document_figures(session, [document.id for document in documents])
     reports = []
     for document in documents:
         parts = figures.get(document.id, ())
@@ -88,24 +95,24 @@ def report(resources: Resources, documents: Sequence[Document]) -> list[Document
     return reports
 
 
-def documents_of(resources: Resources, collection: str) -> list[Document]:
+def documents_of(resources: Resources, tenant: str, collection: str) -> list[Document]:
     """A collection's documents in the order of arrival. Raises NotFound."""
     with reading(resources.engine) as session:
-        home = catalog.find_collection(session, resources.tenant, collection)
+        home = catalog.find_collection(session, tenant, collection)
         return catalog.list_documents(session, home.id)
 
 
-def resolve_document(resources: Resources, collection: str, name: str, *, only: bool = False) -> Document:
+def resolve_document(resources: Resources, tenant: str, collection: str, name: str, *, only: bool = False) -> Document:
     """A document by id, by the beginning of its id (6 digits or more), or by title; of several the newest.
 
     Raises NotFound, and with `only` AmbiguousName where there are several.
     """
-    documents = documents_of(resources, collection)
+    documents = documents_of(resources, tenant, collection)
     found = [document for document in documents if name in (document.id, document.title)]
     found = found or [document for document in documents if len(name) >= 6 and document.id.startswith(name)]
     if not found:
         with reading(resources.engine) as session:
-            return catalog.find_document(session, resources.tenant, name)
+            return catalog.find_document(session, tenant, name)
     if only and len(found) > 1:
         raise AmbiguousName(f"{name!r} is {len(found)} documents; give an id: {', '.join(d.id for d in found)}")
     return found[-1]
@@ -129,15 +136,24 @@ def read_document(resources: Resources, document: Document, ordinal: int | None 
 
 
 def load_caches(resources: Resources, rows: Sequence[ChunkCache]) -> list[Cache]:
-    """The caches behind rows, each file opened once. Raises BlobMissing, CacheDamaged."""
+    """The caches behind rows, each file opened once, read where they are. Raises BlobMissing, CacheDamaged."""
     places: dict[str, list[int]] = {}
     for place, row in enumerate(rows):
         places.setdefault(row.blob, []).append(place)
     caches: dict[int, Cache] = {}
     for blob, members in places.items():
-        with CacheFile(resources.blobs.local_path(blob)) as file:
-            caches |= {place: file.load(rows[place].entry) for place in members}
+        with CacheFile(resources.blobs.ranges(blob)) as file:
+            found = file.load_many([rows[place].entry for place in members])
+        caches |= dict(zip(members, found, strict=True))
     return [caches[place] for place in range(len(rows))]
+
+
+def delete_documents(resources: Resources, document_ids: Sequence[str]) -> None:
+    """Deletes documents: gone for readers at once, their blobs too; what is left in index files the tender wipes."""
+    for document_id in document_ids:
+        with transaction(resources.engine) as session:
+            catalog.delete_document(session, document_id)
+    sweep_blobs(resources.engine, resources.blobs)
 
 
 def remove_document(resources: Resources, document_id: str) -> None:
@@ -146,15 +162,14 @@ def remove_document(resources: Resources, document_id: str) -> None:
         document = catalog.load_document(session, document_id)
         catalog.delete_document(session, document_id)
     if document is not None:
-        for _ in range(2):  # an index keeps its last two generations
-            resources.index(document.collection_id).compact(force=True)
+        resources.index(document.collection_id).purge()
     purge(resources)
 
 
-def remove_collection(resources: Resources, name: str) -> int:
+def remove_collection(resources: Resources, tenant: str, name: str) -> int:
     """Deletes a collection and all in it; -> how many documents it had. Raises NotFound."""
     with transaction(resources.engine) as session:
-        home = catalog.find_collection(session, resources.tenant, name)
+        home = catalog.find_collection(session, tenant, name)
         count = len(catalog.list_documents(session, home.id))
         catalog.delete_collection(session, home.id)
     remove_index_files(resources.index_directory, home.id)

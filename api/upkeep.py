@@ -90,7 +90,7 @@ def check_files(resources: Resources, *, deep: bool, repair: bool) -> list[Findi
     lost = {*found.missing, *found.damaged}
     detail = f"{len(found.missing)} missing, {len(found.damaged)} damaged"
     with reading(resources.engine) as session:
-        homes = catalog.list_collections(session, resources.tenant)
+        homes = catalog.list_collections(session, resources.settings.tenant)
         documents = [document for home in homes for document in catalog.list_documents(session, home.id)]
     for document in documents:
         if document.blob in lost:
@@ -108,7 +108,7 @@ def check_caches(resources: Resources, *, deep: bool, repair: bool, listen: List
     with reading(resources.engine) as session:
         ready = [
             document
-            for home in catalog.list_collections(session, resources.tenant)
+            for home in catalog.list_collections(session, resources.settings.tenant)
             for document in catalog.list_documents(session, home.id, state=DocumentState.READY)
         ]
     bad = [(document, fault) for document in ready if (fault := fault_of(resources, document, deep=deep))]
@@ -136,11 +136,10 @@ def fault_of(resources: Resources, document: Document, *, deep: bool) -> str | N
         for codec in dict.fromkeys(row.codec for row in rows):
             resources.codec(codec)
         for blob in dict.fromkeys(row.blob for row in rows):
-            with CacheFile(resources.blobs.local_path(blob)) as file:
-                for row in (row for row in rows if row.blob == blob):
-                    cache = file.load(row.entry)
-                    if deep:
-                        resources.codec(row.codec).read([cache])
+            with CacheFile(resources.blobs.ranges(blob)) as file:
+                caches = file.load_many([row.entry for row in rows if row.blob == blob])
+            for cache in caches if deep else ():
+                resources.codec(cache.codec).read([cache])
     except (CacheError, BlobError) as error:
         return str(error)
     except KeyError as error:
@@ -174,7 +173,7 @@ def _source_fault(resources: Resources, document: Document) -> str | None:
 def check_jobs(resources: Resources, *, repair: bool, listen: Listener) -> Finding:
     """Work that is due; `repair` does it."""
     with reading(resources.engine) as session:
-        stats = catalog.store_stats(session, resources.tenant)
+        stats = catalog.store_stats(session, resources.settings.tenant)
     live = (JobState.QUEUED, JobState.RUNNING)
     due = sum(count for (_, state), count in stats.jobs.items() if state in live)
     if due and repair:
@@ -186,7 +185,7 @@ def check_jobs(resources: Resources, *, repair: bool, listen: Listener) -> Findi
 def check_indexes(resources: Resources, *, repair: bool) -> list[Finding]:
     """Whether each vector index covers its rows; a damaged file is set aside and made anew by the look itself."""
     with reading(resources.engine) as session:
-        homes = catalog.list_collections(session, resources.tenant)
+        homes = catalog.list_collections(session, resources.settings.tenant)
     findings = []
     for home in homes:
         index = resources.index(home.id)

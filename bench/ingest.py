@@ -126,7 +126,7 @@ def ingest(resources: Resources, pdfs: list[Path]) -> dict[str, object]:
     watch.start()
     start = time.perf_counter()
     for path in pdfs:
-        accept(resources, "bench", Offer(path, path.name, external_id=path.name))
+        accept(resources, resources.settings.tenant, "bench", Offer(path, path.name, external_id=path.name))
     run_due_jobs(resources, listen)
     seconds = time.perf_counter() - start
     watch.stop()

@@ -88,7 +88,7 @@ def ingested(paragraphs: dict[str, str], *, codec: str) -> Iterator[Resources]:
             for title, text in paragraphs.items():
                 path = Path(folder) / title
                 path.write_text(text, "utf-8")
-                accept(resources, COLLECTION, Offer(path, title, external_id=title))
+                accept(resources, resources.settings.tenant, COLLECTION, Offer(path, title, external_id=title))
             run_due_jobs(resources, _refuse_failures)
             yield resources
 

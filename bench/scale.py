@@ -50,10 +50,10 @@ def fill(resources: Resources, chunks: int, texts: Iterator[str]) -> None:
     embedded = resources.embedder.embed(known)
     for number in range(chunks // DOCUMENT_CHUNKS):
         with transaction(resources.engine) as session:
-            home = catalog.ensure_collection(session, resources.tenant, "scale")
+            home = catalog.ensure_collection(session, resources.settings.tenant, "scale")
             key = f"{number:064x}"
             document = catalog.accept_document(
-                session, home.id, title=f"{number}.txt", sha256=key, size=1, blob=f"{key[:2]}/{key[2:4]}/{key}"
+                session, home, title=f"{number}.txt", sha256=key, size=1, blob=f"{key[:2]}/{key[2:4]}/{key}"
             ).document
             found = Parsed("text/plain", None, 1, (), document.blob, tuple(map(_chunk, range(DOCUMENT_CHUNKS))))
             catalog.record_parsed(session, document.id, found)
@@ -92,8 +92,8 @@ def search_times(resources: Resources, texts: Iterator[str]) -> dict[str, float]
     for question in questions:
         start = time.perf_counter()
         with reading(resources.engine) as session:
-            home = catalog.find_collection(session, resources.tenant, "scale")
-            assert find_chunks(resources, session, home.id, question, k=8, pool=60)
+            home = catalog.find_collection(session, resources.settings.tenant, "scale")
+            assert find_chunks(resources, session, home.id, question, k=8)
         times.append(1000 * (time.perf_counter() - start))
     return {
         "first_ms": times[0],
@@ -109,7 +109,7 @@ def measure(home: Path, chunks: int, paths: list[Path]) -> dict[str, object]:
         fill(resources, chunks, passages_of(paths))
         filled = time.perf_counter()
         with transaction(resources.engine) as session:
-            home_id = catalog.find_collection(session, resources.tenant, "scale").id
+            home_id = catalog.find_collection(session, resources.settings.tenant, "scale").id
         resources.index(home_id).compact(force=True)
         indexed = time.perf_counter()
     command = [sys.executable, "-m", "bench.scale", "--search", str(home), "--text", *map(str, paths)]

@@ -38,13 +38,13 @@ class Rankings:
 def rank(resources: Resources, question: str) -> Rankings:
     """All rankings of one question, each made anew."""
     with reading(resources.engine) as session:
-        home = catalog.find_collection(session, resources.tenant, COLLECTION)
+        home = catalog.find_collection(session, resources.settings.tenant, COLLECTION)
         worded = [hit.vector_id for hit in lexical.search(session, home.id, question, POOL)]
         titles = {p.vector_id: p.title for p in catalog.passages_by_vector_ids(session, home.id, worded)}
         near = resources.index(home.id).search(resources.embedder.embed([question])[0], POOL)
-        fused = find_passages(resources, session, home.id, question, POOL)
+        fused = find_passages(resources, session, home.id, question, pool=POOL)
     start = time.perf_counter()
-    hits = search(resources, question, k=max(DEPTHS))
+    hits = search(resources, resources.settings.tenant, question, k=max(DEPTHS))
     seconds = time.perf_counter() - start
     return Rankings(
         words=list(dict.fromkeys(titles[vector_id] for vector_id in worded if vector_id in titles)),
@@ -128,7 +128,7 @@ def main() -> None:
     with ingested(chosen.paragraphs, codec=arguments.codec) as resources:
         resources.embedder.embed(["warm"])
         rows, seconds = measure_search(known, lambda question: rank(resources, question))
-        answers = measure_answers(sample, lambda question: ask(resources, question))
+        answers = measure_answers(sample, lambda question: ask(resources, resources.settings.tenant, question))
     show(f"{len(known)} questions on {len(chosen.paragraphs)} paragraphs; search {seconds * 1000:.0f} ms", rows)
     show(f"{len(sample)} of them answered", [{"figure": name, "value": value} for name, value in answers.items()])
     facts = {

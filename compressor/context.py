@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from compressor.cachefile import CacheFile
 from compressor.errors import CacheError
 from compressor.formats import FORMATS, value_table
+from compressor.ranges import ByteRanges
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Caches of one file, in order."""
+    """Caches of one file, in order. A path is mapped, anything else is read in ranges."""
 
-    path: Path
+    source: Path | ByteRanges
     entries: tuple[str, ...]
 
 
@@ -28,10 +29,10 @@ def load_context(wanted: Sequence[Wanted], *, threads: int = 2) -> NDArray[np.fl
     Every entry's checksum is verified. Raises CacheDamaged; CacheError where widths or formats differ.
     """
     with ExitStack() as stack:
-        files = [stack.enter_context(CacheFile(item.path)) for item in wanted]
+        files = [stack.enter_context(CacheFile(item.source)) for item in wanted]
         places = [(file, item.entries) for file, item in zip(files, wanted, strict=True)]
         formats = {file.facts(entry)["format"] for file, entries in places for entry in entries}
-        shapes = [[file.stored_tokens(entry).shape for entry in entries] for file, entries in places]
+        shapes = [[file.token_shape(entry) for entry in entries] for file, entries in places]
         widths = {width for parts in shapes for _, width in parts}
         if len(formats) > 1 or len(widths) > 1:
             raise CacheError(f"caches of several kinds cannot share one context: {sorted(formats)}, {sorted(widths)}")
@@ -54,10 +55,7 @@ def load_context(wanted: Sequence[Wanted], *, threads: int = 2) -> NDArray[np.fl
 
 
 def _fill(file: CacheFile, entries: Sequence[str], table: NDArray[np.generic], target: NDArray[np.generic]) -> None:
-    """Looks the bytes of a file's entries up in the table, one entry behind the other."""
-    start = 0
-    for entry in entries:
-        file.check(entry)
-        stored = file.stored_tokens(entry)
-        np.take(table, stored, out=target[start : start + len(stored)], mode="clip")
-        start += len(stored)
+    """Looks the bytes of a file's entries up in the table; each goes where its entry's turn is."""
+    starts = np.cumsum([0, *(file.token_shape(entry)[0] for entry in entries)])
+    for place, stored in file.stored_tokens(entries):
+        np.take(table, stored, out=target[starts[place] : starts[place + 1]], mode="clip")

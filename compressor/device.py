@@ -1,8 +1,11 @@
 """Owns the choice of device and of the number format that it is fast in."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
-from compressor.errors import ModelError
+from compressor.errors import DeviceFull, DeviceLost, ModelError
 
 
 def choose_device(device: str) -> str:
@@ -13,6 +16,18 @@ def choose_device(device: str) -> str:
     if device != "auto":
         return device
     return "cuda" if available else "cpu"
+
+
+@contextmanager
+def device_faults(device: str) -> Iterator[None]:
+    """Turns what a CUDA device fails with into this package's errors: DeviceFull, DeviceLost."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        torch.cuda.empty_cache()
+        raise DeviceFull(f"the memory of {device} is too small for this batch: {error}") from error
+    except torch.AcceleratorError as error:
+        raise DeviceLost(f"{device} failed, a new process is needed: {error}") from error
 
 
 def has_native_bf16(device: str) -> bool:

@@ -11,7 +11,10 @@ CompressorError
 ├── CacheError
 │   ├── CacheDamaged             a checksum differs, or a cache does not read back to its text
 │   └── UnknownCodec             a fingerprint that this installation does not have
-└── ModelError                   weights are missing or not the published ones
+├── ModelError                   weights are missing or not the published ones
+└── DeviceError
+    ├── DeviceFull               the device's memory is too small for this batch: halve it
+    └── DeviceLost               the device answers with errors only: start a new process
 """
 
 
@@ -61,3 +64,15 @@ class UnknownCodec(CacheError):
 
 class ModelError(CompressorError):
     """Weights are missing or not the published ones."""
+
+
+class DeviceError(CompressorError):
+    """The device that computes cannot go on."""
+
+
+class DeviceFull(DeviceError):
+    """The device's memory is too small for this batch: halve it."""
+
+
+class DeviceLost(DeviceError):
+    """The device answers with errors only, to this process for ever: start a new one."""

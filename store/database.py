@@ -7,14 +7,17 @@ from pathlib import Path
 from sqlite3 import SQLITE_FULL
 from sqlite3 import Connection as SqliteConnection
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.orm import Session
 
-from store.errors import DatabaseUnusable, SchemaOutdated, SchemaTooNew, StoreFull
+from store.errors import DatabaseUnreachable, DatabaseUnusable, SchemaOutdated, SchemaTooNew, StoreFull
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_MS = 30_000  # how long a writer waits for another one
+_CONNECT_SECONDS = 10
+_DISK_FULL = "53100"  # PostgreSQL's state for it
+_POOL = {"pool_size": 8, "max_overflow": 32}  # connections of a process; a search takes two at a time
 _MIGRATION_LOCK = 0x70657263656C  # PostgreSQL advisory lock, "percel"
 
 
@@ -27,14 +30,22 @@ def open_database(url: str) -> Engine:
         parsed = make_url(url)
     except ArgumentError as error:
         raise DatabaseUnusable("in PERCEL_DATABASE_URL", error) from error
+    if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        return _open_postgresql(parsed.set(drivername="postgresql+psycopg"))
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True)
+        reason = "it is neither sqlite:// nor postgresql://"
+        raise DatabaseUnusable(f"{parsed.render_as_string()} in PERCEL_DATABASE_URL", reason)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, pool_size=8, max_overflow=32)
+    engine = create_engine(parsed, **_POOL)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _open_postgresql(url: URL) -> Engine:
+    # A connection that the server ended, by a restart say, is noticed when it is taken from the pool, and replaced.
+    return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": _CONNECT_SECONDS}, **_POOL)
 
 
 def _prepare_sqlite(connection: SqliteConnection, _record: object) -> None:
@@ -71,22 +82,48 @@ def _begin_sqlite(connection: Connection) -> None:
 def transaction(engine: Engine) -> Iterator[Session]:
     """A session that may write. Commits at the end, rolls back on an exception. Keep it short; never nest it.
 
-    Raises: StoreFull when the database cannot grow; nothing was changed then.
+    Raises: StoreFull when the database cannot grow, DatabaseUnreachable when the server does not answer; nothing was
+    changed then (or, where the connection broke during the commit itself, nobody knows: do the same again).
     """
     try:
         with Session(engine.execution_options(writes=True), expire_on_commit=False) as session, session.begin():
             yield session
     except OperationalError as error:
-        if getattr(error.orig, "sqlite_errorcode", None) == SQLITE_FULL:
-            raise StoreFull(f"the database {engine.url.database}", None) from error
+        _explain(engine, error)
         raise
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Session]:
-    """A session for reads: one consistent snapshot, never waits for a writer. What is written in it is rolled back."""
-    with Session(engine, expire_on_commit=False) as session:
-        yield session
+    """A session for reads: one consistent snapshot, never waits for a writer. What is written in it is rolled back.
+
+    Raises: DatabaseUnreachable when the server does not answer.
+    """
+    if engine.dialect.name == "postgresql":
+        engine = engine.execution_options(isolation_level="REPEATABLE READ")  # SQLite's transactions are like that
+    try:
+        with Session(engine, expire_on_commit=False) as session:
+            yield session
+    except OperationalError as error:
+        _explain(engine, error)
+        raise
+
+
+def _explain(engine: Engine, error: DatabaseError) -> None:
+    """Raises one of our errors where a person or a retry can do something about it."""
+    place = place_of(engine)
+    if getattr(error.orig, "sqlite_errorcode", None) == SQLITE_FULL:
+        raise StoreFull(f"the database {place}", None) from error
+    if getattr(error.orig, "sqlstate", None) == _DISK_FULL:
+        raise StoreFull(f"the database {place}", None) from error
+    at_connect = error.statement is None and isinstance(error, OperationalError)
+    if engine.dialect.name == "postgresql" and (error.connection_invalidated or at_connect):
+        raise DatabaseUnreachable(place, error.orig) from error
+
+
+def place_of(engine: Engine) -> str:
+    """The database as people know it: a file, or an address without its password."""
+    return str(engine.url.database) if engine.dialect.name == "sqlite" else engine.url.render_as_string()
 
 
 def truncate_log(engine: Engine) -> None:
@@ -99,7 +136,7 @@ def truncate_log(engine: Engine) -> None:
 def migrate(engine: Engine) -> None:
     """Brings the database to this program's schema. Processes that start together wait for each other.
 
-    Raises: SchemaTooNew when the database was written by a newer program.
+    Raises: SchemaTooNew when the database was written by a newer program, DatabaseUnusable.
     """
     from alembic import command
     from alembic.config import Config
@@ -112,9 +149,23 @@ def migrate(engine: Engine) -> None:
         found = _revision(connection)
         if found is not None and found not in _known():
             raise SchemaTooNew(found, _head())
+        if found is None:
+            _refuse_pgvector_in_the_way(connection)
         if found != _head():
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+
+def _refuse_pgvector_in_the_way(connection: Connection) -> None:
+    """The extension's type `vector` and our table of that name cannot be in one schema."""
+    if connection.dialect.name != "postgresql":
+        return
+    found = "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
+    schema = connection.exec_driver_sql(found + "WHERE e.extname = 'vector' AND n.nspname = current_schema()").scalar()
+    if schema is not None:
+        reason = f"pgvector is in its schema {schema}, where Percel's tables go. First run there: "
+        reason += "CREATE SCHEMA pgvector; ALTER EXTENSION vector SET SCHEMA pgvector"
+        raise DatabaseUnusable(place_of(connection.engine), reason)
 
 
 @contextmanager
@@ -122,14 +173,13 @@ def _usable(engine: Engine) -> Iterator[None]:
     try:
         yield
     except DatabaseError as error:
-        if getattr(error.orig, "sqlite_errorcode", None) == SQLITE_FULL:
-            raise StoreFull(f"the database {engine.url.database}", None) from error
-        raise DatabaseUnusable(str(engine.url.database), error.orig) from error
+        _explain(engine, error)
+        raise DatabaseUnusable(place_of(engine), error.orig) from error
 
 
 def check_schema(engine: Engine) -> None:
     """Raises: SchemaOutdated or SchemaTooNew unless the database has this program's schema."""
-    with engine.connect() as connection:
+    with _usable(engine), engine.connect() as connection:
         found = _revision(connection)
     if found is not None and found not in _known():
         raise SchemaTooNew(found, _head())

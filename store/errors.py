@@ -2,14 +2,21 @@
 
 StoreError
 ├── NotFound                     no such collection, document, chunk or job (for this tenant)
+├── InvalidTenant                not a name that a tenant can have
+├── BadFilter                    not a filter over metadata
 ├── LeaseLost                    the job is no longer this worker's: it expired, ended or its document was deleted
 ├── BlobError
 │   ├── InvalidKey               not a key that this store makes
 │   ├── BlobMissing              a key without bytes
 │   ├── BlobDamaged              the bytes are not the ones that were stored
 │   └── BlobTooLarge             over the cap that the caller gave
+├── InvalidBlobUrl               not an address of blobs
+├── BlobStoreUnusable            the store of blobs refuses: no such bucket, no credentials, no right
+│   └── BlobStoreDown            it does not answer now; it may in a while
 ├── StoreFull                    no space (or quota) left where something had to be written
-├── DatabaseUnusable             not a database, not reachable, or an address that is none
+├── DatabaseUnusable             not a database, or an address that is none
+│   └── DatabaseUnreachable      the server does not answer, or ended the connection: trying again may help
+├── VectorsUnusable              PERCEL_VECTORS names what this database cannot do
 └── SchemaError
     ├── SchemaOutdated           the database is older than this program: migrate it
     └── SchemaTooNew             the database is newer than this program: upgrade the program
@@ -29,6 +36,23 @@ class NotFound(StoreError):
         self.name = name
 
 
+class InvalidTenant(StoreError):
+    """Not a name that a tenant can have."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name!r} is no name for a tenant: take 1 to 63 small letters, digits and hyphens, no hyphen first."
+        )
+        self.name = name
+
+
+class BadFilter(StoreError):
+    """Not a filter over metadata."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f'This is not a filter: {reason}. One looks like {{"year": {{"gte": 2020}}, "kind": "memo"}}.')
+
+
 class LeaseLost(StoreError):
     """The job is no longer this worker's: it expired, ended or its document was deleted. Drop the work."""
 
@@ -45,7 +69,7 @@ class InvalidKey(BlobError):
     """Not a key that this store makes."""
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"{key!r} is not a blob key. Keys are made by the store only: 'ab/cd/<64 hex digits>'.")
+        super().__init__(f"{key!r} is not a blob key. Keys are made by the store only: '<tenant>/ab/cd/<sha256>'.")
         self.key = key
 
 
@@ -77,6 +101,34 @@ class BlobTooLarge(BlobError):
         self.limit = limit
 
 
+class InvalidBlobUrl(StoreError):
+    """Not an address of blobs. The address is not repeated: it may hold a password."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(
+            f"the address of blobs {fault}: give file:///path or s3://bucket/prefix?endpoint_url=...&region=..., "
+            "or nothing for the directory in PERCEL_HOME"
+        )
+
+
+class BlobStoreUnusable(StoreError):
+    """The store of blobs refuses: no such bucket, no credentials, no right. No document's fault."""
+
+    def __init__(self, place: str, reason: object) -> None:
+        super().__init__(
+            f"{place} cannot be used: {str(reason).rstrip('.')}. Check PERCEL_BLOB_URL and the AWS credentials."
+        )
+        self.place = place
+
+
+class BlobStoreDown(BlobStoreUnusable):
+    """The store of blobs does not answer now; trying again later may help. No document's fault."""
+
+    def __init__(self, place: str, reason: object) -> None:
+        StoreError.__init__(self, f"{place} does not answer: {str(reason).rstrip('.')}; try again in a while.")
+        self.place = place
+
+
 class StoreFull(StoreError):
     """No space (or quota) left where something had to be written. Nothing was changed."""
 
@@ -89,12 +141,27 @@ class StoreFull(StoreError):
 
 
 class DatabaseUnusable(StoreError):
-    """Not a database, not reachable, or an address that is none."""
+    """Not a database, or an address that is none."""
+
+    remedy = "Restore it from a backup or name another one."
 
     def __init__(self, place: str, reason: object) -> None:
-        super().__init__(
-            f"The database {place} cannot be used: {reason}. Restore it from a backup or name another one."
-        )
+        said = " ".join(str(reason).split()).rstrip(".")
+        super().__init__(f"The database {place} cannot be used: {said}. {self.remedy}")
+
+
+class DatabaseUnreachable(DatabaseUnusable):
+    """The server does not answer, or ended the connection: trying again may help."""
+
+    remedy = "Start its server or correct PERCEL_DATABASE_URL, then run the same again."
+
+
+class VectorsUnusable(StoreError):
+    """PERCEL_VECTORS names what this database cannot do."""
+
+    def __init__(self, place: str, reason: object, remedy: str) -> None:
+        said = " ".join(str(reason).split()).rstrip(".")
+        super().__init__(f"PERCEL_VECTORS=pgvector cannot be used with the database {place}: {said}. {remedy}")
 
 
 class SchemaError(StoreError):

@@ -11,9 +11,10 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ class GenerationFiles:
     """The files of one collection and embedder: `<directory>/<collection>/<hash of embedder>/<number>.faiss`."""
 
     def __init__(self, directory: Path, collection_id: str, embedder: str) -> None:
+        self.node = node_of(directory)
         self._collection_id = collection_id
         self._embedder = embedder
         # A fingerprint may hold any character; a hash of it may not.
@@ -83,6 +85,7 @@ class GenerationFiles:
         return Generation(
             collection_id=self._collection_id,
             embedder=self._embedder,
+            node=self.node,
             number=number,
             max_seq=max_seq,
             vectors=index.ntotal,
@@ -142,6 +145,20 @@ def build_index(ids: NDArray[np.int64], vectors: NDArray[np.float32], *, exact: 
     index.add_with_ids(vectors, ids)
     faiss.ParameterSpace().set_index_parameter(index, "nprobe", max(1, lists // 16))
     return index
+
+
+def node_of(directory: Path) -> str:
+    """The name of the node whose index files lie in the directory, made at the first look and kept beside them."""
+    path = directory / "node"
+    with suppress(FileNotFoundError):
+        return path.read_text("ascii")
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    partial = directory / f".node-{uuid4().hex}"
+    partial.write_text(uuid4().hex, "ascii")
+    with suppress(FileExistsError):  # of processes that start together the first one names the node
+        os.link(partial, path)
+    partial.unlink()
+    return path.read_text("ascii")
 
 
 def remove_index_files(directory: Path, collection_id: str) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Enum,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     String,
@@ -55,6 +56,9 @@ class JobState(StrEnum):
     DEAD = "dead"  # attempts used up; can be requeued by hand
 
 
+_ID = BigInteger().with_variant(Integer(), "sqlite")  # SQLite's integers have 64 bits, and only they count up there
+
+
 def _state(states: type[StrEnum]) -> Enum:
     return Enum(
         states, native_enum=False, length=16, values_callable=lambda members: [state.value for state in members]
@@ -82,6 +86,7 @@ class Collection(Base):
     tenant: Mapped[str] = mapped_column(String(200))
     name: Mapped[str] = mapped_column(String(200))
     created_at: Mapped[float]
+    served_at: Mapped[float] = mapped_column(default=0.0)  # when a worker last took a job of it: claims go round
 
 
 class Document(Base):
@@ -103,6 +108,7 @@ class Document(Base):
     )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)  # uuid4 hex
+    tenant: Mapped[str] = mapped_column(String(63))  # its collection's: whose blobs its bytes are among
     collection_id: Mapped[str] = mapped_column(ForeignKey("collection.id", ondelete="CASCADE"))
     external_id: Mapped[str | None] = mapped_column(Text)
     version: Mapped[int]  # from 1, within the external_id
@@ -135,7 +141,7 @@ class Chunk(Base):
         {"sqlite_autoincrement": True},
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)  # never reused
+    id: Mapped[int] = mapped_column(_ID, primary_key=True, autoincrement=True)  # never reused
     document_id: Mapped[str] = mapped_column(ForeignKey("document.id", ondelete="CASCADE"))
     ordinal: Mapped[int]  # from 0
     heading: Mapped[str] = mapped_column(Text)
@@ -153,8 +159,8 @@ class Cache(Base):
     __tablename__ = "cache"
     __table_args__ = (UniqueConstraint("chunk_id", "codec"), {"sqlite_autoincrement": True})
 
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    chunk_id: Mapped[int] = mapped_column(ForeignKey("chunk.id", ondelete="CASCADE"))
+    id: Mapped[int] = mapped_column(_ID, primary_key=True, autoincrement=True)
+    chunk_id: Mapped[int] = mapped_column(_ID, ForeignKey("chunk.id", ondelete="CASCADE"))
     codec: Mapped[str] = mapped_column(String(200))  # fingerprint
     blob: Mapped[str] = mapped_column(String(200), index=True)  # the cache file
     entry: Mapped[str] = mapped_column(String(200))  # the chunk's name inside it
@@ -174,10 +180,10 @@ class Vector(Base):
         {"sqlite_autoincrement": True},
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)  # never reused
+    id: Mapped[int] = mapped_column(_ID, primary_key=True, autoincrement=True)  # never reused
     collection_id: Mapped[str] = mapped_column(ForeignKey("collection.id", ondelete="CASCADE"))
     document_id: Mapped[str] = mapped_column(ForeignKey("document.id", ondelete="CASCADE"), index=True)
-    chunk_id: Mapped[int] = mapped_column(ForeignKey("chunk.id", ondelete="CASCADE"))
+    chunk_id: Mapped[int] = mapped_column(_ID, ForeignKey("chunk.id", ondelete="CASCADE"))
     embedder: Mapped[str] = mapped_column(String(200))  # fingerprint
     start: Mapped[int]  # of the passage, in the chunk's characters
     end: Mapped[int]
@@ -194,11 +200,13 @@ class Job(Base):
     __table_args__ = (
         Index("uq_job_live", "document_id", "kind", unique=True, sqlite_where=_LIVE, postgresql_where=_LIVE),
         Index(None, "state", "kind", "id"),
+        Index(None, "collection_id", "state", "kind", "id"),
         {"sqlite_autoincrement": True},
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(_ID, primary_key=True, autoincrement=True)
     kind: Mapped[JobKind] = mapped_column(_state(JobKind))
+    collection_id: Mapped[str] = mapped_column(ForeignKey("collection.id", ondelete="CASCADE"))
     document_id: Mapped[str] = mapped_column(ForeignKey("document.id", ondelete="CASCADE"))
     state: Mapped[JobState] = mapped_column(_state(JobState))
     attempts: Mapped[int]  # counted before the work starts
@@ -211,16 +219,88 @@ class Job(Base):
     updated_at: Mapped[float]
 
 
+class ApiKey(Base):
+    """A caller's key. The key itself is shown once and never stored."""
+
+    __tablename__ = "api_key"
+    __table_args__ = (UniqueConstraint("sha256"), Index(None, "tenant"))
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(63))
+    name: Mapped[str] = mapped_column(String(200))  # for people
+    prefix: Mapped[str] = mapped_column(String(16))  # the beginning of the key, to tell keys apart
+    sha256: Mapped[str] = mapped_column(String(64))  # of the key
+    scopes: Mapped[list[str]] = mapped_column(JSON)
+    collections: Mapped[list[str] | None] = mapped_column(JSON)  # names it may touch; None: all of its tenant's
+    requests_per_minute: Mapped[int | None]  # None: as the settings say
+    bytes_per_day: Mapped[int | None] = mapped_column(BigInteger)  # of uploads; None: as the settings say
+    created_at: Mapped[float]
+    expires_at: Mapped[float | None]
+    revoked_at: Mapped[float | None]
+    last_used_at: Mapped[float | None]  # to the minute
+
+
+class IdempotentReply(Base):
+    """What a request with an Idempotency-Key was answered with; the same key again gets the same answer."""
+
+    __tablename__ = "idempotent_reply"
+
+    tenant: Mapped[str] = mapped_column(String(63), primary_key=True)
+    key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    request_sha256: Mapped[str] = mapped_column(String(64))  # another request under the same key is refused
+    status: Mapped[int]
+    body: Mapped[dict[str, object]] = mapped_column(JSON)
+    created_at: Mapped[float] = mapped_column(index=True)
+
+
+class Webhook(Base):
+    """An address that is told when documents become ready or fail."""
+
+    __tablename__ = "webhook"
+    __table_args__ = (Index(None, "tenant"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(63))
+    collection_id: Mapped[str | None] = mapped_column(ForeignKey("collection.id", ondelete="CASCADE"))  # None: all
+    url: Mapped[str] = mapped_column(Text)
+    secret: Mapped[str] = mapped_column(String(200))  # signs what is sent: HMAC needs it in clear
+    created_at: Mapped[float]
+
+
+class DeliveryState(StrEnum):
+    QUEUED = "queued"
+    DELIVERED = "delivered"
+    DEAD = "dead"  # given up; can be requeued by hand
+
+
+class Delivery(Base):
+    """One message to one webhook, sent at least once."""
+
+    __tablename__ = "delivery"
+    __table_args__ = (Index(None, "state", "not_before"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(_ID, primary_key=True, autoincrement=True)
+    webhook_id: Mapped[str] = mapped_column(ForeignKey("webhook.id", ondelete="CASCADE"), index=True)
+    event: Mapped[str] = mapped_column(String(50))  # document.ready, document.failed
+    body: Mapped[dict[str, object]] = mapped_column(JSON)
+    state: Mapped[DeliveryState] = mapped_column(_state(DeliveryState))
+    attempts: Mapped[int]
+    not_before: Mapped[float]  # the next attempt; while one is made, when it counts as lost
+    last_error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[float]
+
+
 class Generation(Base):
-    """The manifest of one vector index file: a view of the vector rows up to max_seq."""
+    """The manifest of one vector index file on one node: a view of the vector rows up to max_seq."""
 
     __tablename__ = "generation"
 
     collection_id: Mapped[str] = mapped_column(ForeignKey("collection.id", ondelete="CASCADE"), primary_key=True)
     embedder: Mapped[str] = mapped_column(String(200), primary_key=True)
+    node: Mapped[str] = mapped_column(String(32), primary_key=True)  # whose disk the file is on
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    max_seq: Mapped[int]  # the highest Vector.id in it
-    vectors: Mapped[int]
+    max_seq: Mapped[int] = mapped_column(_ID)  # the highest Vector.id in it
+    vectors: Mapped[int] = mapped_column(_ID)
     sha256: Mapped[str] = mapped_column(String(64))
     faiss_version: Mapped[str] = mapped_column(String(50))
     file: Mapped[str] = mapped_column(String(200))

@@ -26,19 +26,21 @@ class BlobCheck:
 def sweep_blobs(engine: Engine, blobs: BlobStore) -> int:
     """Deletes the blobs on the discard list that no row names any more. Call it after a commit and at the start.
 
-    It holds the write lock while it deletes, so nobody can commit a row for a blob between the look and the delete.
-    Who commits a row for a blob therefore makes sure, inside the transaction, that the blob (still) exists.
+    Nobody can commit a row for a blob between the look and the delete: on SQLite the sweep holds the write lock, on
+    PostgreSQL a lock on the blob. Who commits a row for a blob therefore calls `hold_blobs` and then makes sure, inside
+    the same transaction, that the blob (still) exists. A blob that is held stays on the list for the next sweep.
     """
     deleted = 0
     while True:
         with transaction(engine) as session:
             keys = catalog.discarded_blobs(session, _BATCH)
-            for key in keys:
+            free = [key for key in keys if catalog.is_blob_discardable(session, key)]
+            for key in free:
                 if not catalog.is_blob_in_use(session, key):
                     blobs.delete(key)
                     deleted += 1
-            catalog.forget_discarded(session, keys)
-        if len(keys) < _BATCH:
+            catalog.forget_discarded(session, free)
+        if len(keys) < _BATCH or not free:
             return deleted
 
 

@@ -127,6 +127,38 @@ class StoreStats:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """A document's place in the order of arrival; holds when the document itself is gone."""
+
+    created_at: float
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionFigures:
+    """What a collection holds."""
+
+    documents: int
+    ready: int
+    text_tokens: int
+    vision_tokens: int
+    cache_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadJob:
+    """A job whose attempts are used up."""
+
+    id: int
+    kind: JobKind
+    document_id: str
+    title: str
+    attempts: int
+    last_error: str | None
+    died_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class VectorRow:
     """A row of the vector index."""
 

@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 _OVERFETCH = 4  # hits asked for per hit wanted, as some are not live; doubled until there are enough
 _DELTA_SHARE = 0.10  # of the generation; above it a new one is due
 _DELTA_FREE = 2000  # vectors that never need a file
-_DEAD_SHARE = 0.20  # deleted rows in the generation; above it a new one is due
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +57,10 @@ class VectorIndex(Protocol):
 
     def compact(self, *, force: bool = False) -> bool:
         """Writes a new generation if one is due (or forced). False where none is due or another process is at it."""
+        ...
+
+    def purge(self) -> bool:
+        """Takes deleted vectors out of what is on disk; False where there are none (or nothing is left)."""
         ...
 
 
@@ -131,7 +134,7 @@ class FaissIndex:
         """Replaces the view by the current one; True if a generation was found damaged."""
         damaged: list[Generation] = []
         with reading(self._engine) as session:
-            generations = catalog.list_generations(session, self._collection_id, self._embedder)
+            generations = catalog.list_generations(session, self._collection_id, self._embedder, self._files.node)
             view = self._view
             for generation in generations:
                 if generation.number == view.number:
@@ -168,7 +171,7 @@ class FaissIndex:
             if not mine:
                 return False
             with reading(self._engine) as session:
-                generations = catalog.list_generations(session, self._collection_id, self._embedder)
+                generations = catalog.list_generations(session, self._collection_id, self._embedder, self._files.node)
                 if not force and not self._is_due(session, generations[0] if generations else None):
                     return False
                 rows = catalog.vectors_after(session, self._collection_id, self._embedder, 0)
@@ -198,12 +201,22 @@ class FaissIndex:
         self._view = _EMPTY
 
     def _is_due(self, session: Session, generation: Generation | None) -> bool:
-        total = catalog.count_vectors(session, self._collection_id, self._embedder)
-        if generation is None:
-            return total > _DELTA_FREE
-        kept = catalog.count_vectors(session, self._collection_id, self._embedder, up_to=generation.max_seq)
-        delta, dead = total - kept, generation.vectors - kept
-        return delta > max(_DELTA_FREE, _DELTA_SHARE * generation.vectors) or dead > _DEAD_SHARE * generation.vectors
+        """Asked after every document, so only what came since is counted; deleted rows are `purge`'s business."""
+        since, vectors = (0, 0) if generation is None else (generation.max_seq, generation.vectors)
+        delta = catalog.count_vectors(session, self._collection_id, self._embedder, after=since)
+        return delta > max(_DELTA_FREE, _DELTA_SHARE * vectors)
+
+    def purge(self) -> bool:
+        """Writes a new generation where the present one, or the one before it, still holds deleted vectors."""
+        with reading(self._engine) as session:
+            generations = catalog.list_generations(session, self._collection_id, self._embedder, self._files.node)
+            held = [
+                catalog.count_vectors(session, self._collection_id, self._embedder, up_to=generation.max_seq)
+                for generation in generations
+            ]
+        stale = any(kept < old.vectors for kept, old in zip(held, generations, strict=True))
+        # Twice, as an index keeps its last two generations.
+        return stale and self.compact(force=True) and self.compact(force=True)
 
 
 def _arrays(rows: list[VectorRow]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

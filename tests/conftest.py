@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers_s3 import aws, between, bucket, s3_server, s3_url
 from workers.resources import Resources
 from workers.settings import Settings
+
+__all__ = ["aws", "between", "bucket", "s3_server", "s3_url"]  # fixtures of every test
+pytest_plugins = ["tests.servers.fixtures"]
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """Owns the workers' errors.
 
 WorkerError
-└── SettingsError     an environment variable has a bad value
+├── SettingsError     an environment variable has a bad value
+├── AddressRefused    a URL that a caller named and that must not be asked
+└── FetchFailed       a URL that a caller named and that did not answer as it should
 """
 
 
@@ -11,3 +13,11 @@ class WorkerError(Exception):
 
 class SettingsError(WorkerError):
     """An environment variable has a bad value."""
+
+
+class AddressRefused(WorkerError):
+    """A URL that a caller named and that must not be asked."""
+
+
+class FetchFailed(WorkerError):
+    """A URL that a caller named and that did not answer as it should."""

@@ -4,26 +4,35 @@ Ids in, safe to run twice, resumable after a kill at any point. Who calls them, 
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
+
+from sqlalchemy.orm import Session
 
 from compressor.cache import Cache
 from compressor.cachefile import CacheFile, write_caches
 from compressor.chunk import chunk_blocks
-from compressor.errors import EmptyDocument
+from compressor.errors import DeviceFull, EmptyDocument
 from compressor.types import Chunk
 from store import catalog
+from store.blobs import StoredBlob
 from store.database import reading, transaction
-from store.errors import LeaseLost
+from store.errors import BlobMissing, LeaseLost
 from store.models import Job, JobKind
 from store.types import ChunkCache, EncodedChunk, NewCache, NewChunk, NewVector, Parsed
 from workers.events import Event, Listener, Stage
 from workers.pending import read_pending, write_pending
 from workers.resources import Resources
 
-ENCODE_CHUNKS = 16  # chunks in one batch, over as many documents as it takes
+log = logging.getLogger(__name__)
+
+SLICE_SECONDS = 5.0  # how long one claim of encode jobs is worked on before others get their turn
 # A chunk that the default rate reads worse than this is encoded at the next lower one: its residual would
 # cost more than the tokens saved.
 LEAST_ACCURACY = 0.97
@@ -33,7 +42,7 @@ LEAST_ACCURACY = 0.97
 class Offer:
     """A file that a caller wants in a collection."""
 
-    path: Path
+    source: Path | BinaryIO  # a stream must be seekable
     title: str  # as people know it; metadata, never a path on disk
     external_id: str | None = None
     metadata: Mapping[str, object] | None = None
@@ -45,6 +54,7 @@ class Work:
 
     job_id: int
     document_id: str
+    tenant: str
     title: str
     chunk_id: int
     ordinal: int
@@ -53,21 +63,29 @@ class Work:
     passages: list[list[int]]
 
 
-def accept(resources: Resources, collection: str, offer: Offer) -> catalog.Accepted:
-    """Stores a file's bytes, then its rows. The same bytes again: the existing document, nothing runs.
+def accept(
+    resources: Resources,
+    tenant: str,
+    collection: str,
+    offer: Offer,
+    *,
+    also: Callable[[Session, catalog.Accepted], None] = lambda session, accepted: None,
+) -> catalog.Accepted:
+    """Stores a file's bytes, then its rows, then wakes. The same bytes again: the existing document, nothing runs.
 
-    Raises EmptyDocument, BlobTooLarge, StoreFull, OSError; nothing is stored then.
+    `also` takes part in the transaction. Raises EmptyDocument, BlobTooLarge, StoreFull, OSError and stores nothing.
     """
-    if not offer.path.stat().st_size:
+    if not _size(offer.source):
         raise EmptyDocument(f"{offer.title} is empty: it has no bytes")
-    blob = resources.blobs.put_file(offer.path, limit=resources.settings.max_file_bytes)
+    blob = _put(resources, tenant, offer.source)
     with transaction(resources.engine) as session:
-        home = catalog.ensure_collection(session, resources.tenant, collection)
+        home = catalog.ensure_collection(session, tenant, collection)
+        catalog.hold_blobs(session, [blob.key])
         if not resources.blobs.exists(blob.key):  # a delete of the same bytes may have swept them meanwhile
-            resources.blobs.put_file(offer.path)
-        return catalog.accept_document(
+            _put(resources, tenant, offer.source)
+        accepted = catalog.accept_document(
             session,
-            home.id,
+            home,
             title=offer.title,
             sha256=blob.sha256,
             size=blob.size,
@@ -75,6 +93,22 @@ def accept(resources: Resources, collection: str, offer: Offer) -> catalog.Accep
             external_id=offer.external_id,
             metadata=offer.metadata,
         )
+        also(session, accepted)
+    if accepted.job is not None:
+        resources.wake(JobKind.PARSE)
+    return accepted
+
+
+def _size(source: Path | BinaryIO) -> int:
+    return source.stat().st_size if isinstance(source, Path) else source.seek(0, os.SEEK_END)
+
+
+def _put(resources: Resources, tenant: str, source: Path | BinaryIO) -> StoredBlob:
+    limit = resources.settings.max_file_bytes
+    if isinstance(source, Path):
+        return resources.blobs.put_file(source, tenant=tenant, limit=limit)
+    source.seek(0)
+    return resources.blobs.put_stream(source, tenant=tenant, limit=limit)
 
 
 def parse(resources: Resources, job: Job, *, owner: str, listen: Listener) -> None:
@@ -93,7 +127,7 @@ def parse(resources: Resources, job: Job, *, owner: str, listen: Listener) -> No
         reasons = "".join(f"; {warning}" for warning in parsed.warnings)
         raise EmptyDocument(f"{document.title} holds no text{reasons}")
     pending = write_pending([chunk.text for chunk in chunks])
-    blob = resources.blobs.put_bytes(pending)
+    blob = resources.blobs.put_bytes(pending, tenant=document.tenant)
     found = Parsed(
         media_type=parsed.media_type,
         title=None,  # people know a document by its file's name
@@ -103,11 +137,13 @@ def parse(resources: Resources, job: Job, *, owner: str, listen: Listener) -> No
         chunks=tuple(_new_chunk(chunk) for chunk in chunks),
     )
     with _discarded_if_lost(resources, blob.key), transaction(resources.engine) as session:
+        catalog.hold_blobs(session, [blob.key])
         if not resources.blobs.exists(blob.key):
-            resources.blobs.put_bytes(pending)
+            resources.blobs.put_bytes(pending, tenant=document.tenant)
         if catalog.record_parsed(session, document.id, found):
             catalog.enqueue(session, document.id, JobKind.ENCODE)
         catalog.complete_job(session, job.id, owner=owner)
+    resources.wake(JobKind.ENCODE)
     listen(Event(Stage.ENCODE, document.id, document.title, due=len(chunks)))
 
 
@@ -138,19 +174,49 @@ def _new_chunk(chunk: Chunk) -> NewChunk:
 
 
 def encode(resources: Resources, jobs: Sequence[Job], *, owner: str, listen: Listener) -> None:
-    """Chunks of several documents to verified caches and vectors, published batch by batch."""
-    work = [item for job in jobs for item in pending_work(resources, job)]
-    for first in range(0, len(work), ENCODE_CHUNKS):
-        batch = work[first : first + ENCODE_CHUNKS]
-        encoded = encode_batch(resources, batch)
+    """Chunks of several documents to verified caches and vectors, published batch by batch.
+
+    After a slice of time the jobs that are not through are given back, so that other collections get their turn;
+    short documents come first, so that they do not wait for long ones.
+    """
+    found = sorted((pending_work(resources, job) for job in jobs), key=len)
+    work = [item for items in found for item in items]
+    until = time.monotonic() + SLICE_SECONDS
+    done = 0
+    while done < len(work) and (done == 0 or time.monotonic() < until):
+        batch = work[done : done + resources.batch_chunks]
+        encoded = encode_as_fits(resources, batch)
         with resources.timings.step("publish"), transaction(resources.engine) as session:
+            files = {cache.blob for item in encoded for cache in item.caches}
+            catalog.hold_blobs(session, files)
+            for key in files:
+                if not resources.blobs.exists(key):  # swept, as a delete of the same document discarded the same bytes
+                    raise BlobMissing(key)  # the retry makes them again
             catalog.publish(session, encoded)
+        done += len(batch)
         for item in batch:
             listen(Event(Stage.ENCODE, item.document_id, item.title, done=1))
+    unfinished = {item.job_id for item in work[done:]}
     for job in jobs:
         with suppress(LeaseLost), transaction(resources.engine) as session:  # lost: its document was deleted
-            catalog.complete_job(session, job.id, owner=owner)
-            catalog.enqueue(session, job.document_id, JobKind.FINISH)
+            if job.id in unfinished:
+                catalog.yield_job(session, job.id, owner=owner)
+            else:
+                catalog.complete_job(session, job.id, owner=owner)
+                catalog.enqueue(session, job.document_id, JobKind.FINISH)
+    resources.wake(JobKind.FINISH)
+
+
+def encode_as_fits(resources: Resources, batch: Sequence[Work]) -> list[EncodedChunk]:
+    """Encodes a batch, in halves where the device's memory is too small for all of it. Raises DeviceFull."""
+    try:
+        return encode_batch(resources, batch)
+    except DeviceFull:
+        if len(batch) == 1:
+            raise
+    half = len(batch) // 2
+    log.warning("batch halved: the device is out of memory", extra={"chunks": len(batch)})
+    return [*encode_as_fits(resources, batch[:half]), *encode_as_fits(resources, batch[half:])]
 
 
 def pending_work(resources: Resources, job: Job) -> list[Work]:
@@ -162,21 +228,37 @@ def pending_work(resources: Resources, job: Job) -> list[Work]:
         chunks = catalog.pending_chunks(session, document_id=document.id)
     texts = read_pending(resources.blobs.read(document.pending_blob))
     return [
-        Work(job.id, document.id, document.title, c.id, c.ordinal, c.heading, texts[c.ordinal], c.passages)
-        for c in chunks
+        Work(
+            job_id=job.id,
+            document_id=document.id,
+            tenant=document.tenant,
+            title=document.title,
+            chunk_id=chunk.id,
+            ordinal=chunk.ordinal,
+            heading=chunk.heading,
+            text=texts[chunk.ordinal],
+            passages=chunk.passages,
+        )
+        for chunk in chunks
     ]
 
 
 def encode_batch(resources: Resources, batch: Sequence[Work]) -> list[EncodedChunk]:
-    """Encodes, verifies, embeds and stores a batch; cache files are in the blob store when it returns."""
-    with resources.timings.step("render, encode and verify"):
-        caches = adaptive_caches(resources, [item.text for item in batch])
-    with resources.timings.step("embed"):
-        vectors = passage_vectors(resources, batch)
+    """Encodes, verifies, embeds and stores a batch; cache files are in the blob store when it returns.
+
+    Raises DeviceFull, DeviceLost.
+    """
+    from compressor.device import device_faults
+
+    with device_faults(resources.settings.device):
+        with resources.timings.step("render, encode and verify"):
+            caches = adaptive_caches(resources, [item.text for item in batch])
+        with resources.timings.step("embed"):
+            vectors = passage_vectors(resources, batch)
     encoded = []
     for group in _by_document(batch):
         files = write_caches({entry_name(batch[place].ordinal): caches[place] for place in group})
-        blob = resources.blobs.put_bytes(files)
+        blob = resources.blobs.put_bytes(files, tenant=batch[group[0]].tenant)
         for place in group:
             cache = new_cache(caches[place], blob.key, batch[place].ordinal)
             encoded.append(EncodedChunk(batch[place].chunk_id, (cache,), tuple(vectors[place])))
@@ -241,15 +323,16 @@ def finish(resources: Resources, job: Job, *, owner: str) -> None:
         document = catalog.load_document(session, job.document_id)
         rows = catalog.document_caches(session, job.document_id) if document else []
     files = {row.blob for row in rows}
-    if len(files) <= 1:
+    if document is None or len(files) <= 1:
         with transaction(resources.engine) as session:
             catalog.complete_job(session, job.id, owner=owner)
         return
     together = write_caches(_load_all(resources, rows))
-    key = resources.blobs.put_bytes(together).key
+    key = resources.blobs.put_bytes(together, tenant=document.tenant).key
     with _discarded_if_lost(resources, key), transaction(resources.engine) as session:
+        catalog.hold_blobs(session, [key])
         if not resources.blobs.exists(key):
-            resources.blobs.put_bytes(together)
+            resources.blobs.put_bytes(together, tenant=document.tenant)
         catalog.move_caches(session, job.document_id, moved=files, key=key)
         catalog.complete_job(session, job.id, owner=owner)
 
@@ -257,6 +340,7 @@ def finish(resources: Resources, job: Job, *, owner: str) -> None:
 def _load_all(resources: Resources, rows: Sequence[ChunkCache]) -> dict[str, Cache]:
     caches: dict[str, Cache] = {}
     for blob in dict.fromkeys(row.blob for row in rows):
-        with CacheFile(resources.blobs.local_path(blob)) as file:
-            caches |= {row.entry: file.load(row.entry) for row in rows if row.blob == blob}
+        entries = [row.entry for row in rows if row.blob == blob]
+        with CacheFile(resources.blobs.ranges(blob)) as file:
+            caches |= dict(zip(entries, file.load_many(entries), strict=True))
     return caches

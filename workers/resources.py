@@ -9,10 +9,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from compressor.limits import Limits
-from store.blobs import DirectoryBlobs
+from store.blobs import BlobStore, open_blobs
 from store.database import migrate, open_database
+from store.models import JobKind
 from workers.settings import Settings
 from workers.timing import Timings
+from workers.wake import Wake, rely_on_polling
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -22,15 +24,12 @@ if TYPE_CHECKING:
     from compressor.parse.child import ParserProcess
     from store.vectors import VectorIndex
 
-TENANT = "default"  # the embedded set-up has one tenant
-
 
 class Resources:
     """Shared by the threads of one process. Models load when they are first asked for, never at start."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.tenant = TENANT
         self.timings = Timings()
         self._lock = threading.Lock()
         self._opened = ExitStack()
@@ -52,12 +51,43 @@ class Resources:
         engine = open_database(self.settings.database)
         self._opened.callback(engine.dispose)
         migrate(engine)
+        if self.settings.vectors == "pgvector":
+            from store import embeddings
+
+            embeddings.prepare(engine)
         return engine
 
     @cached_property
-    def blobs(self) -> DirectoryBlobs:
+    def blobs(self) -> BlobStore:
         """Source bytes, chunk texts and cache files."""
-        return DirectoryBlobs(self.settings.home / "blobs")
+        home = self.settings.home
+        blobs = open_blobs(
+            self.settings.blob_url,
+            directory=home / "blobs",
+            copies=home / "blob-cache",
+            copies_bytes=self.settings.blob_cache_bytes,
+        )
+        self._opened.callback(blobs.close)
+        return blobs
+
+    def wake(self, kind: JobKind) -> None:
+        """Tells workers that work of a kind may be due; never fails, a word that gets lost is said again."""
+        self._wake(kind)
+
+    @cached_property
+    def _wake(self) -> Wake:
+        if not self.settings.broker_url:
+            return rely_on_polling
+        from workers.app import send_wake
+
+        return send_wake
+
+    @cached_property
+    def batch_chunks(self) -> int:
+        """Chunks in one pass of the networks: what keeps the device busy and fits its memory."""
+        from compressor.device import choose_device
+
+        return 16 if choose_device(self.settings.device) == "cpu" else 256
 
     @cached_property
     def workers_directory(self) -> Path:
@@ -110,13 +140,30 @@ class Resources:
                 self._codecs[codec.name] = self._codecs[codec.fingerprint] = codec
             return self._codecs[name]
 
+    def open_indexes(self) -> "list[VectorIndex]":
+        """The vector indexes that were asked for so far."""
+        with self._lock:
+            return list(self._indexes.values())
+
     def index(self, collection_id: str) -> "VectorIndex":
         """The vector index of a collection under the embedder in force."""
-        from store.vectors import FaissIndex
-
+        open_index = INDEXES[self.settings.vectors]
         with self._lock:
             if collection_id not in self._indexes:
-                self._indexes[collection_id] = FaissIndex(
-                    self.engine, self.index_directory, collection_id, self.embedder.fingerprint
-                )
+                self._indexes[collection_id] = open_index(self, collection_id)
             return self._indexes[collection_id]
+
+
+def _open_faiss(resources: Resources, collection_id: str) -> "VectorIndex":
+    from store.vectors import FaissIndex
+
+    return FaissIndex(resources.engine, resources.index_directory, collection_id, resources.embedder.fingerprint)
+
+
+def _open_pgvector(resources: Resources, collection_id: str) -> "VectorIndex":
+    from store.pgvector import PgvectorIndex
+
+    return PgvectorIndex(resources.engine, collection_id, resources.embedder.fingerprint)
+
+
+INDEXES: dict[str, Callable[[Resources, str], "VectorIndex"]] = {"faiss": _open_faiss, "pgvector": _open_pgvector}

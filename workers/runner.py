@@ -1,17 +1,17 @@
-"""Owns the direct runner: works through due jobs in this process until none is left.
+"""Owns the runner: claims due jobs, does them under a lease and settles their outcome.
 
-Two lanes run side by side: parsing waits on its child process while this one encodes. The job rows are the truth,
-so a run that was killed is taken up by the next one, whichever process that is.
+`run_due_jobs` works until none is left, in two lanes: parsing waits on its child process while this one encodes. The
+job rows are the truth, so a run that was killed is taken up by the next one, whichever process that is.
 """
 
 import threading
 import time
 from collections.abc import Callable, Sequence
 
-from compressor.errors import DocumentError, ModelError
+from compressor.errors import DeviceError, DocumentError, ModelError
 from store import catalog
 from store.database import reading, transaction
-from store.errors import LeaseLost, StoreFull
+from store.errors import BlobStoreUnusable, LeaseLost, StoreFull
 from store.models import Job, JobKind, JobState
 from store.sweep import sweep_blobs
 from workers.events import Event, Listener, Stage, silent
@@ -22,23 +22,56 @@ from workers.resources import Resources
 ENCODE_DOCUMENTS = 32  # documents whose chunks are batched together
 WAIT_SECONDS = 0.5  # between looks at what other processes are still at work on
 IDLE_SECONDS = 0.05  # how long a lane waits for the other one before it looks again
+RETRY_SECONDS = 2.0  # before the second attempt, doubled each time: an outage may pass
 STAGES = {JobKind.PARSE: Stage.PARSE, JobKind.ENCODE: Stage.ENCODE, JobKind.FINISH: Stage.FINISH}
 
 
 class Runner:
-    """One run over due jobs; every job goes through `work`, which keeps its lease and settles its outcome."""
+    """Does due jobs as one worker; `step` claims and does one slice of a kind."""
 
-    def __init__(self, resources: Resources, owner: str, listen: Listener) -> None:
+    def __init__(
+        self, resources: Resources, owner: str, listen: Listener = silent, *, retry_seconds: float = RETRY_SECONDS
+    ) -> None:
         self.resources = resources
         self.owner = owner
         self.listen = listen
+        self.retry_seconds = retry_seconds
         self.stopped: BaseException | None = None  # what ended the run early
+        self.held: dict[int, Job] = {}  # claimed and not settled yet
+
+    def step(self, kind: JobKind) -> bool:
+        """Claims and does one slice of work of a kind; False where none is due."""
+        jobs = self.claim_batch() if kind is JobKind.ENCODE else self.claim(kind, 1)
+        if jobs:
+            self.work(jobs, self._do[kind])
+        return bool(jobs)
+
+    @property
+    def _do(self) -> dict[JobKind, Callable[[Sequence[Job]], None]]:
+        return {JobKind.PARSE: self._parse, JobKind.ENCODE: self._encode, JobKind.FINISH: self._finish}
+
+    def _parse(self, jobs: Sequence[Job]) -> None:
+        parse(self.resources, jobs[0], owner=self.owner, listen=self._parsed)
+
+    def _parsed(self, event: Event) -> None:
+        self.listen(Event(Stage.PARSE, event.document_id, event.title, done=1))
+        self.listen(event)
+
+    def _encode(self, jobs: Sequence[Job]) -> None:
+        encode(self.resources, jobs, owner=self.owner, listen=self.listen)
+
+    def _finish(self, jobs: Sequence[Job]) -> None:
+        (job,) = jobs
+        self.listen(Event(Stage.FINISH, job.document_id, "", due=1))
+        finish(self.resources, job, owner=self.owner)
+        self.resources.index(job.collection_id).compact()
+        self.listen(Event(Stage.FINISH, job.document_id, "", done=1))
 
     def claim(self, kind: JobKind, limit: int) -> list[Job]:
         """Leases due jobs of a kind."""
         settings = self.resources.settings
         with transaction(self.resources.engine) as session:
-            return catalog.claim_jobs(
+            jobs = catalog.claim_jobs(
                 session,
                 [kind],
                 owner=self.owner,
@@ -46,6 +79,16 @@ class Runner:
                 limit=limit,
                 max_attempts=settings.max_attempts,
             )
+        self.held |= {job.id: job for job in jobs}
+        return jobs
+
+    def claim_batch(self) -> list[Job]:
+        """Documents to encode together. One whose last attempt ended badly goes alone: it may kill its worker again."""
+        jobs = self.claim(JobKind.ENCODE, ENCODE_DOCUMENTS)
+        suspects = [job for job in jobs if job.attempts > 1][:1]
+        if suspects:
+            self.release([job for job in jobs if job is not suspects[0]])
+        return suspects or jobs
 
     def work(self, jobs: Sequence[Job], do: Callable[[Sequence[Job]], None]) -> None:
         """Does claimed jobs under a heartbeat. A document's own fault fails it, anything else is tried again."""
@@ -55,11 +98,12 @@ class Runner:
             with heartbeat(self.resources.engine, ids, owner=self.owner, lease_seconds=seconds):
                 do(jobs)
         except LeaseLost:
-            return  # deleted, or taken over: whoever has it now publishes it
+            pass  # deleted, or taken over: whoever has it now publishes it
         except DocumentError as error:
             for job in jobs:
                 self.fail(job, str(error))
-        except (StoreFull, ModelError):  # no document's fault, and no other one will fare better
+        except (StoreFull, BlobStoreUnusable, ModelError, DeviceError):
+            # No document's fault, and no other one will fare better.
             self.release(jobs)
             raise
         except Exception as error:
@@ -71,6 +115,8 @@ class Runner:
         except BaseException:
             self.release(jobs)  # interrupted: the next run goes on at once
             raise
+        for job_id in ids:
+            self.held.pop(job_id, None)
 
     def fail(self, job: Job, reason: str) -> None:
         """The document cannot be ingested as it is."""
@@ -83,10 +129,11 @@ class Runner:
     def retry(self, job: Job, reason: str) -> None:
         """Something went wrong that may go right the next time; after the last attempt the document fails."""
         settings = self.resources.settings
+        delay = self.retry_seconds * 2 ** (job.attempts - 1)
         try:
             with transaction(self.resources.engine) as session:
                 state = catalog.retry_job(
-                    session, job.id, owner=self.owner, error=reason, delay=0, max_attempts=settings.max_attempts
+                    session, job.id, owner=self.owner, error=reason, delay=delay, max_attempts=settings.max_attempts
                 )
         except LeaseLost:
             return
@@ -98,73 +145,48 @@ class Runner:
         with transaction(self.resources.engine) as session:
             for job in jobs:
                 catalog.release_job(session, job.id, owner=self.owner)
+        for job in jobs:
+            self.held.pop(job.id, None)
 
     def parse_lane(self) -> None:
         """Parses until no file is left; what ends it early is kept for the main thread."""
         try:
-            while self.stopped is None and (jobs := self.claim(JobKind.PARSE, 1)):
-                self.work(jobs, lambda jobs: parse(self.resources, jobs[0], owner=self.owner, listen=self._parsed))
+            while self.stopped is None and self.step(JobKind.PARSE):
+                pass
         except BaseException as error:
             self.stopped = error
-
-    def _parsed(self, event: Event) -> None:
-        self.listen(Event(Stage.PARSE, event.document_id, event.title, done=1))
-        self.listen(event)
 
     def encode_lane(self, parsing: threading.Thread) -> None:
         """Encodes until nothing is left and nothing more is being parsed."""
         while self.stopped is None:
             busy = parsing.is_alive()  # asked before claiming: what was parsed until then is seen by the claim
-            jobs = self.claim_batch()
-            if jobs:
-                self.work(jobs, lambda jobs: encode(self.resources, jobs, owner=self.owner, listen=self.listen))
-            elif busy:
-                parsing.join(IDLE_SECONDS)
-            else:
+            if self.step(JobKind.ENCODE) or self.step(JobKind.FINISH):
+                continue
+            if not busy:
                 return
-
-    def claim_batch(self) -> list[Job]:
-        """Documents to encode together. One whose last attempt ended badly goes alone: it may kill its worker again."""
-        jobs = self.claim(JobKind.ENCODE, ENCODE_DOCUMENTS)
-        suspects = [job for job in jobs if job.attempts > 1][:1]
-        if suspects:
-            self.release([job for job in jobs if job is not suspects[0]])
-        return suspects or jobs
-
-    def finish_lane(self) -> None:
-        """Puts caches of long documents into one file each, renews vector indexes, drops blobs that nothing names."""
-        while self.stopped is None and (jobs := self.claim(JobKind.FINISH, 1)):
-            self.listen(Event(Stage.FINISH, jobs[0].document_id, "", due=1))
-            self.work(jobs, lambda jobs: finish(self.resources, jobs[0], owner=self.owner))
-            self.listen(Event(Stage.FINISH, jobs[0].document_id, "", done=1))
-        with reading(self.resources.engine) as session:
-            homes = catalog.list_collections(session, self.resources.tenant)
-        for home in homes:
-            self.resources.index(home.id).compact()
-        sweep_blobs(self.resources.engine, self.resources.blobs)
+            parsing.join(IDLE_SECONDS)
 
 
 def run_due_jobs(resources: Resources, listen: Listener = silent) -> None:
     """Works until every document is ready or failed, also those that another process is at work on, should it die.
 
-    Raises StoreFull, ModelError; what is done stays, the rest stays due.
+    Raises StoreFull, BlobStoreUnusable, ModelError, DeviceError; what is done stays, the rest stays due.
     """
     with presence(resources.workers_directory) as owner:
-        runner = Runner(resources, owner, listen)
+        runner = Runner(resources, owner, listen, retry_seconds=0)  # somebody waits for it
         while True:
-            gone = departed(resources.workers_directory)
-            recover(resources, gone, listen)
-            forget(resources.workers_directory, gone)
+            recover(resources, listen)
             run_lanes(runner)
             with reading(resources.engine) as session:
                 if not catalog.has_live_jobs(session):
-                    return
+                    break
             time.sleep(WAIT_SECONDS)
+        sweep_blobs(resources.engine, resources.blobs)
 
 
 def run_lanes(runner: Runner) -> None:
     """One pass over what is due now."""
-    parsing = threading.Thread(target=runner.parse_lane, name="parse lane")
+    parsing = threading.Thread(target=runner.parse_lane, name="parse lane", daemon=True)
     parsing.start()
     try:
         runner.encode_lane(parsing)
@@ -175,18 +197,24 @@ def run_lanes(runner: Runner) -> None:
         parsing.join()
     if runner.stopped is not None:
         raise runner.stopped
-    runner.finish_lane()
 
 
-def recover(resources: Resources, departed_owners: Sequence[str], listen: Listener = silent) -> None:
-    """Takes over what dead workers left: their jobs are due again, or dead when their attempts are used up."""
+def recover(resources: Resources, listen: Listener = silent) -> None:
+    """Takes over what dead workers left: their jobs are due again, or dead when their attempts are used up.
+
+    A worker of this machine that ended is known by its lock at once, one elsewhere when its lease runs out.
+    """
     settings = resources.settings
+    gone = departed(resources.workers_directory)
     with transaction(resources.engine) as session:
-        catalog.abandon_leases(session, departed_owners)
+        catalog.abandon_leases(session, gone)
         expired = catalog.expire_leases(session, max_attempts=settings.max_attempts)
         dead = [job for job in expired if job.state is JobState.DEAD]
         for job in dead:
             reason = f"its worker died {job.attempts} times while working on it (at the stage {job.kind})"
             catalog.fail_document(session, job.document_id, reason)
+    forget(resources.workers_directory, gone)
     for job in dead:
         listen(Event(STAGES[job.kind], job.document_id, "", error="given up"))
+    for kind in {job.kind for job in expired} - {job.kind for job in dead}:
+        resources.wake(kind)

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL
 
+from store.blobs import parse_address
+from store.errors import InvalidBlobUrl
 from workers.errors import SettingsError
 
 PREFIX = "PERCEL_"
@@ -21,8 +23,17 @@ class Settings(BaseSettings):
     home: Path = Field(
         default_factory=lambda: Path.home() / ".percel", description="where rows, blobs and indexes are kept"
     )
+    tenant: str = Field(
+        "default", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="whose collections the command line works on"
+    )
     database_url: str = Field("", description="empty: SQLite in PERCEL_HOME")
+    blob_url: str = Field("", description="empty: a directory in PERCEL_HOME; file:///path; s3://bucket/prefix")
+    blob_cache_bytes: int = Field(10_000_000_000, gt=0, description="most that is kept here of blobs in a bucket")
+    vectors: Literal["faiss", "pgvector"] = Field(
+        "faiss", description="where nearest vectors are found: FAISS files of each node, or PostgreSQL with pgvector"
+    )
     collection: str = Field("default", description="the collection that commands use unless told otherwise")
+    broker_url: str = Field("", description="redis://...: workers elsewhere are woken through it; empty: none are")
     codec: Literal["native-10", "native-20"] = Field("native-20", description="the codec of new caches")
     embedder: str = Field(
         "sentence-transformers/all-MiniLM-L6-v2", description="a sentence-transformers model: name or directory"
@@ -33,8 +44,31 @@ class Settings(BaseSettings):
     max_source_pages: int = Field(5_000, gt=0, description="a document with more pages is refused")
     parse_seconds: int = Field(300, gt=0, description="longest time a parser may take for one file")
     parse_memory_bytes: int = Field(2_000_000_000, gt=0, description="most memory a parser may take")
+    host: str = Field("127.0.0.1", description="the address that `percel serve` listens on")
+    port: int = Field(8080, ge=0, le=65535, description="its port")
+    url_uploads: bool = Field(False, description="documents may be uploaded by naming a URL")
+    requests_per_minute: int = Field(3000, ge=0, description="of a key that has no limit of its own; 0: no limit")
+    bytes_per_day: int = Field(0, ge=0, description="of uploads of a key without a limit of its own; 0: no limit")
+    allow_private_urls: bool = Field(False, description="webhooks and uploads by URL may go into private networks")
     max_attempts: int = Field(3, gt=0, description="times a job is tried before its document fails")
-    lease_seconds: int = Field(120, gt=0, description="how long a job stays claimed without a sign of life")
+    lease_seconds: int = Field(20, gt=0, description="how long a job stays claimed without a sign of life")
+
+    @field_validator("blob_url")
+    @classmethod
+    def _names_a_place(cls, url: str) -> str:
+        try:
+            if url:
+                parse_address(url)
+        except InvalidBlobUrl as error:
+            raise ValueError(str(error)) from error
+        return url
+
+    @field_validator("vectors")
+    @classmethod
+    def _fits_the_database(cls, vectors: str, info: ValidationInfo) -> str:
+        if vectors == "pgvector" and not str(info.data.get("database_url", "")).startswith("postgres"):
+            raise ValueError("pgvector is an extension of PostgreSQL: set PERCEL_DATABASE_URL=postgresql://... as well")
+        return vectors
 
     @property
     def database(self) -> str:
@@ -49,5 +83,11 @@ def load_settings(overrides: Mapping[str, str] | None = None) -> Settings:
     try:
         return Settings.model_validate({**Settings().model_dump(), **(overrides or {})})
     except ValidationError as error:
-        faults = "; ".join(f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg'].lower()}" for e in error.errors())
+        faults = "; ".join(f"{PREFIX}{str(e['loc'][0]).upper()}: {_said(e['msg'])}" for e in error.errors())
         raise SettingsError(f"bad settings: {faults}") from error
+
+
+def _said(message: str) -> str:
+    """Pydantic's message as part of a sentence."""
+    own = message.removeprefix("Value error, ")
+    return own[:1].lower() + own[1:]

@@ -5,7 +5,7 @@ import sys
 import typer
 from typer._click.exceptions import ClickException
 
-from api.cli import codec, demo, documents, questions, upkeep
+from api.cli import codec, demo, documents, jobs, keys, questions, service, upkeep
 
 app = typer.Typer(
     name="percel",
@@ -28,6 +28,10 @@ app.command("ls")(documents.list_)
 app.command()(documents.status)
 app.command("rm")(documents.remove)
 app.command()(upkeep.doctor)
+app.command()(service.serve)
+app.command()(service.worker)
+app.add_typer(keys.app, name="keys")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(codec.bench, name="bench")
 app.command("train-codec")(codec.train_codec)
 

@@ -38,7 +38,7 @@ def demo(
         reports = ingest_files(resources, COLLECTION, list(files_below([examples / "corpus"])), output)
         show_reports(output, reports, COLLECTION, as_document=False)
         for item in questions:
-            answer = ask(resources, item["question"], collection=COLLECTION)
+            answer = ask(resources, resources.settings.tenant, item["question"], collection=COLLECTION)
             found = answer.abstained if item["answer"] is None else item["answer"] in answer.answer
             answers.append({"question": item["question"], "expected": item["answer"], "found": found, **asdict(answer)})
             show_answer(output, answer, question=item["question"])

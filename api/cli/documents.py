@@ -75,7 +75,9 @@ def ingest_files(resources: "Resources", collection: str, files: list[Path], out
             title = os.fsencode(path.name).decode("utf-8", "replace")  # a name may be no Unicode at all
             known_as = os.fsencode(path.resolve()).decode("utf-8", "backslashreplace")
             try:
-                accepted = accept(resources, collection, Offer(path, title, external_id=known_as))
+                accepted = accept(
+                    resources, resources.settings.tenant, collection, Offer(path, title, external_id=known_as)
+                )
                 ids[path] = accepted.document.id
                 listen(Event(Stage.PARSE, ids[path], title, due=int(accepted.job is not None)))
             except (DocumentError, BlobTooLarge, OSError) as error:  # a full disk is neither: it stops the run
@@ -157,7 +159,7 @@ def list_(collection: Collection = None, as_json: AsJson = False) -> None:
 
     with open_resources() as resources:
         name = collection or resources.settings.collection
-        show_reports(Output(as_json), report(resources, documents_of(resources, name)), name)
+        show_reports(Output(as_json), report(resources, documents_of(resources, resources.settings.tenant, name)), name)
 
 
 def status(as_json: AsJson = False) -> None:
@@ -168,10 +170,10 @@ def status(as_json: AsJson = False) -> None:
     output = Output(as_json)
     with open_resources() as resources:
         with reading(resources.engine) as session:
-            stats = catalog.store_stats(session, resources.tenant)
+            stats = catalog.store_stats(session, resources.settings.tenant)
             collections = [
                 (home.name, len(catalog.list_documents(session, home.id)), catalog.collection_figures(session, home.id))
-                for home in catalog.list_collections(session, resources.tenant)
+                for home in catalog.list_collections(session, resources.settings.tenant)
             ]
         home = resources.settings.home
     jobs = [{"kind": kind, "state": state, "count": count} for (kind, state), count in stats.jobs.items()]
@@ -220,7 +222,9 @@ def read(
         raise usage("--png needs --chunk: an image holds one chunk")
     output = Output(as_json)
     with open_resources() as resources:
-        found = resolve_document(resources, collection or resources.settings.collection, document)
+        found = resolve_document(
+            resources, resources.settings.tenant, collection or resources.settings.collection, document
+        )
         texts = read_document(resources, found, chunk)
     if png is not None:
         from compressor.codec.typography import draw, set_text
@@ -249,12 +253,14 @@ def remove(
     output = Output(as_json)
     with open_resources() as resources:
         if whole and collection is not None:
-            count = remove_collection(resources, collection)
+            count = remove_collection(resources, resources.settings.tenant, collection)
             output.document({"collection": collection, "removed": count})
             output.console.print(f"removed '{_escape(collection)}' with {count} documents")
             return
         home = collection or resources.settings.collection
-        found = [resolve_document(resources, home, name, only=True) for name in documents or []]
+        found = [
+            resolve_document(resources, resources.settings.tenant, home, name, only=True) for name in documents or []
+        ]
         for document in found:
             remove_document(resources, document.id)
             output.console.print(f"removed {_escape(document.title)} ({document.id})")

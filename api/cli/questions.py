@@ -27,7 +27,7 @@ def ask(
 
     output = Output(as_json)
     with output.status("reading the caches"), open_resources(decoder=decoder) as resources:
-        answer = ask_collection(resources, question, collection=collection, k=k, whole=whole)
+        answer = ask_collection(resources, resources.settings.tenant, question, collection=collection, k=k, whole=whole)
     output.document(asdict(answer))
     show_answer(output, answer)
     if answer.abstained:
@@ -66,7 +66,7 @@ def search(
 
     output = Output(as_json)
     with output.status("searching"), open_resources() as resources:
-        hits = search_collection(resources, query, collection=collection, k=k)
+        hits = search_collection(resources, resources.settings.tenant, query, collection=collection, k=k)
     output.document({"hits": [asdict(hit) for hit in hits]})
     for rank, hit in enumerate(hits, 1):
         where = f"{hit.title}, page {hit.page}" + (f", {hit.heading}" if hit.heading else "")

@@ -2,12 +2,14 @@
 
 from store.catalog.collections import (
     collection_figures,
+    count_collection,
     delete_collection,
     ensure_collection,
     find_collection,
     list_collections,
     store_stats,
 )
+from store.catalog.dead import dead_jobs, delete_dead_job, requeue_dead_job
 from store.catalog.documents import (
     Accepted,
     accept_document,
@@ -18,19 +20,26 @@ from store.catalog.documents import (
     find_document,
     list_documents,
     load_document,
+    metadata_of,
+    ready_chunks,
     requeue_document,
     start_parsing,
 )
+from store.catalog.filters import documents_where
 from store.catalog.jobs import (
     claim_jobs,
     complete_job,
+    count_due,
     enqueue,
     expire_leases,
     extend_lease,
     fail_job,
     has_live_jobs,
+    oldest_due,
     retry_job,
+    yield_job,
 )
+from store.catalog.keys import KEY_USE_NOTED_EVERY, create_key, find_key, has_keys, list_keys, note_use, revoke_key
 from store.catalog.live import (
     chunk_caches,
     chunks_by_ids,
@@ -42,7 +51,15 @@ from store.catalog.live import (
 )
 from store.catalog.publication import pending_chunks, publish, record_parsed
 from store.catalog.recovery import abandon_leases, move_caches, rebuild_document, release_job
-from store.catalog.references import blobs_in_use, discarded_blobs, forget_discarded, is_blob_in_use
+from store.catalog.references import (
+    blobs_in_use,
+    discarded_blobs,
+    forget_discarded,
+    hold_blobs,
+    is_blob_discardable,
+    is_blob_in_use,
+)
+from store.catalog.replies import find_reply, keep_reply
 from store.catalog.vectors import (
     count_document_vectors,
     count_vectors,
@@ -51,33 +68,52 @@ from store.catalog.vectors import (
     record_generation,
     vectors_after,
 )
+from store.catalog.webhooks import (
+    DueDelivery,
+    add_webhook,
+    claim_deliveries,
+    list_webhooks,
+    remove_webhook,
+    settle_delivery,
+    tell_webhooks,
+)
 from store.models import ChunkState, DocumentState, JobKind, JobState
 from store.types import ChunkCache
 
 __all__ = [
+    "KEY_USE_NOTED_EVERY",
     "Accepted",
     "ChunkCache",
     "ChunkState",
     "DocumentState",
+    "DueDelivery",
     "JobKind",
     "JobState",
     "abandon_leases",
     "accept_document",
+    "add_webhook",
     "blobs_in_use",
     "chunk_caches",
     "chunks_by_ids",
+    "claim_deliveries",
     "claim_jobs",
     "collection_caches",
     "collection_figures",
     "complete_job",
+    "count_collection",
     "count_document_vectors",
+    "count_due",
     "count_vectors",
+    "create_key",
+    "dead_jobs",
     "delete_collection",
+    "delete_dead_job",
     "delete_document",
     "discard_blobs",
     "discarded_blobs",
     "document_caches",
     "document_figures",
+    "documents_where",
     "enqueue",
     "ensure_collection",
     "expire_leases",
@@ -87,26 +123,44 @@ __all__ = [
     "find_chunk",
     "find_collection",
     "find_document",
+    "find_key",
+    "find_reply",
     "forget_discarded",
     "forget_generation",
+    "has_keys",
     "has_live_jobs",
+    "hold_blobs",
+    "is_blob_discardable",
     "is_blob_in_use",
+    "keep_reply",
     "list_chunks",
     "list_collections",
     "list_documents",
     "list_generations",
+    "list_keys",
+    "list_webhooks",
     "load_document",
+    "metadata_of",
     "move_caches",
+    "note_use",
+    "oldest_due",
     "passages_by_vector_ids",
     "pending_chunks",
     "publish",
+    "ready_chunks",
     "rebuild_document",
     "record_generation",
     "record_parsed",
     "release_job",
+    "remove_webhook",
+    "requeue_dead_job",
     "requeue_document",
     "retry_job",
+    "revoke_key",
+    "settle_delivery",
     "start_parsing",
     "store_stats",
+    "tell_webhooks",
     "vectors_after",
+    "yield_job",
 ]

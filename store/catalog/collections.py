@@ -7,10 +7,12 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from store.catalog.documents import discard_blobs_of, figures_of
+from store.catalog.upsert import add_new
 from store.errors import NotFound
 from store.lexical import forget_collection
-from store.models import Chunk, Collection, Discard, Document, Job, Vector
-from store.types import CacheFigures, StoreStats
+from store.locks import lock, publishing
+from store.models import Chunk, Collection, Discard, Document, DocumentState, Job, Vector
+from store.types import CacheFigures, CollectionFigures, StoreStats
 
 
 def ensure_collection(session: Session, tenant: str, name: str) -> Collection:
@@ -18,10 +20,8 @@ def ensure_collection(session: Session, tenant: str, name: str) -> Collection:
     found = session.scalar(select(Collection).where(Collection.tenant == tenant, Collection.name == name))
     if found is not None:
         return found
-    collection = Collection(id=uuid4().hex, tenant=tenant, name=name, created_at=time.time())
-    session.add(collection)
-    session.flush()
-    return collection
+    added = add_new(session, Collection, {"id": uuid4().hex, "tenant": tenant, "name": name, "created_at": time.time()})
+    return added or find_collection(session, tenant, name)
 
 
 def find_collection(session: Session, tenant: str, name: str) -> Collection:
@@ -43,8 +43,24 @@ def collection_figures(session: Session, collection_id: str) -> tuple[CacheFigur
     return figures_of(session, Document.collection_id == collection_id, Document.state == "ready").get("", ())
 
 
+def count_collection(session: Session, collection_id: str) -> CollectionFigures:
+    """What a collection holds: documents in any state, and the caches of ready ones."""
+    query = select(Document.state, func.count()).where(Document.collection_id == collection_id)
+    states = dict(session.execute(query.group_by(Document.state)).all())
+    figures = collection_figures(session, collection_id)
+    return CollectionFigures(
+        documents=sum(states.values()),
+        ready=states.get(DocumentState.READY, 0),
+        text_tokens=sum(item.text_tokens for item in figures),
+        vision_tokens=sum(item.vision_tokens for item in figures),
+        cache_bytes=sum(item.cache_bytes for item in figures),
+    )
+
+
 def delete_collection(session: Session, collection_id: str) -> None:
     """Takes the collection and all that is in it away. Its blobs follow with `sweep_blobs` after commit."""
+    lock(session, [publishing(collection_id)])
+    session.execute(select(Collection.id).where(Collection.id == collection_id).with_for_update())  # no more arrivals
     discard_blobs_of(session, Document.collection_id == collection_id)
     forget_collection(session, collection_id)
     session.execute(delete(Collection).where(Collection.id == collection_id))

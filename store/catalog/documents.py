@@ -9,10 +9,12 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from store.catalog.jobs import enqueue
+from store.catalog.upsert import add_new, insert_or_touch
+from store.catalog.webhooks import tell_webhooks
 from store.errors import NotFound
 from store.lexical import forget_document
-from store.models import Cache, Chunk, Collection, Discard, Document, DocumentState, Job, JobKind, JobState
-from store.types import CacheFigures
+from store.models import Cache, Chunk, ChunkState, Collection, Discard, Document, DocumentState, Job, JobKind, JobState
+from store.types import CacheFigures, Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Accepted:
 
 def accept_document(
     session: Session,
-    collection_id: str,
+    home: Collection,
     *,
     title: str,
     sha256: str,
@@ -41,27 +43,31 @@ def accept_document(
     The same bytes: the existing document (a failed one is queued again; given metadata replaces the old).
     New bytes for an external_id: a new version beside the old one, which goes when the new one is ready.
     """
-    newest = _newest(session, collection_id, external_id=external_id, sha256=sha256)
-    if newest is not None and newest.sha256 == sha256:
-        if metadata is not None:
-            newest.document_metadata = dict(metadata)
-        return Accepted(newest, created=False, job=requeue_document(session, newest))
-    document = Document(
-        id=uuid4().hex,
-        collection_id=collection_id,
-        external_id=external_id,
-        version=1 if newest is None else newest.version + 1,
-        title=title,
-        sha256=sha256,
-        size=size,
-        blob=blob,
-        state=DocumentState.QUEUED,
-        warnings=[],
-        document_metadata=dict(metadata or {}),
-        created_at=time.time(),
-    )
-    session.add(document)
-    session.flush()
+    # Locked before any document, as a delete of the collection does.
+    session.execute(select(Collection.id).where(Collection.id == home.id).with_for_update(read=True, key_share=True))
+    document: Document | None = None
+    while document is None:  # until nobody else adds the same one at the same moment
+        newest = _newest(session, home.id, external_id=external_id, sha256=sha256)
+        if newest is not None and newest.sha256 == sha256:
+            if metadata is not None:
+                newest.document_metadata = dict(metadata)
+            return Accepted(newest, created=False, job=requeue_document(session, newest))
+        values: dict[str, object] = {
+            "id": uuid4().hex,
+            "tenant": home.tenant,
+            "collection_id": home.id,
+            "external_id": external_id,
+            "version": 1 if newest is None else newest.version + 1,
+            "title": title,
+            "sha256": sha256,
+            "size": size,
+            "blob": blob,
+            "state": DocumentState.QUEUED,
+            "warnings": [],
+            "document_metadata": dict(metadata or {}),
+            "created_at": time.time(),
+        }
+        document = add_new(session, Document, values)
     return Accepted(document, created=True, job=enqueue(session, document.id, JobKind.PARSE))
 
 
@@ -70,7 +76,9 @@ def requeue_document(session: Session, document: Document) -> Job | None:
 
     Chunks that were already published are kept when the new parse finds the same ones.
     """
-    if document.state is not DocumentState.FAILED:
+    session.flush()
+    locked = session.get(Document, document.id, with_for_update=True, populate_existing=True)
+    if locked is None or locked.state is not DocumentState.FAILED:
         return None
     document.state, document.error, document.finished_at, document.seconds = DocumentState.QUEUED, None, None, None
     session.flush()
@@ -78,7 +86,7 @@ def requeue_document(session: Session, document: Document) -> Job | None:
 
 
 def _newest(session: Session, collection_id: str, *, external_id: str | None, sha256: str) -> Document | None:
-    """The document that the offered file is, or is a new version of."""
+    """The document that the offered file is, or is a new version of; locked, so that it stays what it is."""
     if external_id is not None:
         identity = Document.external_id == external_id
         order = Document.version.desc()
@@ -87,13 +95,13 @@ def _newest(session: Session, collection_id: str, *, external_id: str | None, sh
         identity = Document.sha256 == sha256
         query = select(Document).where(Document.collection_id == collection_id, identity)
         query = query.order_by(Document.external_id.is_not(None), Document.created_at.desc())
-    return session.scalars(query.limit(1)).first()
+    query = query.limit(1).with_for_update().execution_options(populate_existing=True)
+    return session.scalars(query).first()
 
 
 def find_document(session: Session, tenant: str, document_id: str) -> Document:
     """The tenant's document, in any state. Raises: NotFound."""
-    query = select(Document).join(Collection).where(Collection.tenant == tenant, Document.id == document_id)
-    found = session.scalar(query)
+    found = session.scalar(select(Document).where(Document.tenant == tenant, Document.id == document_id))
     if found is None:
         raise NotFound("document", document_id, "List the documents to see their ids.")
     return found
@@ -109,21 +117,31 @@ def list_documents(
     collection_id: str,
     *,
     state: DocumentState | None = None,
-    after: str | None = None,
+    after: Place | None = None,
     limit: int | None = None,
 ) -> list[Document]:
-    """A collection's documents in the order of their arrival; `after` is the id of the last one already seen."""
+    """A collection's documents in the order of their arrival; `after` is the place of the last one already seen."""
     query = select(Document).where(Document.collection_id == collection_id)
     if state is not None:
         query = query.where(Document.state == state)
     if after is not None:
-        last = session.get(Document, after)
-        if last is None:
-            raise NotFound("document", after, "Start the listing again from the beginning.")
-        query = query.where(
-            (Document.created_at > last.created_at) | ((Document.created_at == last.created_at) & (Document.id > after))
-        )
+        later = Document.created_at > after.created_at
+        query = query.where(later | ((Document.created_at == after.created_at) & (Document.id > after.id)))
     return list(session.scalars(query.order_by(Document.created_at, Document.id).limit(limit)))
+
+
+def metadata_of(session: Session, document_ids: Iterable[str]) -> dict[str, dict[str, object]]:
+    """The callers' metadata of documents, by id."""
+    query = select(Document.id, Document.document_metadata).where(Document.id.in_(list(document_ids)))
+    return dict(session.execute(query).all())
+
+
+def ready_chunks(session: Session, document_ids: Iterable[str]) -> dict[str, int]:
+    """How many chunks of each document are published: how far it got."""
+    query = select(Chunk.document_id, func.count()).where(
+        Chunk.document_id.in_(list(document_ids)), Chunk.state == ChunkState.READY
+    )
+    return dict(session.execute(query.group_by(Chunk.document_id)).all())
 
 
 def document_figures(session: Session, document_ids: Iterable[str]) -> dict[str, tuple[CacheFigures, ...]]:
@@ -166,7 +184,7 @@ def figures_of(
 
 def start_parsing(session: Session, document_id: str) -> Document | None:
     """Marks the document as being parsed and starts its clock; None once it is deleted or already ready."""
-    document = session.get(Document, document_id)
+    document = session.get(Document, document_id, with_for_update=True)
     if document is None or document.state is DocumentState.READY:
         return None
     document.state, document.error, document.started_at = DocumentState.PARSING, None, time.time()
@@ -180,15 +198,16 @@ def fail_document(session: Session, document_id: str, reason: str) -> None:
     Its bytes stay; offering them again tries again.
     """
     now = time.time()
+    document = session.get(Document, document_id, with_for_update=True)  # before its jobs, as a delete does
     live = (Job.document_id == document_id, Job.state.in_((JobState.QUEUED, JobState.RUNNING)))
     ended = {"state": JobState.FAILED, "last_error": reason, "lease_owner": None, "lease_until": None}
     session.execute(update(Job).where(*live).values(ended | {"updated_at": now}))
-    document = session.get(Document, document_id)
     if document is None or document.state is DocumentState.READY:
         return
     document.state, document.error, document.finished_at = DocumentState.FAILED, reason, now
     document.seconds = None if document.started_at is None else now - document.started_at
     session.flush()
+    tell_webhooks(session, document)
 
 
 def delete_document(session: Session, document_id: str) -> None:
@@ -202,10 +221,10 @@ def delete_document(session: Session, document_id: str) -> None:
 
 
 def discard_blobs_of(session: Session, condition: ColumnElement[bool]) -> None:
-    """Puts every blob that the documents name on the list for deletion."""
+    """Puts every blob that the documents name on the list for deletion. Locks them: nobody adds one meanwhile."""
     session.flush()
-    documents = session.execute(select(Document.blob, Document.pending_blob).where(condition))
-    keys = {key for pair in documents for key in pair if key is not None}
+    documents = select(Document.blob, Document.pending_blob).where(condition).order_by(Document.id).with_for_update()
+    keys = {key for pair in session.execute(documents) for key in pair if key is not None}
     caches = select(Cache.blob).distinct().join(Chunk, Chunk.id == Cache.chunk_id)
     keys.update(session.scalars(caches.join(Document, Document.id == Chunk.document_id).where(condition)))
     discard_blobs(session, keys)
@@ -213,6 +232,8 @@ def discard_blobs_of(session: Session, condition: ColumnElement[bool]) -> None:
 
 def discard_blobs(session: Session, keys: Iterable[str]) -> None:
     """Puts blobs on the list for deletion; one that another row still names survives the sweep."""
-    for key in keys:
-        session.merge(Discard(key=key, created_at=time.time()))
+    rows = [{"key": key, "created_at": time.time()} for key in sorted(set(keys))]
     session.flush()
+    if rows:
+        # A key that is listed already is locked too: a sweep that is at it would else forget this discard.
+        session.execute(insert_or_touch(session, Discard, key="key", column="created_at"), rows)

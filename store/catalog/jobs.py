@@ -1,13 +1,14 @@
 """Owns the queries about jobs: due, leased, retried, finished. `now` is seconds since 1970, for tests."""
 
-import time
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, exists, func, select, update
 from sqlalchemy.orm import Session
 
+from store.catalog import clock
+from store.catalog.upsert import add_new
 from store.errors import LeaseLost, NotFound
-from store.models import Document, Job, JobKind, JobState
+from store.models import Collection, Document, Job, JobKind, JobState
 
 MAX_ATTEMPTS = 3
 _LIVE = (JobState.QUEUED, JobState.RUNNING)
@@ -15,24 +16,28 @@ _LIVE = (JobState.QUEUED, JobState.RUNNING)
 
 def enqueue(session: Session, document_id: str, kind: JobKind) -> Job:
     """The live job of that kind for the document, made where there is none. Raises: NotFound once it is deleted."""
-    found = session.scalar(select(Job).where(Job.document_id == document_id, Job.kind == kind, Job.state.in_(_LIVE)))
-    if found is not None:
-        return found
-    if session.get(Document, document_id) is None:
-        raise NotFound("document", document_id, "It was deleted meanwhile.")
-    now = time.time()
-    job = Job(
-        kind=kind,
-        document_id=document_id,
-        state=JobState.QUEUED,
-        attempts=0,
-        not_before=0.0,
-        created_at=now,
-        updated_at=now,
-    )
-    session.add(job)
-    session.flush()
-    return job
+    live = select(Job).where(Job.document_id == document_id, Job.kind == kind, Job.state.in_(_LIVE))
+    while True:  # until nobody else adds or ends one at the same moment
+        found = session.scalar(live)
+        if found is not None:
+            return found
+        document = session.get(Document, document_id, with_for_update={"read": True, "key_share": True})
+        if document is None:
+            raise NotFound("document", document_id, "It was deleted meanwhile.")
+        now = clock.now(session)
+        values = {
+            "kind": kind,
+            "collection_id": document.collection_id,
+            "document_id": document_id,
+            "state": JobState.QUEUED,
+            "attempts": 0,
+            "not_before": 0.0,
+            "created_at": now,
+            "updated_at": now,
+        }
+        job = add_new(session, Job, values)
+        if job is not None:
+            return job
 
 
 def claim_jobs(
@@ -46,38 +51,61 @@ def claim_jobs(
     max_attempts: int = MAX_ATTEMPTS,
     now: float | None = None,
 ) -> list[Job]:
-    """Leases due jobs to the owner, the oldest first, and counts the attempt before the work starts.
+    """Leases due jobs to the owner and counts the attempt before the work starts.
 
-    Due is what is queued, or running under a lease that ran out, with attempts left. With job_id only that one;
-    an empty list means that somebody else has it, or that it is done. `owner` must be unique to the worker process
-    and its start (host, pid, random).
+    Due is what is queued, or running under a lease that ran out, with attempts left. Collections take turns: the one
+    that was served longest ago comes first, and within it the oldest job, so a small upload does not wait behind a
+    large import. With job_id only that one; an empty list means that somebody else has it, or that it is done.
+    `owner` must be unique to the worker process and its start (host, pid, random).
     """
-    now = time.time() if now is None else now
-    due: list[ColumnElement[bool]] = [
-        Job.kind.in_(kinds),
-        _is_due(now),
-        Job.attempts < max_attempts,
-    ]
+    now = clock.now(session) if now is None else now
+    due: list[ColumnElement[bool]] = [Job.kind.in_(kinds), _is_due(now), Job.attempts < max_attempts]
     if job_id is not None:
         due.append(Job.id == job_id)
+    waiting = select(Collection.id).where(exists().where(Job.collection_id == Collection.id, *due))
+    homes = session.scalars(waiting.order_by(Collection.served_at, Collection.id).limit(limit)).all()
+    lease = {"lease_owner": owner, "lease_until": now + lease_seconds, "last_progress": now, "updated_at": now}
+    claimed: list[Job] = []
+    shares = [max(1, limit // max(1, len(homes)))] * len(homes)
+    for home, share in [*zip(homes, shares, strict=True), *((home, limit) for home in homes)]:
+        room = min(share, limit - len(claimed))
+        if room > 0:
+            claimed += _claim(session, home, due, lease, room)
+    served = {job.collection_id for job in claimed}
+    if served:
+        # Never waits: the row is locked by another claim, which says the same, or by the collection's delete.
+        free = select(Collection.id).where(Collection.id.in_(served)).with_for_update(skip_locked=True).cte("free")
+        session.execute(update(Collection).where(Collection.id.in_(select(free.c.id))).values(served_at=now))
+    return sorted(claimed, key=lambda job: job.id)
+
+
+def _claim(
+    session: Session, collection_id: str, due: list[ColumnElement[bool]], lease: Mapping[str, object], limit: int
+) -> list[Job]:
     # One statement, so that two workers cannot read the same row as due; PostgreSQL skips what others lock,
     # SQLite (which ignores FOR UPDATE) has one writer at a time.
-    chosen = select(Job.id).where(*due).order_by(Job.id).limit(limit).with_for_update(skip_locked=True)
+    found = select(Job.id).where(Job.collection_id == collection_id, *due)
+    # A CTE, as PostgreSQL may run a plain subquery several times and lease more than `limit`.
+    chosen = found.order_by(Job.id).limit(limit).with_for_update(skip_locked=True).cte("chosen")
     statement = (
         update(Job)
-        .where(Job.id.in_(chosen.scalar_subquery()))
-        .values(
-            state=JobState.RUNNING,
-            lease_owner=owner,
-            lease_until=now + lease_seconds,
-            attempts=Job.attempts + 1,
-            last_progress=now,
-            updated_at=now,
-        )
+        .where(Job.id.in_(select(chosen.c.id)))
+        .values(state=JobState.RUNNING, attempts=Job.attempts + 1, **lease)
         .returning(Job)
         .execution_options(synchronize_session=False, populate_existing=True)
     )
-    return sorted(session.scalars(statement), key=lambda job: job.id)
+    return list(session.scalars(statement))
+
+
+def count_due(session: Session) -> dict[JobKind, int]:
+    """Jobs that could be claimed now, by kind: how many workers to wake."""
+    query = select(Job.kind, func.count()).where(_is_due(clock.now(session))).group_by(Job.kind)
+    return dict(session.execute(query).all())
+
+
+def oldest_due(session: Session) -> float | None:
+    """Since when the job waits that waits longest (seconds since 1970); None where none is due."""
+    return session.scalars(select(func.min(Job.updated_at)).where(_is_due(clock.now(session)))).one()
 
 
 def has_live_jobs(session: Session) -> bool:
@@ -93,7 +121,7 @@ def _is_due(now: float) -> ColumnElement[bool]:
 
 def extend_lease(session: Session, job_id: int, *, owner: str, lease_seconds: float, now: float | None = None) -> None:
     """The heartbeat. Raises: LeaseLost when the job is not the owner's any more."""
-    now = time.time() if now is None else now
+    now = clock.now(session) if now is None else now
     _change(session, job_id, owner, {"lease_until": now + lease_seconds, "last_progress": now, "updated_at": now})
 
 
@@ -121,7 +149,8 @@ def retry_job(
 
     Raises: LeaseLost.
     """
-    now = time.time() if now is None else now
+    now = clock.now(session) if now is None else now
+    _hold_document(session, job_id)
     job = session.get(Job, job_id, populate_existing=True)
     if job is not None and job.attempts >= max_attempts:
         _end(session, job_id, owner, JobState.DEAD, error)
@@ -131,14 +160,24 @@ def retry_job(
     return JobState.QUEUED
 
 
+def yield_job(session: Session, job_id: int, *, owner: str) -> None:
+    """Gives back a job that got on but is not through: it is due again at once, all its attempts before it.
+
+    Raises: LeaseLost.
+    """
+    back = {"state": JobState.QUEUED, "lease_owner": None, "lease_until": None, "attempts": 0, "last_error": None}
+    _change(session, job_id, owner, back | {"updated_at": clock.now(session)})
+
+
 def expire_leases(session: Session, *, max_attempts: int = MAX_ATTEMPTS, now: float | None = None) -> list[Job]:
     """The reaper: jobs whose worker fell silent are queued again, or dead when their attempts are used up.
 
     Returns the changed jobs. The caller wakes workers for the queued ones and calls fail_document for the dead ones.
     """
-    now = time.time() if now is None else now
-    silent = select(Job).where(Job.state == JobState.RUNNING, Job.lease_until < now).with_for_update(skip_locked=True)
-    expired = list(session.scalars(silent))
+    now = clock.now(session) if now is None else now
+    silent = select(Job).join(Document, Document.id == Job.document_id)  # both are locked, or the job waits its turn
+    silent = silent.where(Job.state == JobState.RUNNING, Job.lease_until < now)
+    expired = list(session.scalars(silent.order_by(Job.id).with_for_update(skip_locked=True)))
     for job in expired:
         job.last_error = job.last_error or f"its worker {job.lease_owner} fell silent"
         job.state = JobState.DEAD if job.attempts >= max_attempts else JobState.QUEUED
@@ -148,8 +187,15 @@ def expire_leases(session: Session, *, max_attempts: int = MAX_ATTEMPTS, now: fl
 
 
 def _end(session: Session, job_id: int, owner: str, state: JobState, error: str | None) -> None:
-    values = {"state": state, "lease_owner": None, "lease_until": None, "last_error": error, "updated_at": time.time()}
-    _change(session, job_id, owner, values)
+    values = {"state": state, "lease_owner": None, "lease_until": None, "last_error": error}
+    _hold_document(session, job_id)
+    _change(session, job_id, owner, values | {"updated_at": clock.now(session)})
+
+
+def _hold_document(session: Session, job_id: int) -> None:
+    """Locks the job's document. Whoever changes both locks it before the job, so that two never wait in a circle."""
+    document = select(Document.id).join(Job, Job.document_id == Document.id).where(Job.id == job_id)
+    session.execute(document.with_for_update(of=Document))
 
 
 def _change(session: Session, job_id: int, owner: str, values: Mapping[str, object]) -> None:

@@ -3,13 +3,15 @@
 import time
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
+from sqlalchemy import delete, func, select, union_all
+from sqlalchemy.orm import Session, aliased
 
-from store import lexical
+from store import embeddings, lexical
 from store.catalog.documents import delete_document, discard_blobs
 from store.catalog.references import is_blob_in_use
+from store.catalog.upsert import insert_new
+from store.catalog.webhooks import tell_webhooks
+from store.locks import lock, publishing
 from store.models import Cache, Chunk, ChunkState, Document, DocumentState, Vector
 from store.types import EncodedChunk, Parsed, Published
 
@@ -20,7 +22,7 @@ def record_parsed(session: Session, document_id: str, parsed: Parsed) -> bool:
     Safe to run twice: chunks with the same texts stay as they are, published ones included; any difference
     replaces them all. A worker that publishes chunks which are gone is told so by `publish`.
     """
-    document = session.get(Document, document_id)
+    document = session.get(Document, document_id, with_for_update=True)
     if document is None or document.state is DocumentState.READY:
         return False
     assert parsed.chunks
@@ -81,19 +83,20 @@ def publish(session: Session, encoded: Sequence[EncodedChunk]) -> Published:
     Safe to run twice: what is already there is kept, and a cache file that nothing names is put on the list for
     deletion. Chunks that are gone are skipped and named.
     """
+    collections = _hold_documents(session, [item.chunk_id for item in encoded])
     chunks = {chunk.id: chunk for chunk in _load(session, [item.chunk_id for item in encoded])}
     known = [item for item in encoded if item.chunk_id in chunks]
-    collections = _collections(session, {chunk.document_id for chunk in chunks.values()})
     _insert_caches(session, known)
     _insert_vectors(session, known, chunks, collections)
     for item in known:
         chunks[item.chunk_id].state = ChunkState.READY
     session.flush()
+    documents = dict.fromkeys(chunk.document_id for chunk in chunks.values())
+    ready = tuple(document_id for document_id in documents if _finish(session, document_id))
     offered = {cache.blob for item in encoded for cache in item.caches}
     discard_blobs(session, [key for key in sorted(offered) if not is_blob_in_use(session, key)])
-    documents = dict.fromkeys(chunk.document_id for chunk in chunks.values())
     return Published(
-        ready=tuple(document_id for document_id in documents if _finish(session, document_id)),
+        ready=ready,
         skipped=tuple(item.chunk_id for item in encoded if item.chunk_id not in chunks),
     )
 
@@ -102,9 +105,21 @@ def _load(session: Session, chunk_ids: Sequence[int]) -> list[Chunk]:
     return list(session.scalars(select(Chunk).where(Chunk.id.in_(chunk_ids))))
 
 
-def _collections(session: Session, document_ids: set[str]) -> dict[str, str]:
-    query = select(Document.id, Document.collection_id).where(Document.id.in_(document_ids))
-    return dict(session.execute(query).all())
+def _hold_documents(session: Session, chunk_ids: Sequence[int]) -> dict[str, str]:
+    """Document id -> collection id of the chunks, locked against deletes and parses.
+
+    Older versions, which may be deleted in the same step, are locked with them: all documents before anything else.
+    One publication at a time in a collection: vector ids are drawn and committed in one order, which `vectors_after`
+    relies on, and versions of a document replace each other one by one.
+    """
+    parents = select(Chunk.document_id).where(Chunk.id.in_(chunk_ids))
+    involved = select(Document.collection_id).distinct().where(Document.id.in_(parents))
+    lock(session, [publishing(collection_id) for collection_id in session.scalars(involved)])
+    older, newer = aliased(Document), aliased(Document)
+    same = (older.collection_id == newer.collection_id) & (older.external_id == newer.external_id)
+    replaced = select(older.id).join(newer, same & (older.version < newer.version)).where(newer.id.in_(parents))
+    query = select(Document.id, Document.collection_id).where(Document.id.in_(union_all(parents, replaced)))
+    return dict(session.execute(query.order_by(Document.id).with_for_update()).all())
 
 
 def _insert_caches(session: Session, encoded: Sequence[EncodedChunk]) -> None:
@@ -123,46 +138,43 @@ def _insert_caches(session: Session, encoded: Sequence[EncodedChunk]) -> None:
         for cache in item.caches
     ]
     if rows:
-        session.execute(_insert(session, Cache).on_conflict_do_nothing(), rows)
+        session.execute(insert_new(session, Cache), rows)
 
 
 def _insert_vectors(
     session: Session, encoded: Sequence[EncodedChunk], chunks: Mapping[int, Chunk], collections: Mapping[str, str]
 ) -> None:
     """Vector rows, and the full-text rows of those that are new."""
-    texts: dict[str, dict[tuple[int, str, int], str]] = {}  # collection -> (chunk, embedder, start) -> text
-    rows: list[dict[str, object]] = []
+    texts: dict[tuple[int, str, int], str] = {}  # (chunk, embedder, start) -> text
+    rows: dict[tuple[int, str, int], dict[str, object]] = {}
     for item in encoded:
         document_id = chunks[item.chunk_id].document_id
         collection_id = collections[document_id]
         for vector in item.vectors:
-            texts.setdefault(collection_id, {})[item.chunk_id, vector.embedder, vector.start] = vector.text
-            rows.append(
-                {
-                    "collection_id": collection_id,
-                    "document_id": document_id,
-                    "chunk_id": item.chunk_id,
-                    "embedder": vector.embedder,
-                    "start": vector.start,
-                    "end": vector.end,
-                    "data": vector.data,
-                }
-            )
+            key = (item.chunk_id, vector.embedder, vector.start)
+            texts[key] = vector.text
+            rows[key] = {
+                "collection_id": collection_id,
+                "document_id": document_id,
+                "chunk_id": item.chunk_id,
+                "embedder": vector.embedder,
+                "start": vector.start,
+                "end": vector.end,
+                "data": vector.data,
+            }
     if not rows:
         return
     returned = (Vector.id, Vector.collection_id, Vector.chunk_id, Vector.embedder, Vector.start)
-    statement = _insert(session, Vector).on_conflict_do_nothing().returning(*returned)
+    statement = insert_new(session, Vector).returning(*returned)
     fresh: dict[str, dict[int, str]] = {}
-    for vector_id, collection_id, chunk_id, embedder, start in session.execute(statement, rows):
-        fresh.setdefault(collection_id, {})[vector_id] = texts[collection_id][chunk_id, embedder, start]
+    copies: list[dict[str, object]] = []
+    for vector_id, collection_id, chunk_id, embedder, start in session.execute(statement, list(rows.values())):
+        row = rows[chunk_id, embedder, start]
+        fresh.setdefault(collection_id, {})[vector_id] = texts[chunk_id, embedder, start]
+        copies.append({"id": vector_id} | {name: row[name] for name in embeddings.COPIED})
     for collection_id, added in fresh.items():
         lexical.index(session, collection_id, added)
-
-
-def _insert(session: Session, table: type[Cache] | type[Vector]) -> sqlite.Insert | postgresql.Insert:
-    if session.get_bind().dialect.name == "postgresql":
-        return postgresql.insert(table)
-    return sqlite.insert(table)
+    embeddings.index(session, copies)
 
 
 def _finish(session: Session, document_id: str) -> bool:
@@ -175,10 +187,11 @@ def _finish(session: Session, document_id: str) -> bool:
     document.seconds = document.finished_at - (document.started_at or document.created_at)
     pending_blob, document.pending_blob = document.pending_blob, None
     session.flush()
-    if pending_blob is not None:
-        discard_blobs(session, [pending_blob])
+    tell_webhooks(session, document)
     if document.external_id is not None:
         _drop_older_versions(session, document)
+    if pending_blob is not None:
+        discard_blobs(session, [pending_blob])
     return True
 
 
@@ -188,5 +201,5 @@ def _drop_older_versions(session: Session, document: Document) -> None:
         Document.external_id == document.external_id,
         Document.version < document.version,
     )
-    for document_id in session.scalars(older).all():
+    for document_id in session.scalars(older.order_by(Document.id).with_for_update()).all():
         delete_document(session, document_id)

@@ -12,7 +12,10 @@ _PAGE = 50_000  # rows in one statement: bounds memory
 
 
 def vectors_after(session: Session, collection_id: str, embedder: str, seq: int) -> Iterator[VectorRow]:
-    """Vector rows with an id above `seq`, in order of id. Rows commit in order of id: there is one writer at a time."""
+    """Vector rows with an id above `seq`, in order of id.
+
+    Rows of a collection commit in order of id: one publication at a time writes into it (`publish` sees to that).
+    """
     while True:
         page = session.execute(
             select(Vector.id, Vector.data)
@@ -27,17 +30,23 @@ def vectors_after(session: Session, collection_id: str, embedder: str, seq: int)
         seq = page[-1][0]
 
 
-def count_vectors(session: Session, collection_id: str, embedder: str, *, up_to: int | None = None) -> int:
-    """How many rows there are; with up_to those with an id not above it."""
-    query = select(func.count()).where(Vector.collection_id == collection_id, Vector.embedder == embedder)
+def count_vectors(
+    session: Session, collection_id: str, embedder: str, *, after: int = 0, up_to: int | None = None
+) -> int:
+    """How many rows there are with an id above `after`, with up_to not above that."""
+    query = select(func.count()).where(
+        Vector.collection_id == collection_id, Vector.embedder == embedder, Vector.id > after
+    )
     if up_to is not None:
         query = query.where(Vector.id <= up_to)
     return session.scalars(query).one()
 
 
-def list_generations(session: Session, collection_id: str, embedder: str) -> list[Generation]:
-    """The generations that have a file, the newest first."""
-    query = select(Generation).where(Generation.collection_id == collection_id, Generation.embedder == embedder)
+def list_generations(session: Session, collection_id: str, embedder: str, node: str) -> list[Generation]:
+    """The generations that have a file on the node, the newest first."""
+    query = select(Generation).where(
+        Generation.collection_id == collection_id, Generation.embedder == embedder, Generation.node == node
+    )
     return list(session.scalars(query.order_by(Generation.number.desc())))
 
 
@@ -53,6 +62,7 @@ def forget_generation(session: Session, generation: Generation) -> None:
         delete(Generation).where(
             Generation.collection_id == generation.collection_id,
             Generation.embedder == generation.embedder,
+            Generation.node == generation.node,
             Generation.number == generation.number,
         )
     )

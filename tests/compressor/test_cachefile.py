@@ -1,5 +1,6 @@
 """A cache file keeps caches bit for bit, and no byte of it can change unnoticed."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,22 @@ def make_cache(tokens: int, seed: int, *, format: str = "int4") -> Cache:
         digest=text_digest(str(seed)),
         raw_char_accuracy=0.9995,
     )
+
+
+@dataclass
+class Counted:
+    """Bytes as a remote store gives them: in ranges, each of which is a request."""
+
+    data: bytes
+    name: str = "far"
+    requests: list[int] = field(default_factory=list)
+
+    def size(self) -> int:
+        return len(self.data)
+
+    def read(self, start: int, length: int) -> bytes:
+        self.requests.append(min(length, len(self.data) - start))
+        return self.data[start : start + length]
 
 
 @pytest.fixture
@@ -52,8 +69,8 @@ def test_int4_takes_half_a_byte_a_number(caches: dict[str, Cache], tmp_path: Pat
     path = tmp_path / "caches"
     path.write_bytes(write_caches(caches))
     with CacheFile(path) as file:
-        assert file.stored_tokens("0").shape == (3, 256)
-        assert file.stored_tokens("1").shape == (1, 512)
+        assert {place: stored.shape for place, stored in file.stored_tokens(["1", "0"])} == {0: (1, 512), 1: (3, 256)}
+        assert file.token_shape("0") == (3, 256)
 
 
 def test_every_flipped_byte_is_detected(tmp_path: Path) -> None:
@@ -99,3 +116,54 @@ def test_a_later_version_is_refused_by_number(tmp_path: Path, caches: dict[str, 
     path.write_bytes(data)
     with pytest.raises(CacheDamaged, match="it is of version 2; this installation reads version 1"):
         CacheFile(path)
+
+
+def test_one_entry_of_a_large_file_takes_two_requests_for_the_header_and_one_for_itself() -> None:
+    caches = {f"{number:06}": make_cache(42, number) for number in range(200)}
+    far = Counted(write_caches(caches))
+    with CacheFile(far) as file:
+        assert len(far.requests) == 2
+        assert equal(file.load("000150"), caches["000150"])
+    assert len(far.requests) == 3
+    assert sum(far.requests) < len(far.data) / 15
+
+
+def test_neighbours_come_in_one_read_and_in_the_order_asked_for() -> None:
+    caches = {f"{number:06}": make_cache(42, number) for number in range(100)}
+    far = Counted(write_caches(caches))
+    wanted = ["000091", "000012", "000010", "000091", "000011"]
+    with CacheFile(far) as file:
+        opened = len(far.requests)
+        found = file.load_many(wanted)
+    assert all(equal(cache, caches[entry]) for cache, entry in zip(found, wanted, strict=True))
+    assert len(far.requests) == opened + 2
+
+
+def test_a_small_file_comes_whole_with_the_first_request(caches: dict[str, Cache]) -> None:
+    far = Counted(write_caches(caches))
+    with CacheFile(far) as file:
+        assert all(equal(file.load(entry), cache) for entry, cache in caches.items())
+    assert far.requests == [len(far.data)]
+
+
+def test_names_that_do_not_lie_side_by_side_are_read_all_the_same() -> None:
+    caches = {"1": make_cache(2, 3), "1.d": make_cache(1, 2)}  # the second one's parts lie between the first one's
+    with CacheFile(Counted(write_caches(caches))) as file:
+        assert all(equal(file.load(entry), cache) for entry, cache in caches.items())
+
+
+def test_every_flipped_byte_is_detected_in_ranges_too() -> None:
+    data = write_caches({"0": make_cache(1, 3)})
+    for place in range(0, len(data), 7):
+        damaged = bytearray(data)
+        damaged[place] ^= 1 << place % 8
+        with pytest.raises(CacheDamaged, match="cache file far is damaged"), CacheFile(Counted(bytes(damaged))) as file:
+            file.verify()
+
+
+def test_a_range_that_comes_short_is_refused() -> None:
+    far = Counted(write_caches({f"{number:06}": make_cache(42, number) for number in range(100)}))
+    with CacheFile(far) as file:
+        far.data = far.data[: len(far.data) // 2]
+        with pytest.raises(CacheDamaged, match="cache file far is damaged: it is cut off"):
+            file.load("000099")

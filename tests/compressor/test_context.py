@@ -11,7 +11,7 @@ from compressor.context import Wanted, load_context
 from compressor.errors import CacheDamaged, CacheError
 from compressor.formats import FORMATS
 from compressor.quantise import dequantise
-from tests.compressor.test_cachefile import make_cache
+from tests.compressor.test_cachefile import Counted, make_cache
 
 
 def written(path: Path, *seeds: int, format: str = "int4") -> Wanted:
@@ -19,22 +19,34 @@ def written(path: Path, *seeds: int, format: str = "int4") -> Wanted:
     return Wanted(path, tuple(map(str, seeds)))
 
 
+def bytes_of(wanted: Wanted) -> bytes:
+    assert isinstance(wanted.source, Path)
+    return wanted.source.read_bytes()
+
+
 @pytest.mark.parametrize("format", ["int4", "int8"])
 def test_tokens_come_dequantised_in_the_order_asked_for(tmp_path: Path, format: str) -> None:
     first = written(tmp_path / "a", 1, 3, format=format)
     second = written(tmp_path / "b", 2, format=format)
-    found = load_context([second, Wanted(first.path, ("3", "1"))])
+    found = load_context([second, Wanted(first.source, ("3", "1"))])
     levels = np.concatenate([make_cache(seed, seed, format=format).levels for seed in (2, 3, 1)])
     expected = dequantise(torch.from_numpy(levels), FORMATS[format]).numpy().astype(np.float16)
     assert found.dtype == np.float16
     assert (found == expected).all()
 
 
+def test_ranges_give_the_same_tokens_as_a_map(tmp_path: Path) -> None:
+    mapped = written(tmp_path / "a", *range(1, 40))
+    order = ("7", "39", "7", "1")
+    far = Counted(bytes_of(mapped))
+    assert (load_context([Wanted(far, order)]) == load_context([Wanted(mapped.source, order)])).all()
+
+
 def test_a_damaged_cache_is_refused(tmp_path: Path) -> None:
     wanted = written(tmp_path / "a", 2, 4)
-    data = bytearray(wanted.path.read_bytes())
+    data = bytearray(bytes_of(wanted))
     data[-1] ^= 1
-    wanted.path.write_bytes(data)
+    (tmp_path / "a").write_bytes(data)
     with pytest.raises(CacheDamaged, match="cache file a is damaged: the checksum of"):
         load_context([wanted])
 

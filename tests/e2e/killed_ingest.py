@@ -37,7 +37,7 @@ def main() -> None:
             put = resources.blobs.put_bytes if point == "blob" else resources.blobs.put_file
             setattr(resources.blobs, put.__name__, _then(put, strike))
         for path in sorted(folder.iterdir()):
-            accept(resources, "test", Offer(path, path.name, external_id=path.name))
+            accept(resources, "default", "test", Offer(path, path.name, external_id=path.name))
         run_due_jobs(resources)
     print(times)
 

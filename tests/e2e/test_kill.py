@@ -44,9 +44,9 @@ def test_a_killed_ingest_is_completed_by_the_next_run(home: Path, tmp_path: Path
     assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
     with Resources(Settings(home=home)) as resources:
         for name in TEXTS:
-            accept(resources, "test", Offer(folder / name, name, external_id=name))
+            accept(resources, "default", "test", Offer(folder / name, name, external_id=name))
         run_due_jobs(resources)
-        documents = {document.title: document for document in documents_of(resources, "test")}
+        documents = {document.title: document for document in documents_of(resources, "default", "test")}
         assert {name: document.state for name, document in documents.items()} == dict.fromkeys(
             TEXTS, DocumentState.READY
         )
@@ -54,11 +54,11 @@ def test_a_killed_ingest_is_completed_by_the_next_run(home: Path, tmp_path: Path
             "# ", ""
         ).replace("\n\n", "\n")
         with reading(resources.engine) as session:
-            stats = catalog.store_stats(session, resources.tenant)
+            stats = catalog.store_stats(session, "default")
             passages = sum(len(c.passages) for d in documents.values() for c in catalog.list_chunks(session, d.id))
         assert stats.vectors == passages
         assert not [kind for kind, state in stats.jobs if state in ("queued", "running", "dead")]
         sweep_blobs(resources.engine, resources.blobs)
         found = check_blobs(resources.engine, resources.blobs, read=True, now=4e9)
         assert (found.missing, found.damaged) == ((), ())
-        assert "KX-7731-b" in ask(resources, "Which key opens cabinet 4?", collection="test").answer
+        assert "KX-7731-b" in ask(resources, "default", "Which key opens cabinet 4?", collection="test").answer

@@ -12,8 +12,8 @@ from sqlalchemy.exc import IntegrityError
 
 from store import catalog
 from store.database import check_schema, migrate, open_database, reading, transaction
-from store.errors import SchemaOutdated, SchemaTooNew, StoreFull
-from store.models import Base, Document
+from store.errors import DatabaseUnreachable, DatabaseUnusable, SchemaOutdated, SchemaTooNew, StoreFull
+from store.models import Base, Collection, Document
 
 
 def test_an_empty_database_migrates_up_and_migrating_again_changes_nothing(tmp_path: Path) -> None:
@@ -28,18 +28,27 @@ def test_an_empty_database_migrates_up_and_migrating_again_changes_nothing(tmp_p
 
 def test_migrations_and_models_agree(engine: Engine) -> None:
     def ours(_object: object, name: str | None, kind: str, _reflected: bool, _compare_to: object) -> bool:
-        return not (kind == "table" and (name or "").startswith("passage_text"))
+        return not (kind == "table" and (name or "").startswith("passage_"))
 
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"include_object": ours, "compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
 
 
-def test_ids_are_never_reused(engine: Engine) -> None:
-    with engine.connect() as connection:
+def test_ids_are_never_reused(sqlite_engine: Engine) -> None:
+    with sqlite_engine.connect() as connection:
         rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
         tables = {row.name: row.sql for row in rows}
     assert all("AUTOINCREMENT" in tables[name] for name in ("chunk", "cache", "vector", "job"))
+
+
+@pytest.mark.servers
+def test_ids_have_64_bits_on_postgresql(postgresql_engine: Engine) -> None:
+    with postgresql_engine.connect() as connection:
+        kinds = connection.execute(text("SELECT sequencename, data_type::text FROM pg_sequences")).all()
+    assert {row.sequencename: row.data_type for row in kinds} == {
+        f"{table}_id_seq": "bigint" for table in ("chunk", "cache", "vector", "job", "delivery")
+    }
 
 
 def test_a_newer_database_is_refused_by_name(engine: Engine) -> None:
@@ -79,20 +88,40 @@ def test_a_reader_is_not_kept_waiting_by_a_writer(engine: Engine) -> None:
             assert catalog.list_collections(reader, "default") == []
 
 
-def test_a_full_disk_is_said_and_changes_nothing(engine: Engine) -> None:
+def test_a_full_disk_is_said_and_changes_nothing(sqlite_engine: Engine) -> None:
     def fill() -> None:
-        with transaction(engine) as session:
+        with transaction(sqlite_engine) as session:
             session.execute(text("PRAGMA max_page_count = 1"))  # SQLite clamps it to the present size
             catalog.ensure_collection(session, "default", "x" * 100_000)
 
     with pytest.raises(StoreFull, match=r"No space left at the database .*percel\.db.*Free space there"):
         fill()
-    with reading(engine) as session:
+    with reading(sqlite_engine) as session:
         assert catalog.list_collections(session, "default") == []
 
 
 def test_rows_of_nothing_are_refused(engine: Engine) -> None:
-    with pytest.raises(IntegrityError, match="FOREIGN KEY"), transaction(engine) as session:
-        catalog.accept_document(session, "nowhere", title="a", sha256="b", size=1, blob="c")
+    nowhere = Collection(id="nowhere", tenant="default", name="nowhere")
+    with pytest.raises(IntegrityError, match=r"(?i)foreign key"), transaction(engine) as session:
+        catalog.accept_document(session, nowhere, title="a", sha256="b", size=1, blob="c")
     with reading(engine) as session:
         assert session.query(Document).count() == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("nonsense", r"in PERCEL_DATABASE_URL cannot be used: Could not parse"),
+        ("mysql://u:secret@h/d", r"mysql://u:\*\*\*@h/d in PERCEL_DATABASE_URL cannot be used: it is neither sqlite"),
+    ],
+)
+def test_an_address_that_is_none_is_said(url: str, said: str) -> None:
+    with pytest.raises(DatabaseUnusable, match=said):
+        open_database(url)
+
+
+def test_a_server_that_does_not_answer_is_said() -> None:
+    engine = open_database("postgres://percel:secret@127.0.0.1:9/percel")
+    for use in (migrate, check_schema):
+        with pytest.raises(DatabaseUnreachable, match=r"percel:\*\*\*@127.0.0.1:9/percel cannot be used: .*Start its"):
+            use(engine)

@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 from store import catalog, lexical
 from store.database import reading, transaction
 from store.errors import LeaseLost, NotFound
-from store.models import Base, Cache, Chunk, DocumentState, JobKind, JobState, Vector
+from store.models import DEFAULT_TENANT, Base, Cache, Chunk, DocumentState, JobKind, JobState, Vector
 from store.sweep import sweep_blobs
+from store.types import Place
 from tests.store.conftest import CODEC, EMBEDDER, Library
 
 TEXTS = ("alpha text", "beta text")
@@ -288,7 +289,7 @@ def test_documents_are_found_by_their_tenant_only_and_listed_in_pages(engine: En
         with pytest.raises(NotFound, match=f"There is no document '{ids[0]}'. List the documents"):
             catalog.find_document(session, "another", ids[0])
         page = catalog.list_documents(session, library.collection_id, limit=2)
-        rest = catalog.list_documents(session, library.collection_id, after=page[-1].id)
+        rest = catalog.list_documents(session, library.collection_id, after=Place(page[-1].created_at, page[-1].id))
     assert [document.id for document in page + rest] == ids
 
 
@@ -338,7 +339,7 @@ def test_the_caches_of_a_document_move_into_one_file(engine: Engine, library: Li
     with reading(engine) as session:
         files = {cache.blob for cache in catalog.document_caches(session, document_id)}
     assert len(files) == 2
-    whole = library.blobs.put_bytes(b"both").key
+    whole = library.blobs.put_bytes(b"both", tenant=DEFAULT_TENANT).key
     for _ in range(2):
         with transaction(engine) as session:
             catalog.move_caches(session, document_id, moved=files, key=whole)

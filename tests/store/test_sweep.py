@@ -2,10 +2,12 @@
 
 import time
 
+import pytest
 from sqlalchemy import Engine
 
 from store import catalog, lexical
 from store.database import transaction
+from store.models import DEFAULT_TENANT
 from store.sweep import BlobCheck, check_blobs, remove_orphans, sweep_blobs
 from tests.store.conftest import Library
 
@@ -21,6 +23,7 @@ def test_what_was_deleted_is_gone_from_the_disk_even_if_the_sweep_comes_late(eng
     assert list(library.blobs.list()) == []
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 def test_no_file_holds_deleted_text(engine: Engine, library: Library) -> None:
     document_id = library.add("unrepeatable-confidential-sentence")
     library.add("another text")
@@ -49,7 +52,7 @@ def test_a_check_names_missing_orphaned_and_damaged_blobs_and_changes_nothing(en
     lost, hurt = library.accept(["lost"]).document.blob, library.accept(["hurt"]).document.blob
     library.blobs.delete(lost)
     library.blobs.local_path(hurt).write_bytes(b"hurT")
-    orphan = library.blobs.put_bytes(b"nobody's").key
+    orphan = library.blobs.put_bytes(b"nobody's", tenant=DEFAULT_TENANT).key
     later = time.time() + 4000
     assert check_blobs(engine, library.blobs) == BlobCheck((lost,), (), ())  # an upload may still be on its way
     assert check_blobs(engine, library.blobs, read=True, now=later) == BlobCheck((lost,), (orphan,), (hurt,))
@@ -57,7 +60,7 @@ def test_a_check_names_missing_orphaned_and_damaged_blobs_and_changes_nothing(en
 
 
 def test_orphans_are_removed_unless_a_row_names_them_by_now(engine: Engine, library: Library) -> None:
-    orphan = library.blobs.put_bytes(b"nobody's").key
+    orphan = library.blobs.put_bytes(b"nobody's", tenant=DEFAULT_TENANT).key
     adopted = library.accept(["somebody's"]).document.blob
     assert remove_orphans(engine, library.blobs, (orphan, adopted)) == 1
     assert not library.blobs.exists(orphan)

@@ -29,14 +29,14 @@ def offer(folder: Path, name: str, content: str | bytes) -> Offer:
 
 def ingest(resources: Resources, *offers: Offer) -> dict[str, Document]:
     for item in offers:
-        accept(resources, "test", item)
+        accept(resources, "default", "test", item)
     run_due_jobs(resources)
-    return {document.title: document for document in documents_of(resources, "test")}
+    return {document.title: document for document in documents_of(resources, "default", "test")}
 
 
 def counts(resources: Resources) -> dict[str, int]:
     with reading(resources.engine) as session:
-        stats = catalog.store_stats(session, resources.tenant)
+        stats = catalog.store_stats(session, "default")
     return {"documents": sum(stats.documents.values()), "vectors": stats.vectors, "chunks": sum(stats.chunks.values())}
 
 
@@ -51,17 +51,17 @@ def test_the_same_bytes_again_run_nothing(resources: Resources, tmp_path: Path) 
     item = offer(tmp_path, "a.txt", STORY)
     ingest(resources, item)
     before = counts(resources)
-    again = accept(resources, "test", item)
+    again = accept(resources, "default", "test", item)
     assert (again.created, again.job) == (False, None)
     assert counts(resources) == before
 
 
 def test_new_bytes_replace_the_old_version_when_they_are_ready(resources: Resources, tmp_path: Path) -> None:
     first = ingest(resources, offer(tmp_path, "a.txt", STORY))["a.txt"]
-    accepted = accept(resources, "test", offer(tmp_path, "a.txt", STORY + "It fell again."))
-    assert {d.id for d in documents_of(resources, "test")} == {first.id, accepted.document.id}
+    accepted = accept(resources, "default", "test", offer(tmp_path, "a.txt", STORY + "It fell again."))
+    assert {d.id for d in documents_of(resources, "default", "test")} == {first.id, accepted.document.id}
     run_due_jobs(resources)
-    (now,) = documents_of(resources, "test")
+    (now,) = documents_of(resources, "default", "test")
     assert now.id == accepted.document.id
     assert "It fell again." in read_document(resources, now)[0]
 
@@ -84,7 +84,7 @@ def test_a_bad_file_fails_with_its_reason_and_the_others_pass(resources: Resourc
 
 def test_an_empty_file_is_refused_at_once(resources: Resources, tmp_path: Path) -> None:
     with pytest.raises(EmptyDocument, match=r"nothing\.txt is empty: it has no bytes"):
-        accept(resources, "test", offer(tmp_path, "nothing.txt", b""))
+        accept(resources, "default", "test", offer(tmp_path, "nothing.txt", b""))
 
 
 def test_a_file_over_the_cap_is_refused_at_once(home: Path, tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_file_over_the_cap_is_refused_at_once(home: Path, tmp_path: Path) -> N
 
     too_large = pytest.raises(BlobTooLarge, match="More than 100 bytes: over the size limit")
     with Resources(Settings(home=home, max_file_bytes=100)) as resources, too_large:
-        accept(resources, "test", offer(tmp_path, "big.txt", STORY))
+        accept(resources, "default", "test", offer(tmp_path, "big.txt", STORY))
 
 
 @pytest.mark.slow
@@ -111,9 +111,9 @@ def test_a_thousand_files_of_which_three_are_bad(resources: Resources, tmp_path:
 def test_a_file_name_is_metadata_and_never_a_path(resources: Resources, tmp_path: Path, title: str) -> None:
     path = tmp_path / "file"
     path.write_text(STORY)
-    accept(resources, "test", Offer(path, title))
+    accept(resources, "default", "test", Offer(path, title))
     run_due_jobs(resources)
-    (document,) = documents_of(resources, "test")
+    (document,) = documents_of(resources, "default", "test")
     assert (document.title, document.state) == (title, DocumentState.READY)
     below = {found.relative_to(resources.settings.home).parts[0] for found in resources.settings.home.rglob("*")}
     assert below <= {"blobs", "percel.db", "percel.db-wal", "percel.db-shm", "workers", "vectors"}
@@ -140,7 +140,7 @@ def test_deleting_a_document_leaves_nothing_of_it(resources: Resources, tmp_path
 
 
 def test_a_document_deleted_while_it_is_encoded_is_dropped(resources: Resources, tmp_path: Path) -> None:
-    accepted = accept(resources, "test", offer(tmp_path, "a.txt", STORY))
+    accepted = accept(resources, "default", "test", offer(tmp_path, "a.txt", STORY))
     seen: list[str] = []
 
     def delete_at_encode(event: Event) -> None:
@@ -155,7 +155,7 @@ def test_a_document_deleted_while_it_is_encoded_is_dropped(resources: Resources,
 
 
 def test_publishing_a_batch_twice_changes_nothing(resources: Resources, tmp_path: Path) -> None:
-    accept(resources, "test", offer(tmp_path, "a.txt", STORY))
+    accept(resources, "default", "test", offer(tmp_path, "a.txt", STORY))
     parse(resources, claim(resources, catalog.JobKind.PARSE), owner="other", listen=silent)
     job = claim(resources, catalog.JobKind.ENCODE)
     batch = encode_batch(resources, pending_work(resources, job))
@@ -167,7 +167,7 @@ def test_publishing_a_batch_twice_changes_nothing(resources: Resources, tmp_path
         catalog.release_job(session, job.id, owner="other")
     run_due_jobs(resources)
     assert counts(resources) == before
-    assert documents_of(resources, "test")[0].state is DocumentState.READY
+    assert documents_of(resources, "default", "test")[0].state is DocumentState.READY
 
 
 def claim(resources: Resources, kind: catalog.JobKind) -> Job:
@@ -183,11 +183,11 @@ class FullDisk(DirectoryBlobs):
         super().__init__(root)
         self.left = after
 
-    def put_bytes(self, data: bytes):
+    def put_bytes(self, data: bytes, *, tenant: str):
         if self.left == 0:
             raise StoreFull(str(self.root), len(data), 0) from OSError(errno.ENOSPC, "No space left on device")
         self.left -= 1
-        return super().put_bytes(data)
+        return super().put_bytes(data, tenant=tenant)
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])
@@ -196,23 +196,25 @@ def test_a_full_disk_ends_the_run_with_one_error_and_loses_nothing(
 ) -> None:
     offers = [offer(tmp_path, f"{n}.txt", f"{STORY} {n}") for n in range(3)]
     for item in offers:
-        accept(resources, "test", item)
+        accept(resources, "default", "test", item)
     whole = resources.blobs
+    assert isinstance(whole, DirectoryBlobs)
     resources.__dict__["blobs"] = FullDisk(whole.root, after)
     with pytest.raises(StoreFull, match=r"No space left at .*blobs: [\d,]+ bytes are needed, 0 are free"):
         run_due_jobs(resources)
     resources.__dict__["blobs"] = whole
     run_due_jobs(resources)
-    assert {d.state for d in documents_of(resources, "test")} == {DocumentState.READY}
+    assert {d.state for d in documents_of(resources, "default", "test")} == {DocumentState.READY}
 
 
 def test_a_document_that_kills_its_worker_every_time_fails_in_the_end(resources: Resources, tmp_path: Path) -> None:
-    accept(resources, "test", offer(tmp_path, "poison.txt", STORY))
+    accept(resources, "default", "test", offer(tmp_path, "poison.txt", STORY))
     for attempt in range(3):
         with transaction(resources.engine) as session:
             (job,) = catalog.claim_jobs(session, [catalog.JobKind.PARSE], owner=f"dead-{attempt}", lease_seconds=600)
             assert job.attempts == attempt + 1
-        recover(resources, [f"dead-{attempt}"])
-    (document,) = documents_of(resources, "test")
+            catalog.abandon_leases(session, [f"dead-{attempt}"])
+        recover(resources)
+    (document,) = documents_of(resources, "default", "test")
     assert document.state is DocumentState.FAILED
     assert document.error == "its worker died 3 times while working on it (at the stage parse)"

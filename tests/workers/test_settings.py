@@ -31,3 +31,11 @@ def test_the_command_line_goes_before_the_environment(home: Path, monkeypatch: p
 def test_settings_do_not_change(home: Path) -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().codec = "native-10"
+
+
+def test_pgvector_needs_postgresql(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERCEL_VECTORS", "pgvector")
+    with pytest.raises(SettingsError, match=r"PERCEL_VECTORS: .*set PERCEL_DATABASE_URL=postgresql://\.\.\. as well"):
+        load_settings()
+    monkeypatch.setenv("PERCEL_DATABASE_URL", "postgres://somewhere/percel")
+    assert load_settings().vectors == "pgvector"

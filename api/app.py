@@ -1,0 +1,68 @@
+"""Owns the HTTP application: a composition root. `create_app` is a factory; nothing is opened before its lifespan."""
+
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from api.problems import install_problems
+from api.quotas import Quotas
+from api.routes import chat, collections, documents, health, jobs, keys, page, questions, webhooks
+from api.uploads import BodyLimit
+from workers.resources import Resources
+from workers.settings import Settings, load_settings
+from workers.tend import WIPE_SECONDS, start_thread
+
+log = logging.getLogger(__name__)
+
+ROUTES = (documents, collections, questions, jobs, keys, webhooks, chat, health, page)
+KEEP_SECONDS = 10.0  # between looks whether an index that this node searches has a new generation due
+DESCRIPTION = (
+    "Documents become vision-token caches; questions are answered out of them, with quotes, pages and boxes. "
+    "Send an API key as a bearer token. Errors are problem details (RFC 9457)."
+)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application over the given settings, or those of the environment."""
+    settings = settings or load_settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        stop = threading.Event()
+        with Resources(settings) as resources:
+            app.state.resources = resources
+            await run_in_threadpool(lambda: resources.engine)  # migrated before the first request
+            start_thread("index keeper", lambda stop: keep_indexes(resources, stop), stop)
+            yield
+            stop.set()
+
+    app = FastAPI(title="Percel", version=version("percel"), description=DESCRIPTION, lifespan=lifespan)
+    app.state.quotas = Quotas(
+        settings.broker_url, requests_per_minute=settings.requests_per_minute, bytes_per_day=settings.bytes_per_day
+    )
+    app.add_middleware(BodyLimit, limit=settings.max_file_bytes)
+    install_problems(app)
+    for module in ROUTES:
+        app.include_router(module.router)
+    return app
+
+
+def keep_indexes(resources: Resources, stop: threading.Event) -> None:
+    """Gives the indexes that this node searches new generations when they are due; their files are per node."""
+    purged_at = time.monotonic()
+    while not stop.wait(KEEP_SECONDS):
+        purging = time.monotonic() - purged_at > WIPE_SECONDS
+        for index in resources.open_indexes():
+            try:
+                index.compact()
+                if purging:
+                    index.purge()
+            except Exception:
+                log.warning("vector index not compacted", exc_info=True)
+        purged_at = time.monotonic() if purging else purged_at

@@ -1,0 +1,65 @@
+"""Owns the commands that run: serve and worker."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from api.cli.output import usage
+
+
+class Queue(StrEnum):
+    """What a worker works on."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; default: PERCEL_HOST or 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; default: PERCEL_PORT or 8080.", min=0, max=65535)] = None,
+    worker: Annotated[
+        bool, typer.Option("--worker/--no-worker", help="Run a worker beside it; default: yes, unless a broker is set.")
+    ] = True,
+) -> None:
+    """Serves HTTP with a worker beside it, on one machine with nothing else to start. Ctrl-C stops it in good order."""
+    from api.serve import serve as run
+    from workers.settings import load_settings
+
+    given = {"host": host, "port": port}
+    settings = load_settings({name: str(value) for name, value in given.items() if value is not None})
+    typer.echo(f"Percel on http://{settings.host}:{settings.port}  (API: /docs, stop: Ctrl-C)", err=True)
+    run(settings, worker=worker and not settings.broker_url)
+
+
+def worker(
+    queue: Annotated[
+        list[Queue] | None,
+        typer.Option(help="What to work on, with a broker: cpu parses and finishes, gpu encodes; default: both."),
+    ] = None,
+    processes: Annotated[int, typer.Option(help="Child processes, with a broker; 0: one a GPU or core.", min=0)] = 0,
+    with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
+) -> None:
+    """Works on due jobs until it is stopped: through PERCEL_BROKER_URL, or without one on this machine's store."""
+    import os
+    import threading
+
+    from workers.process import visible_gpus
+    from workers.resources import Resources
+    from workers.service import run_celery, run_embedded, stop_on_signals, stop_with_parent
+    from workers.settings import load_settings
+
+    settings = load_settings()
+    if settings.broker_url:
+        queues = queue or list(Queue)
+        children = processes or (visible_gpus() if queues == [Queue.GPU] else 0) or os.cpu_count() or 1
+        run_celery(Resources(settings), queues=tuple(queues), processes=children)
+        return
+    if queue or processes:
+        raise usage("--queue and --processes need a broker: set PERCEL_BROKER_URL")
+    stop = threading.Event()
+    stop_on_signals(stop)
+    if with_parent:
+        stop_with_parent(stop)
+    with Resources(settings) as resources:
+        run_embedded(resources, stop)

@@ -1,0 +1,71 @@
+"""Owns the question whether the service can do its work, and what is missing."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from compressor.errors import CompressorError
+from store import catalog
+from store.database import check_schema, reading
+from store.errors import StoreError
+from workers.resources import Resources
+
+IDLE_SECONDS = 60.0  # work that nobody took for this long: no worker runs
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that the service needs."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def check_all(resources: Resources) -> list[Check]:
+    """Everything that answers need, each look on its own."""
+    return [
+        _attempt("database", lambda: _database(resources)),
+        _attempt("blobs", lambda: _blobs(resources)),
+        _attempt("codec", lambda: resources.codec(resources.settings.codec).fingerprint),
+        _attempt("embedder", lambda: resources.embedder.fingerprint),
+        _attempt("broker", lambda: _broker(resources)),
+        _attempt("workers", lambda: _workers(resources)),
+    ]
+
+
+def _attempt(name: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, look())
+    except (CompressorError, StoreError, OSError) as error:
+        return Check(name, False, str(error))
+    except Exception as error:  # a driver's own errors: what they say may hold addresses and passwords
+        return Check(name, False, type(error).__name__)
+
+
+def _database(resources: Resources) -> str:
+    check_schema(resources.engine)
+    return resources.engine.dialect.name
+
+
+def _blobs(resources: Resources) -> str:
+    resources.blobs.exists(f"{'0' * 2}/{'0' * 2}/{'0' * 64}")
+    return "reachable"
+
+
+def _broker(resources: Resources) -> str:
+    if not resources.settings.broker_url:
+        return "none needed"
+    from redis import Redis
+
+    with Redis.from_url(resources.settings.broker_url, socket_connect_timeout=2, socket_timeout=2) as client:
+        client.ping()
+    return "reachable"
+
+
+def _workers(resources: Resources) -> str:
+    with reading(resources.engine) as session:
+        oldest = catalog.oldest_due(session)
+    if oldest is not None and time.time() - oldest > IDLE_SECONDS:
+        raise StoreError(f"a job has been waiting for {time.time() - oldest:.0f} s: is a worker running?")
+    return "no job waits"

@@ -1,0 +1,110 @@
+"""Owns how errors leave over HTTP: one table from error to status, and problem details (RFC 9457)."""
+
+import logging
+from collections.abc import Mapping
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DBAPIError
+from starlette.exceptions import HTTPException
+
+from api.errors import (
+    AccessDenied,
+    AmbiguousName,
+    BadCursor,
+    BodyTooLarge,
+    KeyReused,
+    NotAuthenticated,
+    QuotaExceeded,
+    UrlUploadsOff,
+)
+from compressor.errors import CacheError, DocumentError, DocumentTooLarge, ModelError
+from store.errors import BadFilter, BlobError, BlobTooLarge, DatabaseUnusable, NotFound, SchemaError, StoreFull
+from workers.errors import AddressRefused, FetchFailed
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_SECONDS = 5  # what a client is told to wait for something that should be back soon
+
+# The first class that fits counts.
+STATUS: tuple[tuple[type[Exception], int, str], ...] = (
+    (NotAuthenticated, 401, "A valid API key is needed"),
+    (AccessDenied, 403, "This key may not do that"),
+    (UrlUploadsOff, 403, "Uploads by URL are off"),
+    (AddressRefused, 422, "The URL is refused"),
+    (FetchFailed, 422, "The URL could not be fetched"),
+    (KeyReused, 409, "The Idempotency-Key was used for another request"),
+    (AmbiguousName, 409, "The name is ambiguous"),
+    (BodyTooLarge, 413, "The upload is too large"),
+    (BlobTooLarge, 413, "The upload is too large"),
+    (DocumentTooLarge, 413, "The upload is too large"),
+    (QuotaExceeded, 429, "Too many requests"),
+    (NotFound, 404, "Not found"),
+    (BadCursor, 422, "The cursor is not valid"),
+    (BadFilter, 422, "The filter is not valid"),
+    (DocumentError, 422, "The document cannot be ingested"),
+    (StoreFull, 507, "No space left"),
+    (SchemaError, 503, "The database does not fit this version"),
+    (DatabaseUnusable, 503, "The database is not available"),
+    (DBAPIError, 503, "The database is not available"),
+    (BlobError, 500, "A stored blob cannot be used"),
+    (CacheError, 500, "A stored cache cannot be used"),
+    (ModelError, 503, "A model is not available"),
+)
+
+
+def problem(
+    status: int, title: str, detail: str, *, headers: Mapping[str, str] | None = None, **more: object
+) -> JSONResponse:
+    """A problem-details answer; `more` are its extension members."""
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
+    sent = dict(headers or {})
+    if status in (429, 503):
+        sent.setdefault("Retry-After", str(RETRY_SECONDS))
+    return JSONResponse(body, status, headers=sent, media_type=MEDIA_TYPE)
+
+
+def problem_of(error: Exception) -> JSONResponse:
+    """What an error is answered with; what the table does not know is a fault of the program."""
+    for kind, status, title in STATUS:
+        if isinstance(error, kind):
+            # What a driver says may hold statements and addresses: it goes to the log only.
+            detail = "Try again in a moment." if isinstance(error, DBAPIError) else str(error)
+            if status >= 500:
+                log.warning("request failed", exc_info=error)
+            return problem(status, title, detail, headers=_headers(error))
+    log.error("request failed unexpectedly", exc_info=error)
+    return problem(500, "Internal error", "Something went wrong here; the log of the service says what.")
+
+
+def _headers(error: Exception) -> dict[str, str]:
+    if isinstance(error, NotAuthenticated):
+        return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, QuotaExceeded):
+        return {"Retry-After": str(error.retry_after)}
+    return {}
+
+
+def install_problems(app: FastAPI) -> None:
+    """Every error of the application leaves as problem details."""
+
+    async def known(request: Request, error: Exception) -> JSONResponse:
+        return problem_of(error)
+
+    async def invalid(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        faults = [{"at": ".".join(map(str, fault["loc"])), "message": fault["msg"]} for fault in error.errors()]
+        detail = "; ".join(f"{fault['at']}: {fault['message']}" for fault in faults)
+        return problem(422, "The request is not valid", detail, errors=faults)
+
+    async def by_status(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        return problem(error.status_code, str(error.detail), str(error.detail), headers=error.headers)
+
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, by_status)
+    for kind, _, _ in STATUS:
+        app.add_exception_handler(kind, known)
+    app.add_exception_handler(Exception, known)

@@ -1,0 +1,57 @@
+"""Owns rate limits and quotas of keys: requests a minute, uploaded bytes a day.
+
+Counted in Redis where a broker is configured, so that all API nodes count together; else in this process, and anew
+after a restart.
+"""
+
+import logging
+import time
+
+from limits import RateLimitItemPerDay, RateLimitItemPerMinute
+from limits.errors import StorageError
+from limits.storage import storage_from_string
+from limits.strategies import FixedWindowRateLimiter, RateLimiter, SlidingWindowCounterRateLimiter
+
+from api.errors import QuotaExceeded
+
+log = logging.getLogger(__name__)
+
+
+class Quotas:
+    """Counts what keys use. A caller without a key is on this machine and is not limited."""
+
+    def __init__(self, broker_url: str, *, requests_per_minute: int, bytes_per_day: int) -> None:
+        storage = storage_from_string(broker_url or "memory://", wrap_exceptions=True)
+        self._minute = SlidingWindowCounterRateLimiter(storage)
+        self._day = FixedWindowRateLimiter(storage)
+        self._requests_per_minute = requests_per_minute
+        self._bytes_per_day = bytes_per_day
+
+    def count_request(self, key_id: str | None, limit: int | None) -> None:
+        """Counts one request. Raises QuotaExceeded."""
+        allowed = self._requests_per_minute if limit is None else limit
+        if key_id is not None and allowed:
+            self._count(self._minute, RateLimitItemPerMinute(allowed), key_id, 1, f"{allowed:,} requests a minute")
+
+    def count_bytes(self, key_id: str | None, limit: int | None, size: int) -> None:
+        """Counts an upload. Raises QuotaExceeded; what is refused does not count."""
+        allowed = self._bytes_per_day if limit is None else limit
+        if key_id is not None and allowed:
+            self._count(self._day, RateLimitItemPerDay(allowed), key_id, size, f"{allowed:,} bytes a day")
+
+    def _count(
+        self,
+        limiter: RateLimiter,
+        item: RateLimitItemPerMinute | RateLimitItemPerDay,
+        key_id: str,
+        cost: int,
+        what: str,
+    ) -> None:
+        try:
+            if limiter.hit(item, key_id, cost=cost):
+                return
+            reset = limiter.get_window_stats(item, key_id).reset_time
+        except StorageError as error:  # a Redis that is away must not keep everybody out
+            log.warning("quota not counted", extra={"reason": str(error)})
+            return
+        raise QuotaExceeded(what, max(1, round(reset - time.time())))

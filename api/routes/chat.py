@@ -1,0 +1,196 @@
+"""Owns the routes in OpenAI's shape: a model is a collection, the answer its quotes, with citations beside them.
+
+What cannot be honoured is answered with 400, never ignored. The extractive decoder quotes: it has no temperature,
+follows no system message, and each turn is answered on its own.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from api.access import Opened, Reader, find_home
+from api.answer import AnswerReport, ask
+from api.events import pieces_of
+from api.schemas import citations_of
+from store import catalog
+from store.database import reading
+from store.errors import NotFound
+
+router = APIRouter(prefix="/v1", tags=["openai"])
+
+NO_ANSWER = "Nothing in the collection answers this."
+# Values that say what happens anyway are welcome; anything else asks for what is not there.
+AS_IT_IS: dict[str, tuple[object, ...]] = {
+    "n": (1,),
+    "temperature": (0, 0.0),
+    "top_p": (1, 1.0),
+    "presence_penalty": (0, 0.0),
+    "frequency_penalty": (0, 0.0),
+    "logprobs": (False,),
+    "store": (False,),
+    "tools": ([],),
+    "stop": ([],),
+    "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
+}
+IDENTIFYING = ("user", "metadata", "safety_identifier")  # about the caller, not about the answer
+
+
+class TextPart(BaseModel):
+    """A piece of a message."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(BaseModel):
+    """A message; the last one of the user is the question."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Literal["user", "assistant", "system", "developer"]
+    content: str | list[TextPart]
+    name: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The content as one text."""
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
+
+class StreamOptions(BaseModel):
+    """What a stream carries besides the answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    include_usage: bool = False
+
+
+class ChatRequest(BaseModel):
+    """A request in OpenAI's shape; further fields are looked at one by one."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str = Field(description="a collection's name")
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+
+
+class Refused(Exception):
+    """A request that cannot be honoured."""
+
+    def __init__(self, message: str, parameter: str | None) -> None:
+        super().__init__(message)
+        self.parameter = parameter
+
+
+def refusal(error: Refused, *, status: int = 400, code: str = "unsupported_value") -> JSONResponse:
+    """An error in OpenAI's shape."""
+    fault = {"message": str(error), "type": "invalid_request_error", "param": error.parameter, "code": code}
+    return JSONResponse({"error": fault}, status)
+
+
+def question_of(body: ChatRequest) -> str:
+    """The last message, which must be the user's. Raises Refused for what cannot be honoured."""
+    for name, value in (body.model_extra or {}).items():
+        if name in IDENTIFYING or value is None or value in AS_IT_IS.get(name, ()):
+            continue
+        if name in AS_IT_IS:
+            (only, *_) = AS_IT_IS[name]
+            raise Refused(f"{name} can only be {json.dumps(only)}: answers are quotes, found and not sampled.", name)
+        raise Refused(f"{name} is not supported by this service.", name)
+    if any(message.role in ("system", "developer") for message in body.messages):
+        raise Refused("System messages cannot be followed: answers are quotes from the documents.", "messages")
+    last = body.messages[-1]
+    if last.role != "user" or not last.text.strip():
+        raise Refused("The last message must be the user's, with a question in it.", "messages")
+    return last.text
+
+
+@router.get("/models", summary="List collections as models")
+def models(resources: Opened, caller: Reader) -> dict[str, object]:
+    """The collections that the key reaches, in OpenAI's shape."""
+    with reading(resources.engine) as session:
+        homes = [home for home in catalog.list_collections(session, caller.tenant) if caller.reaches(home.name)]
+    data = [{"id": h.name, "object": "model", "created": int(h.created_at), "owned_by": "percel"} for h in homes]
+    return {"object": "list", "data": data}
+
+
+@router.get("/models/{model}", summary="Show a collection as a model", response_model=None)
+def model(resources: Opened, caller: Reader, model: str) -> dict[str, object] | Response:
+    """One collection, in OpenAI's shape."""
+    try:
+        home = find_home(resources, caller, model)
+    except NotFound as error:
+        return refusal(Refused(str(error), "model"), status=404, code="model_not_found")
+    return {"id": home.name, "object": "model", "created": int(home.created_at), "owned_by": "percel"}
+
+
+@router.post("/chat/completions", summary="Answer in OpenAI's shape", response_model=None)
+def complete(request: Request, resources: Opened, caller: Reader, body: ChatRequest) -> dict[str, object] | Response:
+    """Answers the last message out of the collection that `model` names.
+
+    `choices[0].message.citations` says where each quote stands; in a stream the last delta carries them.
+    """
+    try:
+        question = question_of(body)
+        find_home(resources, caller, body.model)
+        report = ask(resources, caller.tenant, question, collection=body.model)
+    except Refused as error:
+        return refusal(error)
+    except NotFound as error:
+        return refusal(Refused(str(error), "model"), status=404, code="model_not_found")
+    head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": body.model}
+    if body.stream:
+        usage = body.stream_options is not None and body.stream_options.include_usage
+        return _stream(head, report, _usage(resources, report) if usage else None)
+    message = {"role": "assistant", "content": content_of(report), "refusal": None, **_cited(report)}
+    choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+    return {**head, "object": "chat.completion", "choices": [choice], "usage": _usage(resources, report)}
+
+
+def content_of(report: AnswerReport) -> str:
+    """What the assistant says."""
+    return NO_ANSWER if report.abstained else report.answer
+
+
+def _cited(report: AnswerReport) -> dict[str, object]:
+    return {"citations": [citation.model_dump(mode="json") for citation in citations_of(report)]}
+
+
+def _usage(resources: Opened, report: AnswerReport) -> dict[str, int]:
+    """Prompt tokens are the decoder's positions: vision tokens, not the text that they stand for."""
+    (said,) = resources.count_tokens([content_of(report)])
+    loaded = report.context.vision_tokens
+    return {"prompt_tokens": loaded, "completion_tokens": said, "total_tokens": loaded + said}
+
+
+def _stream(head: dict[str, object], report: AnswerReport, usage: dict[str, int] | None) -> EventSourceResponse:
+    def chunk(delta: dict[str, object], finish: str | None = None) -> ServerSentEvent:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
+        return _data({**head, "object": "chat.completion.chunk", "choices": [choice]})
+
+    async def tell() -> AsyncIterator[ServerSentEvent]:
+        yield chunk({"role": "assistant", "content": ""})
+        for piece in pieces_of(content_of(report)):
+            yield chunk({"content": piece})
+        yield chunk(_cited(report), "stop")
+        if usage is not None:
+            yield _data({**head, "object": "chat.completion.chunk", "choices": [], "usage": usage})
+        yield ServerSentEvent(data="[DONE]")
+
+    return EventSourceResponse(tell(), ping=15)
+
+
+def _data(value: dict[str, object]) -> ServerSentEvent:
+    return ServerSentEvent(data=json.dumps(value, ensure_ascii=False))

@@ -1,0 +1,200 @@
+"""Owns the routes that put documents in, show them and take them away."""
+
+import io
+import json
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from api.access import Caller, FoundDocument, Ingester, Opened, Reader, find_document, find_home
+from api.cursors import cursor_of, place_of
+from api.events import document_events
+from api.images import chunk_image
+from api.library import delete_documents, read_document
+from api.problems import STATUS, problem_of
+from api.quotas import Quotas
+from api.schemas import (
+    BatchItem,
+    BatchOut,
+    ChunkText,
+    Deleted,
+    DocumentOut,
+    DocumentPage,
+    DocumentText,
+    Name,
+    TextIn,
+    UrlIn,
+)
+from api.uploads import IdempotencyKey, Reply, Upload, fetched, parse_metadata, take_in, title_of
+from api.views import document_out, documents_out
+from store import catalog
+from store.database import reading
+from store.models import DocumentState
+
+router = APIRouter(prefix="/v1/documents", tags=["documents"])
+
+Metadata = Annotated[str | None, Form(description='A JSON object: `{"year": 2024}`.')]
+ExternalId = Annotated[str | None, Form(max_length=1000, description="Names the document: new bytes replace the old.")]
+Limit = Annotated[int, Query(ge=1, le=200)]
+Cursor = Annotated[str | None, Query(description="`next` of the page before")]
+
+
+def quotas_of(request: Request) -> Quotas:
+    """What counts the use of keys."""
+    quotas = request.app.state.quotas
+    assert isinstance(quotas, Quotas)
+    return quotas
+
+
+def _answer(reply: Reply) -> JSONResponse:
+    headers = {"Location": f"/v1/documents/{reply.body['id']}"}
+    if reply.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return JSONResponse(reply.body, reply.status, headers=headers)
+
+
+@router.post("", status_code=202, response_model=DocumentOut, summary="Upload a file")
+def upload(
+    request: Request,
+    resources: Opened,
+    caller: Ingester,
+    file: UploadFile,
+    collection: Annotated[Name, Form()],
+    external_id: ExternalId = None,
+    metadata: Metadata = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Accepts a file: 202 when it is queued, 200 when these bytes are there already."""
+    given = Upload(file.file, file.filename or "unnamed", collection, external_id, parse_metadata(metadata))
+    return _answer(take_in(resources, quotas_of(request), caller, given, key=idempotency_key))
+
+
+@router.post("/text", status_code=202, response_model=DocumentOut, summary="Upload a text")
+def upload_text(
+    request: Request, resources: Opened, caller: Ingester, body: TextIn, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Accepts a text as a document."""
+    with io.BytesIO(body.text.encode()) as stream:
+        given = Upload(stream, body.title, body.collection, body.external_id, body.metadata)
+        return _answer(take_in(resources, quotas_of(request), caller, given, key=idempotency_key))
+
+
+@router.post("/url", status_code=202, response_model=DocumentOut, summary="Upload what is at a URL")
+def upload_url(
+    request: Request, resources: Opened, caller: Ingester, body: UrlIn, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Fetches a URL and accepts what is there. Off unless the operator enables it; private networks are refused."""
+    caller.require(body.collection)
+    with fetched(resources, body.url) as stream:
+        title = body.title or title_of(body.url)
+        given = Upload(stream, title, body.collection, body.external_id, body.metadata)
+        return _answer(take_in(resources, quotas_of(request), caller, given, key=idempotency_key))
+
+
+@router.post("/batch", status_code=207, response_model=BatchOut, summary="Upload many files")
+def upload_batch(
+    request: Request,
+    resources: Opened,
+    caller: Ingester,
+    files: list[UploadFile],
+    collection: Annotated[Name, Form()],
+    metadata: Metadata = None,
+) -> BatchOut:
+    """Accepts files one by one; a bad one does not stop the others, and every one gets its id or its problem."""
+    caller.require(collection)
+    about = parse_metadata(metadata)
+    items = []
+    for file in files:
+        title = file.filename or "unnamed"
+        try:
+            reply = take_in(resources, quotas_of(request), caller, Upload(file.file, title, collection, None, about))
+            items.append(BatchItem(title=title, status=reply.status, document=DocumentOut.model_validate(reply.body)))
+        except tuple(kind for kind, status, _ in STATUS if status < 500) as error:
+            answer = problem_of(error)
+            items.append(BatchItem(title=title, status=answer.status_code, problem=json.loads(bytes(answer.body))))
+    return BatchOut(items=items)
+
+
+@router.get("", summary="List documents")
+def list_documents(
+    resources: Opened,
+    caller: Reader,
+    collection: Name,
+    state: DocumentState | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> DocumentPage:
+    """A collection's documents in the order of their arrival."""
+    home = find_home(resources, caller, collection)
+    with reading(resources.engine) as session:
+        found = catalog.list_documents(session, home.id, state=state, after=place_of(cursor), limit=limit + 1)
+        items = documents_out(session, found[:limit], collection=collection)
+    return DocumentPage(items=items, next=cursor_of(found[limit - 1]) if len(found) > limit else None)
+
+
+@router.delete("", summary="Delete documents by their metadata")
+def delete_where(
+    resources: Opened,
+    caller: Ingester,
+    collection: Name,
+    filter: Annotated[str, Query(description='A filter as JSON: `{"year": {"lt": 2020}}`.')],
+) -> Deleted:
+    """Deletes every document of a collection that fits a filter, whatever its state."""
+    home = find_home(resources, caller, collection)
+    where = parse_metadata(filter)
+    if not where:
+        fault = {"loc": ("query", "filter"), "msg": "is empty: delete the collection instead", "type": "value"}
+        raise RequestValidationError([fault])
+    with reading(resources.engine) as session:
+        wanted = catalog.documents_where(session, home.id, where, ready=False)
+    delete_documents(resources, sorted(wanted))
+    return Deleted(deleted=len(wanted))
+
+
+def _shown(resources: Opened, found: FoundDocument) -> DocumentOut:
+    with reading(resources.engine) as session:
+        return document_out(session, found.document, collection=found.collection)
+
+
+@router.get("/{document_id}", summary="Show a document")
+def show(resources: Opened, caller: Reader, document_id: str) -> DocumentOut:
+    """A document, its state, its progress and its figures."""
+    return _shown(resources, find_document(resources, caller, document_id))
+
+
+@router.delete("/{document_id}", status_code=204, summary="Delete a document")
+def delete(resources: Opened, caller: Ingester, document_id: str) -> None:
+    """Takes a document away in any state: gone for readers at once, then its caches, vectors and words."""
+    find_document(resources, caller, document_id)
+    delete_documents(resources, [document_id])
+
+
+@router.get("/{document_id}/events", summary="Follow a document", response_class=StreamingResponse)
+async def events(request: Request, resources: Opened, caller: Reader, document_id: str) -> Response:
+    """Server-sent events: `document` with the document at each change, until it is ready or failed."""
+    return await document_events(lambda: _current(resources, caller, document_id), request)
+
+
+def _current(resources: Opened, caller: Caller, document_id: str) -> DocumentOut:
+    return _shown(resources, find_document(resources, caller, document_id))
+
+
+@router.get("/{document_id}/text", summary="Read a document")
+def text(
+    resources: Opened, caller: Reader, document_id: str, chunk: Annotated[int | None, Query(ge=0)] = None
+) -> DocumentText:
+    """A document's text, read out of its caches: exactly what was parsed."""
+    found = find_document(resources, caller, document_id)
+    texts = read_document(resources, found.document, chunk)
+    first = chunk or 0
+    return DocumentText(id=document_id, chunks=[ChunkText(chunk=first + n, text=each) for n, each in enumerate(texts)])
+
+
+@router.get("/{document_id}/chunks/{chunk}/image", summary="See a chunk", response_class=Response)
+def image(resources: Opened, caller: Reader, document_id: str, chunk: int) -> Response:
+    """A chunk's image as the encoder saw it, PNG."""
+    found = find_document(resources, caller, document_id)
+    (content,) = read_document(resources, found.document, chunk)
+    return Response(chunk_image(content), media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})

@@ -1,0 +1,35 @@
+"""Owns the routes that ask: search and ask."""
+
+from fastapi import APIRouter, Response
+
+from api.access import Opened, Reader, find_home
+from api.answer import ask, search
+from api.events import answer_events
+from api.schemas import AnswerOut, AskIn, HitOut, Hits, SearchIn
+
+router = APIRouter(prefix="/v1", tags=["questions"])
+
+
+@router.post("/search", summary="Find chunks")
+def find(resources: Opened, caller: Reader, body: SearchIn) -> Hits:
+    """Chunks by meaning and words together, best first."""
+    find_home(resources, caller, body.collection)
+    hits = search(resources, caller.tenant, body.query, collection=body.collection, k=body.k, where=body.filter)
+    return Hits(hits=[HitOut.of(hit) for hit in hits])
+
+
+@router.post("/ask", response_model=AnswerOut, summary="Answer a question")
+def answer(resources: Opened, caller: Reader, body: AskIn) -> AnswerOut | Response:
+    """An answer out of the caches, with verbatim quotes, pages and boxes; with `stream` as server-sent events."""
+    find_home(resources, caller, body.collection)
+    report = ask(
+        resources,
+        caller.tenant,
+        body.question,
+        collection=body.collection,
+        k=body.k,
+        whole=body.whole,
+        where=body.filter,
+        decoder_name=body.decoder,
+    )
+    return answer_events(report) if body.stream else AnswerOut.of(report)

@@ -1,0 +1,36 @@
+"""Owns the routes of webhooks."""
+
+from fastapi import APIRouter
+
+from api.access import Opened, TenantAdmin, find_home
+from api.schemas_admin import WebhookIn, WebhookList, WebhookOut
+from store import catalog
+from store.database import reading, transaction
+
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
+
+
+@router.post("", status_code=201, summary="Add a webhook")
+def add(resources: Opened, caller: TenantAdmin, body: WebhookIn) -> WebhookOut:
+    """Tells a URL when documents become ready or fail. The secret that signs each message is shown this once."""
+    home = None if body.collection is None else find_home(resources, caller, body.collection)
+    with transaction(resources.engine) as session:
+        collection_id = None if home is None else home.id
+        hook = catalog.add_webhook(session, caller.tenant, url=body.url, collection_id=collection_id)
+    return WebhookOut.of(hook, collection=body.collection, secret=hook.secret)
+
+
+@router.get("", summary="List webhooks")
+def list_webhooks(resources: Opened, caller: TenantAdmin) -> WebhookList:
+    """The tenant's webhooks, without their secrets."""
+    with reading(resources.engine) as session:
+        names = {home.id: home.name for home in catalog.list_collections(session, caller.tenant)}
+        hooks = catalog.list_webhooks(session, caller.tenant)
+    return WebhookList(items=[WebhookOut.of(hook, collection=names.get(hook.collection_id or "")) for hook in hooks])
+
+
+@router.delete("/{webhook_id}", status_code=204, summary="Remove a webhook")
+def remove(resources: Opened, caller: TenantAdmin, webhook_id: str) -> None:
+    """Takes a webhook away, with what was due to it."""
+    with transaction(resources.engine) as session:
+        catalog.remove_webhook(session, caller.tenant, webhook_id)

@@ -1,0 +1,301 @@
+"""Owns the shapes that HTTP speaks: requests are validated here, answers are built from reports and rows."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.answer import AnswerReport, Hit
+from api.library import DocumentReport
+from compressor.types import Box
+from store.models import Document
+
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f/]+$")]
+Where = Annotated[
+    dict[str, object],
+    Field(
+        description="Metadata that must fit: a value, a list of values, or gt, gte, lt, lte, ne, in, exists.",
+        examples=[{"year": {"gte": 2020}, "kind": ["memo", "letter"]}],
+    ),
+]
+
+
+class Shape(BaseModel):
+    """Unknown fields are refused: a caller learns of a misspelt one at once."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def moment(seconds: float | None) -> datetime | None:
+    """Seconds since 1970 as ISO 8601 shows them."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+class DocumentOut(Shape):
+    """A document, its state and its figures."""
+
+    id: str
+    external_id: str | None
+    collection: str
+    title: str
+    state: str
+    version: int
+    media_type: str | None
+    size: int
+    sha256: str
+    metadata: dict[str, object]
+    source_pages: int | None
+    chunks: int | None
+    chunks_ready: int
+    text_tokens: int | None
+    vision_tokens: int | None
+    compression: float | None = Field(description="text tokens per vision token")
+    raw_char_accuracy: float | None
+    exact: bool
+    cache_bytes: int | None
+    seconds: float | None
+    error: str | None
+    warnings: list[str]
+    codecs: list[str]
+    created_at: datetime | None
+
+    @classmethod
+    def of(cls, document: Document, report: DocumentReport, *, collection: str, chunks_ready: int) -> Self:
+        """From a row, its figures and its progress."""
+        return cls(
+            id=document.id,
+            external_id=document.external_id,
+            collection=collection,
+            title=document.title,
+            state=document.state.value,
+            version=document.version,
+            media_type=document.media_type,
+            size=document.size,
+            sha256=document.sha256,
+            metadata=document.document_metadata,
+            source_pages=document.source_pages,
+            chunks=document.chunk_count,
+            chunks_ready=chunks_ready,
+            text_tokens=document.text_tokens,
+            vision_tokens=report.vision_tokens,
+            compression=report.compression,
+            raw_char_accuracy=report.raw_char_accuracy,
+            exact=report.exact,
+            cache_bytes=report.cache_bytes,
+            seconds=report.seconds,
+            error=document.error,
+            warnings=list(document.warnings),
+            codecs=list(report.codecs),
+            created_at=moment(document.created_at),
+        )
+
+
+class DocumentPage(Shape):
+    """Documents in the order of their arrival."""
+
+    items: list[DocumentOut]
+    next: str | None = Field(description="the cursor of the next page; null on the last")
+
+
+class TextIn(Shape):
+    """A text to ingest as a document."""
+
+    collection: Name
+    title: Annotated[str, Field(min_length=1, max_length=500)]
+    text: Annotated[str, Field(min_length=1)]
+    external_id: Annotated[str | None, Field(max_length=1000)] = None
+    metadata: dict[str, object] | None = None
+
+
+class UrlIn(Shape):
+    """A URL to ingest what is there."""
+
+    collection: Name
+    url: Annotated[str, Field(min_length=1, max_length=4000)]
+    title: Annotated[str | None, Field(max_length=500)] = None
+    external_id: Annotated[str | None, Field(max_length=1000)] = None
+    metadata: dict[str, object] | None = None
+
+
+class BatchItem(Shape):
+    """What became of one file of a batch: a document, or a problem."""
+
+    title: str
+    status: int
+    document: DocumentOut | None = None
+    problem: dict[str, object] | None = None
+
+
+class BatchOut(Shape):
+    """What became of every file, in the order they came."""
+
+    items: list[BatchItem]
+
+
+class ChunkText(Shape):
+    """The text of one chunk, read out of its cache."""
+
+    chunk: int
+    text: str
+
+
+class DocumentText(Shape):
+    """A document's text, read out of its caches."""
+
+    id: str
+    chunks: list[ChunkText]
+
+
+class Deleted(Shape):
+    """How many documents went."""
+
+    deleted: int
+
+
+class CollectionIn(Shape):
+    """A collection to make."""
+
+    name: Name
+
+
+class CollectionOut(Shape):
+    """A collection and its figures."""
+
+    name: str
+    documents: int
+    ready: int
+    text_tokens: int
+    vision_tokens: int
+    cache_bytes: int
+    created_at: datetime | None
+
+
+class CollectionList(Shape):
+    """The collections that the key reaches."""
+
+    items: list[CollectionOut]
+
+
+class SearchIn(Shape):
+    """What to look for."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"query": "notice period", "collection": "contracts", "k": 5}]}
+    )
+    query: Annotated[str, Field(min_length=1, max_length=10_000)]
+    collection: Name
+    k: Annotated[int, Field(ge=1, le=1000)] = 8
+    filter: Where | None = None
+
+
+class HitOut(Shape):
+    """A chunk that fits, with its best passage."""
+
+    document_id: str
+    title: str
+    chunk: int
+    heading: str
+    page: int
+    boxes: list[Box]
+    text: str
+    score: float
+    metadata: dict[str, object]
+
+    @classmethod
+    def of(cls, hit: Hit) -> Self:
+        """From a search's hit."""
+        return cls(
+            document_id=hit.document_id,
+            title=hit.title,
+            chunk=hit.chunk,
+            heading=hit.heading,
+            page=hit.page,
+            boxes=list(hit.boxes),
+            text=hit.text,
+            score=hit.score,
+            metadata=dict(hit.metadata),
+        )
+
+
+class Hits(Shape):
+    """Hits, best first."""
+
+    hits: list[HitOut]
+
+
+class AskIn(Shape):
+    """A question over a collection."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"question": "How long is the notice period?", "collection": "contracts"}]}
+    )
+    question: Annotated[str, Field(min_length=1, max_length=10_000)]
+    collection: Name
+    decoder: Annotated[str | None, Field(description="what answers; null: as the service is set")] = None
+    k: Annotated[int, Field(ge=1, le=1000, description="chunks to load")] = 8
+    whole: Annotated[bool, Field(description="load the whole collection instead of searching it")] = False
+    filter: Where | None = None
+    stream: Annotated[bool, Field(description="answer as server-sent events")] = False
+
+
+class CitationOut(Shape):
+    """Where a quote stands in its source."""
+
+    document_id: str
+    title: str
+    page: int
+    boxes: list[Box]
+    quote: str
+    lines: list[int] | None
+
+
+class ContextOut(Shape):
+    """What was loaded for an answer."""
+
+    chunks: int
+    vision_tokens: int
+    text_tokens: int
+
+
+class AnswerOut(Shape):
+    """An answer: the same object as `percel ask --json` prints."""
+
+    answer: str
+    abstained: bool
+    citations: list[CitationOut]
+    decoder: str
+    confidence: float
+    context: ContextOut
+    timings: dict[str, float]
+
+    @classmethod
+    def of(cls, report: AnswerReport) -> Self:
+        """From a report."""
+        return cls(
+            answer=report.answer,
+            abstained=report.abstained,
+            citations=citations_of(report),
+            decoder=report.decoder,
+            confidence=report.confidence,
+            context=ContextOut(
+                chunks=report.context.chunks,
+                vision_tokens=report.context.vision_tokens,
+                text_tokens=report.context.text_tokens,
+            ),
+            timings=report.timings,
+        )
+
+
+def citations_of(report: AnswerReport) -> list[CitationOut]:
+    """The citations of an answer, in order."""
+    return [
+        CitationOut(
+            document_id=c.document_id,
+            title=c.title,
+            page=c.page,
+            boxes=list(c.boxes),
+            quote=c.quote,
+            lines=None if c.lines is None else list(c.lines),
+        )
+        for c in report.citations
+    ]

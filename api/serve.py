@@ -1,0 +1,73 @@
+"""Owns the service as one command: the HTTP server, and beside it a worker process that is started again if it dies.
+
+The worker is a process of its own: a document that brings it down takes no request with it.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+
+from api.access import is_loopback
+from api.errors import RefusedBind
+from store import catalog
+from store.database import reading
+from workers.resources import Resources
+from workers.settings import Settings
+from workers.tend import start_thread
+
+log = logging.getLogger(__name__)
+
+RESTART_SECONDS = 1.0
+STOP_SECONDS = 30.0  # a worker that has not stopped by then is killed; its jobs are due again
+
+
+def check_bind(settings: Settings) -> None:
+    """Migrates the store; raises RefusedBind where others could reach it without a key."""
+    with Resources(settings) as resources, reading(resources.engine) as session:
+        if not is_loopback(settings.host) and not catalog.has_keys(session):
+            raise RefusedBind(settings.host)
+
+
+def serve(settings: Settings, *, worker: bool) -> None:
+    """Serves until SIGTERM or SIGINT; then what runs comes to its end, and the rest is due at the next start."""
+    import uvicorn
+
+    from api.app import create_app
+
+    check_bind(settings)
+    stop = threading.Event()
+    beside = start_thread("worker", lambda stop: keep_worker(settings, stop), stop) if worker else None
+    try:
+        uvicorn.run(
+            create_app(settings),
+            host=settings.host,
+            port=settings.port,
+            log_level="warning",
+            timeout_graceful_shutdown=int(STOP_SECONDS),
+        )
+    finally:
+        stop.set()
+        if beside is not None:
+            beside.join(STOP_SECONDS + 5)
+
+
+def keep_worker(settings: Settings, stop: threading.Event) -> None:
+    """Runs the worker process, and another one when it ends; it ends with this process, however this one ends."""
+    environment = {**os.environ, "PERCEL_HOME": str(settings.home), "PERCEL_BROKER_URL": ""}
+    command = [sys.executable, "-c", "from api.cli import main; main()", "worker", "--with-parent"]
+    while not stop.is_set():
+        # Its standard input is the bond: it closes when this process is gone.
+        with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as process:
+            while process.poll() is None and not stop.wait(0.2):
+                pass
+            if stop.is_set():
+                process.terminate()
+                try:
+                    process.wait(STOP_SECONDS)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+            else:
+                log.warning("worker ended and is started again", extra={"code": process.returncode})
+                stop.wait(RESTART_SECONDS)

@@ -1,0 +1,184 @@
+"""Owns the way of an upload into the store: the cap while it streams in, metadata, Idempotency-Key, the quota."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, BinaryIO
+from urllib.parse import unquote, urlsplit
+
+from fastapi import Header
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.access import Caller
+from api.errors import BodyTooLarge, KeyReused, UrlUploadsOff
+from api.problems import problem_of
+from api.quotas import Quotas
+from api.views import document_out
+from store import catalog
+from store.catalog import Accepted
+from store.database import reading
+from store.models import IdempotentReply
+from workers.ingest import Offer, accept
+from workers.outbound import download
+from workers.resources import Resources
+
+_PIECE = 1 << 20  # bytes read at a time
+OVERHEAD = 1_000_000  # bytes of a request body that are not the file: multipart boundaries, fields
+IdempotencyKey = Annotated[
+    str | None,
+    Header(max_length=200, description="The same key again gets the same answer, for 24 hours; nothing runs twice."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A document on its way in."""
+
+    stream: BinaryIO
+    title: str
+    collection: str
+    external_id: str | None = None
+    metadata: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an upload is answered with."""
+
+    status: int  # 202 accepted, 200 already there
+    body: dict[str, object]
+    replayed: bool = False  # the Idempotency-Key was known
+
+
+class BodyLimit:
+    """ASGI middleware: a body over the cap is refused while it comes in, whatever its headers said."""
+
+    def __init__(self, app: ASGIApp, *, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        seen, started, over = 0, False, False
+        told = dict(scope["headers"]).get(b"content-length", b"0")
+        refusal = problem_of(BodyTooLarge(self._limit))
+        if told.isdigit() and int(told) > self._limit + OVERHEAD:
+            await refusal(scope, receive, send)
+            return
+
+        async def counted() -> Message:
+            nonlocal seen, over
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._limit + OVERHEAD:
+                over = True
+                raise BodyTooLarge(self._limit)
+            return message
+
+        async def unless_over(message: Message) -> None:
+            nonlocal started
+            if over and not started:
+                return  # what the application makes of a body that was cut off is not the answer
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, counted, unless_over)
+        except BodyTooLarge:
+            if started:
+                raise
+        if over and not started:
+            await refusal(scope, receive, send)
+
+
+def parse_metadata(text: str | None) -> dict[str, object] | None:
+    """The form field `metadata`, a JSON object. Raises RequestValidationError."""
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        fault = {"loc": ("body", "metadata"), "msg": 'must be a JSON object, such as {"year": 2024}', "type": "json"}
+        raise RequestValidationError([fault])
+    return value
+
+
+def take_in(resources: Resources, quotas: Quotas, caller: Caller, upload: Upload, *, key: str | None = None) -> Reply:
+    """Stores an upload and its job; safe to repeat under an Idempotency-Key.
+
+    Raises AccessDenied, KeyReused, QuotaExceeded, and what `accept` raises; nothing is stored then.
+    """
+    caller.require(upload.collection)
+    known = _known(resources, caller, key) if key is not None else None
+    digest = _digest(upload) if key is not None else ""
+    if known is not None:
+        return _replay(known, digest)
+    quotas.count_bytes(caller.key_id, caller.bytes_per_day, upload.stream.seek(0, os.SEEK_END))
+    reply: list[Reply] = []
+
+    def answer(session: Session, accepted: Accepted) -> None:
+        body = document_out(session, accepted.document, collection=upload.collection).model_dump(mode="json")
+        reply.append(Reply(202 if accepted.job is not None else 200, body))
+        if key is not None:
+            catalog.keep_reply(
+                session, caller.tenant, key, request_sha256=digest, status=reply[0].status, body=reply[0].body
+            )
+
+    offer = Offer(upload.stream, upload.title, external_id=upload.external_id, metadata=upload.metadata)
+    try:
+        accept(resources, caller.tenant, upload.collection, offer, also=answer)
+    except IntegrityError:  # the same key came twice at once, and the other one was first
+        known = _known(resources, caller, key) if key is not None else None
+        if known is None:
+            raise
+        return _replay(known, digest)
+    return reply[0]
+
+
+def _known(resources: Resources, caller: Caller, key: str) -> IdempotentReply | None:
+    with reading(resources.engine) as session:
+        return catalog.find_reply(session, caller.tenant, key)
+
+
+def _replay(known: IdempotentReply, digest: str) -> Reply:
+    if known.request_sha256 != digest:
+        raise KeyReused
+    return Reply(known.status, known.body, replayed=True)
+
+
+def _digest(upload: Upload) -> str:
+    """sha256 over all that the request says."""
+    upload.stream.seek(0)
+    content = hashlib.sha256()
+    while piece := upload.stream.read(_PIECE):
+        content.update(piece)
+    said = [upload.collection, upload.title, upload.external_id, upload.metadata, content.hexdigest()]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def fetched(resources: Resources, url: str) -> Iterator[BinaryIO]:
+    """What is at a URL, in a temporary file. Raises UrlUploadsOff, AddressRefused, FetchFailed."""
+    settings = resources.settings
+    if not settings.url_uploads:
+        raise UrlUploadsOff
+    with tempfile.TemporaryFile() as file:
+        download(url, file, limit=settings.max_file_bytes, allow_private=settings.allow_private_urls)
+        yield file
+
+
+def title_of(url: str) -> str:
+    """What a document from a URL is called: the last part of its path, or its host."""
+    parts = urlsplit(url)
+    return unquote(parts.path.rstrip("/").rpartition("/")[2]) or parts.netloc

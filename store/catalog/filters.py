@@ -1,0 +1,111 @@
+"""Owns filters over metadata: which documents a search, an answer or a delete is about.
+
+A filter is an object of field -> condition. A condition is a value (equal), a list (one of them), or an object of
+operators: `gt, gte, lt, lte, ne, in, exists`. All must hold. A field is a key of the document's metadata, or
+`external_id`, `title` or `media_type` after an @: `{"@title": "report.pdf"}`.
+"""
+
+import json
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, SQLColumnExpression, and_, case, false, func, not_, or_, select
+from sqlalchemy.orm import Session
+
+from store.errors import BadFilter
+from store.models import Document, DocumentState
+
+_COLUMNS = {"@external_id": Document.external_id, "@title": Document.title, "@media_type": Document.media_type}
+_ORDER = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le}
+_MAX_FIELDS = 32
+
+
+def documents_where(
+    session: Session, collection_id: str, where: Mapping[str, object], *, ready: bool = True
+) -> frozenset[str]:
+    """Ids of the collection's documents that meet the filter; with `ready` only those that readers see.
+
+    Raises BadFilter for what is not a filter.
+    """
+    if len(where) > _MAX_FIELDS:
+        raise BadFilter(f"it has more than {_MAX_FIELDS} fields")
+    query = select(Document.id).where(Document.collection_id == collection_id)
+    if ready:
+        query = query.where(Document.state == DocumentState.READY)
+    fields = _Fields(session.get_bind().dialect.name)
+    for field, condition in where.items():
+        query = query.where(fields.condition(field, condition))
+    return frozenset(session.scalars(query))
+
+
+@dataclass(frozen=True, slots=True)
+class _Fields:
+    """Conditions on fields in one database's JSON. A value of another type than the asked one never fits."""
+
+    dialect: str
+
+    def condition(self, field: str, condition: object) -> ColumnElement[bool]:
+        if field.startswith("@") and field not in _COLUMNS:
+            raise BadFilter(f"{field} is not a field; there are {', '.join(_COLUMNS)}, and the keys of metadata")
+        if isinstance(condition, Mapping):
+            if not condition:
+                raise BadFilter(f"the condition of {field} is empty")
+            return and_(*(self.operator(field, str(name), operand) for name, operand in condition.items()))
+        if isinstance(condition, list):
+            return self.operator(field, "in", condition)
+        return self.equal(field, condition)
+
+    def operator(self, field: str, name: str, operand: object) -> ColumnElement[bool]:
+        if name in _ORDER:
+            if isinstance(operand, bool) or not isinstance(operand, int | float | str):
+                raise BadFilter(f"{field}: {name} takes a number or a string")
+            ordered: ColumnElement[bool] = _ORDER[name](self.typed(field, operand), operand)
+            return ordered
+        if name == "ne":
+            return not_(func.coalesce(self.equal(field, operand), false()))
+        if name == "in":
+            if not isinstance(operand, list):
+                raise BadFilter(f"{field}: in takes a list")
+            return or_(false(), *(self.equal(field, item) for item in operand))
+        if name == "exists":
+            if not isinstance(operand, bool):
+                raise BadFilter(f"{field}: exists takes true or false")
+            return self.known(field) if operand else not_(self.known(field))
+        raise BadFilter(f"{field}: {name} is not an operator; there are {', '.join([*_ORDER, 'ne', 'in', 'exists'])}")
+
+    def known(self, field: str) -> ColumnElement[bool]:
+        if field in _COLUMNS:
+            return _COLUMNS[field].is_not(None)
+        return func.coalesce(self.kind(field), "null") != "null"
+
+    def equal(self, field: str, value: object) -> ColumnElement[bool]:
+        if value is None:
+            return not_(self.known(field))
+        if not isinstance(value, bool | int | float | str):
+            raise BadFilter(f"{field}: a value is a string, a number, true, false or null")
+        if isinstance(value, bool) and field not in _COLUMNS:
+            if self.dialect == "sqlite":  # its types are true and false
+                return self.kind(field) == str(value).lower()
+            return self.typed(field, value) == str(value).lower()
+        same: ColumnElement[bool] = operator.eq(self.typed(field, value), value)
+        return same
+
+    def typed(self, field: str, value: object) -> SQLColumnExpression[object]:
+        """The field's value where it has the type of what it is compared with, else null."""
+        if field in _COLUMNS:
+            if not isinstance(value, str):
+                raise BadFilter(f"{field} is a string")
+            return _COLUMNS[field]
+        entry = Document.document_metadata[field]
+        if isinstance(value, str):
+            return case((self.kind(field).in_(("text", "string")), entry.as_string()))
+        if isinstance(value, bool):
+            return case((self.kind(field) == "boolean", entry.as_string()))
+        return case((self.kind(field).in_(("integer", "real", "number")), entry.as_float()))
+
+    def kind(self, field: str) -> ColumnElement[str]:
+        """The name of the type of the field's value; null where there is none."""
+        if self.dialect == "postgresql":
+            return func.json_typeof(Document.document_metadata[field])
+        return func.json_type(Document.document_metadata, f"$.{json.dumps(field)}")

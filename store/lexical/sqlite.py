@@ -1,0 +1,66 @@
+"""Owns full-text search on SQLite: FTS5, ranked by BM25.
+
+The table is `passage_text(owner, body)` with rowid = vector.id. The collection's id is an indexed term of the `owner`
+column and part of every MATCH, so the index itself keeps collections apart: a search walks the postings of its own
+collection, and no other collection's text can be returned. Word statistics (idf) are shared.
+"""
+
+import json
+from collections.abc import Collection as AbstractCollection
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from store.lexical.terms import LexicalHit, Term, spaced
+
+_SEARCH = (
+    "SELECT rowid, -bm25(passage_text, 0.0, 1.0) AS score FROM passage_text "
+    "WHERE passage_text MATCH :match ORDER BY score DESC, rowid LIMIT :k"
+)
+_SEARCH_AMONG = (
+    "SELECT rowid, -bm25(passage_text, 0.0, 1.0) AS score FROM passage_text "
+    "WHERE passage_text MATCH :match AND rowid IN "
+    "(SELECT id FROM vector WHERE document_id IN (SELECT value FROM json_each(:documents))) "
+    "ORDER BY score DESC, rowid LIMIT :k"
+)
+
+
+def index(session: Session, collection_id: str, texts: Mapping[int, str]) -> None:
+    """Adds passages: vector id -> text."""
+    rows = [{"id": key, "owner": collection_id, "body": spaced(body)} for key, body in texts.items()]
+    session.execute(text("INSERT INTO passage_text(rowid, owner, body) VALUES (:id, :owner, :body)"), rows)
+
+
+def search(
+    session: Session,
+    collection_id: str,
+    terms: Sequence[Term],
+    k: int,
+    *,
+    document_ids: AbstractCollection[str] | None,
+) -> list[LexicalHit]:
+    """The k best passages of the collection, best first; with document_ids only of those."""
+    words = " OR ".join(f'"{term.text}" *' if term.prefix else f'"{term.text}"' for term in terms)
+    asked: dict[str, object] = {"match": f'(owner : "{collection_id}") AND (body : ({words}))', "k": k}
+    if document_ids is not None:  # as one parameter: there may be more than a statement may have
+        asked["documents"] = json.dumps(sorted(document_ids))
+    rows = session.execute(text(_SEARCH if document_ids is None else _SEARCH_AMONG), asked)
+    return [LexicalHit(int(row[0]), float(row[1])) for row in rows]
+
+
+def forget_document(session: Session, document_id: str) -> None:
+    """Removes the document's passages."""
+    statement = "DELETE FROM passage_text WHERE rowid IN (SELECT id FROM vector WHERE document_id = :id)"
+    session.execute(text(statement), {"id": document_id})
+
+
+def forget_collection(session: Session, collection_id: str) -> None:
+    """Removes the collection's passages."""
+    statement = "DELETE FROM passage_text WHERE rowid IN (SELECT id FROM vector WHERE collection_id = :id)"
+    session.execute(text(statement), {"id": collection_id})
+
+
+def merge(session: Session) -> None:
+    """Rewrites the index without what was deleted. FTS5 only marks a deleted passage's words; this removes them."""
+    session.execute(text("INSERT INTO passage_text(passage_text) VALUES ('optimize')"))

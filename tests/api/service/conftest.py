@@ -1,0 +1,84 @@
+"""Owns what the HTTP tests start from: a live server over a small library that was really ingested."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+
+from api.app import create_app
+from store import catalog
+from store.database import transaction
+from store.scopes import Scope
+from workers.resources import Resources
+from workers.runner import run_due_jobs
+from workers.settings import Settings
+
+WEIR = "The gauge at Marlow Weir was read at 06:00 on 3 May 2024. It stood at 2.417 m. Its serial number is GX-20418.\n"
+LEASE = "The lease of Harbour House ends on 31 January 2027. The notice period is ninety days. The rent is 1,240 EUR.\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running service and a way to do its due work at once."""
+
+    url: str
+    resources: Resources
+    reader: str | None = None  # the key of a service that has keys
+
+    def client(self, key: str | None = None) -> httpx.Client:
+        key = key or self.reader
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60)
+
+    def work(self) -> None:
+        run_due_jobs(self.resources)
+
+    def key(self, *scopes: Scope, tenant: str = "default", collections: list[str] | None = None, **more: object) -> str:
+        with transaction(self.resources.engine) as session:
+            return catalog.create_key(session, tenant, name="test", scopes=scopes, collections=collections, **more)[1]
+
+
+def running(settings: Settings) -> Iterator[Service]:
+    """A server on a free port, in a thread; the tests do its work."""
+    config = uvicorn.Config(create_app(settings), host="127.0.0.1", port=0, log_level="warning")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.02)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    with Resources(settings) as resources:
+        yield Service(f"http://127.0.0.1:{port}", resources)
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """A service of its own for tests that change keys or settings."""
+    yield from running(Settings(home=tmp_path / "home", max_file_bytes=2_000_000, allow_private_urls=True))
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service over two ready documents, for tests that read."""
+    for service in running(Settings(home=tmp_path_factory.mktemp("library"))):
+        with service.client() as client:
+            upload(client, "weir.md", f"# Weirs\n\n{WEIR}", metadata='{"year": 2024, "kind": "log", "public": true}')
+            upload(client, "lease.txt", LEASE, metadata='{"year": 2019, "kind": "contract"}')
+        service.work()
+        yield replace(service, reader=service.key(Scope.READ))
+
+
+def upload(client: httpx.Client, name: str, content: str | bytes, **fields: str) -> httpx.Response:
+    """Uploads a file into the collection `main`, or another one that the fields name."""
+    data = {"collection": "main", **fields}
+    headers = {"Idempotency-Key": data.pop("idempotency_key")} if "idempotency_key" in data else {}
+    body = content if isinstance(content, bytes) else content.encode()
+    return client.post("/v1/documents", data=data, files={"file": (name, body)}, headers=headers)

@@ -1,0 +1,226 @@
+"""Documents over HTTP: in, followed, read, replaced, deleted."""
+
+import json
+import threading
+import time
+from io import BytesIO
+
+import httpx
+import pytest
+from PIL import Image
+
+from store import catalog
+from store.database import reading
+from tests.api.service.conftest import LEASE, WEIR, Service, upload
+
+
+def only(client: httpx.Client, collection: str = "main") -> list[dict[str, object]]:
+    return client.get("/v1/documents", params={"collection": collection}).json()["items"]
+
+
+def test_a_document_is_accepted_worked_on_and_read_back(service: Service) -> None:
+    with service.client() as client:
+        accepted = upload(client, "weir.md", WEIR, external_id="w-1", metadata='{"year": 2024}')
+        assert accepted.status_code == 202
+        document = accepted.json()
+        assert accepted.headers["Location"] == f"/v1/documents/{document['id']}"
+        assert (document["state"], document["external_id"], document["metadata"]) == ("queued", "w-1", {"year": 2024})
+        service.work()
+        ready = client.get(f"/v1/documents/{document['id']}").json()
+        assert (ready["state"], ready["exact"], ready["chunks"], ready["chunks_ready"]) == ("ready", True, 1, 1)
+        assert ready["vision_tokens"] < ready["text_tokens"]
+        text = client.get(f"/v1/documents/{document['id']}/text").json()
+        assert text["chunks"] == [{"chunk": 0, "text": WEIR.strip()}]
+        image = client.get(f"/v1/documents/{document['id']}/chunks/0/image")
+        assert image.headers["Content-Type"] == "image/png"
+        assert Image.open(BytesIO(image.content)).size[0] > 100
+
+
+def test_the_same_bytes_again_are_the_same_document(service: Service) -> None:
+    with service.client() as client:
+        first = upload(client, "a.txt", WEIR)
+        service.work()
+        again = upload(client, "a.txt", WEIR)
+        assert (again.status_code, again.json()["id"], again.json()["state"]) == (200, first.json()["id"], "ready")
+        assert len(only(client)) == 1
+
+
+def test_new_bytes_for_an_external_id_replace_the_old_ones_when_they_are_ready(service: Service) -> None:
+    with service.client() as client:
+        old = upload(client, "a.txt", WEIR, external_id="w").json()
+        service.work()
+        new = upload(client, "a.txt", LEASE, external_id="w").json()
+        assert (new["version"], new["id"] != old["id"]) == (2, True)
+        assert client.get(f"/v1/documents/{old['id']}").json()["state"] == "ready"
+        service.work()
+        assert [document["id"] for document in only(client)] == [new["id"]]
+        assert client.get(f"/v1/documents/{old['id']}").status_code == 404
+
+
+def test_a_text_becomes_a_document(service: Service) -> None:
+    with service.client() as client:
+        body = {"collection": "notes", "title": "note.txt", "text": LEASE, "metadata": {"a": 1}}
+        reply = client.post("/v1/documents/text", json=body)
+        assert (reply.status_code, reply.json()["title"]) == (202, "note.txt")
+        service.work()
+        assert only(client, "notes")[0]["state"] == "ready"
+
+
+def test_a_batch_gives_every_file_its_id_or_its_problem(service: Service) -> None:
+    files = [("files", ("good.txt", WEIR)), ("files", ("empty.txt", "")), ("files", ("other.txt", LEASE))]
+    with service.client() as client:
+        reply = client.post("/v1/documents/batch", data={"collection": "main"}, files=files)
+    assert reply.status_code == 207
+    items = reply.json()["items"]
+    assert [(item["title"], item["status"]) for item in items] == [
+        ("good.txt", 202),
+        ("empty.txt", 422),
+        ("other.txt", 202),
+    ]
+    assert items[1]["problem"]["detail"] == "empty.txt is empty: it has no bytes"
+    assert items[2]["document"]["id"]
+
+
+def test_a_document_is_followed_to_its_end(service: Service) -> None:
+    with service.client() as client:
+        document = upload(client, "weir.md", WEIR).json()
+        worker = threading.Timer(0.5, service.work)
+        worker.start()
+        states = []
+        with client.stream("GET", f"/v1/documents/{document['id']}/events") as stream:
+            assert stream.headers["Content-Type"].startswith("text/event-stream")
+            states += [json.loads(line[6:])["state"] for line in stream.iter_lines() if line.startswith("data: ")]
+        worker.join()
+    assert (states[0], states[-1]) == ("queued", "ready")
+
+
+def test_a_document_that_fails_says_why(service: Service) -> None:
+    with service.client() as client:
+        document = upload(client, "cut.pdf", b"%PDF-1.7\n1 0 obj\n<<").json()
+        service.work()
+        failed = client.get(f"/v1/documents/{document['id']}").json()
+        assert failed["state"] == "failed"
+        assert "cut.pdf" in failed["error"]
+        assert client.delete(f"/v1/documents/{document['id']}").status_code == 204
+
+
+def test_a_deleted_document_is_gone_for_every_reader(service: Service) -> None:
+    with service.client() as client:
+        document = upload(client, "weir.md", WEIR).json()
+        service.work()
+        question = {"question": "What is the serial number of the gauge?", "collection": "main"}
+        assert "GX-20418" in client.post("/v1/ask", json=question).json()["answer"]
+        assert client.delete(f"/v1/documents/{document['id']}").status_code == 204
+        assert client.post("/v1/ask", json=question).json()["abstained"]
+        assert client.post("/v1/search", json={"query": "gauge", "collection": "main"}).json() == {"hits": []}
+        assert client.get(f"/v1/documents/{document['id']}/text").status_code == 404
+        assert client.delete(f"/v1/documents/{document['id']}").status_code == 404
+    assert list(service.resources.blobs.list()) == []
+
+
+def test_documents_are_deleted_by_their_metadata(service: Service) -> None:
+    with service.client() as client:
+        for year in (2018, 2019, 2024):
+            upload(client, f"{year}.txt", f"{LEASE} {year}", metadata=json.dumps({"year": year}))
+        where = json.dumps({"year": {"lt": 2020}})
+        reply = client.delete("/v1/documents", params={"collection": "main", "filter": where})
+        assert reply.json() == {"deleted": 2}
+        assert [document["title"] for document in only(client)] == ["2024.txt"]
+        empty = client.delete("/v1/documents", params={"collection": "main", "filter": "{}"})
+        assert empty.status_code == 422
+        assert empty.json()["detail"] == "query.filter: is empty: delete the collection instead"
+
+
+def test_a_listing_goes_on_where_it_was_though_its_last_document_is_gone(service: Service) -> None:
+    with service.client() as client:
+        ids = [upload(client, f"{n}.txt", f"{WEIR}{n}").json()["id"] for n in range(5)]
+        first = client.get("/v1/documents", params={"collection": "main", "limit": 2}).json()
+        client.delete(f"/v1/documents/{ids[1]}")
+        second = client.get("/v1/documents", params={"collection": "main", "limit": 2, "cursor": first["next"]}).json()
+        assert [d["id"] for d in first["items"] + second["items"]] == ids[:4]
+        last = client.get("/v1/documents", params={"collection": "main", "cursor": second["next"]}).json()
+        assert ([d["id"] for d in last["items"]], last["next"]) == ([ids[4]], None)
+        wrong = client.get("/v1/documents", params={"collection": "main", "cursor": "%%%"})
+        assert (wrong.status_code, wrong.json()["detail"].startswith("'%%%' is not a cursor")) == (422, True)
+
+
+def test_an_idempotency_key_gives_the_same_answer_and_runs_nothing_twice(service: Service) -> None:
+    with service.client() as client:
+        first = upload(client, "a.txt", WEIR, external_id="x", idempotency_key="k-1")
+        client.delete(f"/v1/documents/{first.json()['id']}")
+        again = upload(client, "a.txt", WEIR, external_id="x", idempotency_key="k-1")
+        assert (again.status_code, again.json()) == (202, first.json())
+        assert (again.headers["Idempotent-Replayed"], only(client)) == ("true", [])
+        other = upload(client, "a.txt", LEASE, external_id="x", idempotency_key="k-1")
+        assert other.status_code == 409
+        assert other.json()["detail"].startswith("This Idempotency-Key came with a different request before")
+
+
+def test_the_same_idempotency_key_many_times_at_once_makes_one_document(service: Service) -> None:
+    replies: list[httpx.Response] = []
+
+    def send() -> None:
+        with service.client() as client:
+            replies.append(upload(client, "a.txt", WEIR, idempotency_key="k-2"))
+
+    threads = [threading.Thread(target=send) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {reply.json()["id"] for reply in replies if reply.status_code < 300} == {replies[0].json()["id"]}
+    assert [reply.status_code for reply in replies] == [202] * 6
+    with service.client() as client:
+        assert len(only(client)) == 1
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_an_upload_over_the_cap_is_refused_while_it_comes_in(service: Service, told: bool) -> None:
+    content = b"x" * 3_500_000
+    with service.client() as client:
+        if told:
+            reply = upload(client, "big.txt", content)
+        else:  # a body whose length no header says
+            head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="big.txt"\r\n\r\n'
+            pieces = iter([head, *(content[at : at + 65_536] for at in range(0, len(content), 65_536))])
+            headers = {"Content-Type": "multipart/form-data; boundary=b"}
+            reply = client.post("/v1/documents", content=pieces, headers=headers)
+    assert reply.status_code == 413
+    assert reply.headers["Content-Type"] == "application/problem+json"
+    assert reply.json()["detail"].startswith("More than 2,000,000 bytes: over the size limit.")
+    assert list(service.resources.blobs.list()) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "detail"),
+    [
+        ({"metadata": "[1]"}, 422, 'body.metadata: must be a JSON object, such as {"year": 2024}'),
+        ({"collection": "a/b"}, 422, "body.collection: String should match pattern"),
+        ({"collection": "x" * 201}, 422, "body.collection: String should have at most 200 characters"),
+    ],
+)
+def test_bad_fields_are_named(service: Service, fields: dict[str, str], status: int, detail: str) -> None:
+    with service.client() as client:
+        reply = upload(client, "a.txt", WEIR, **fields)
+    assert (reply.status_code, reply.json()["detail"][: len(detail)]) == (status, detail)
+
+
+def test_an_upload_by_url_is_off_until_it_is_enabled(service: Service) -> None:
+    with service.client() as client:
+        reply = client.post("/v1/documents/url", json={"collection": "main", "url": "http://127.0.0.1:1/a.txt"})
+    assert (reply.status_code, reply.json()["detail"]) == (
+        403,
+        "The operator has not enabled uploads by URL (PERCEL_URL_UPLOADS=true does).",
+    )
+
+
+def test_nothing_is_waited_for_at_the_door(service: Service) -> None:
+    """An upload is answered before any of its work is done."""
+    with service.client() as client:
+        upload(client, "warm.txt", WEIR)
+        start = time.monotonic()
+        reply = upload(client, "a.md", LEASE * 200)
+        assert reply.json()["state"] == "queued"
+        assert time.monotonic() - start < 5
+    with reading(service.resources.engine) as session:
+        assert catalog.has_live_jobs(session)

@@ -1,0 +1,125 @@
+"""Owns the S3 server of the tests: moto's, in this process, on a free loopback port; and a way through that fails."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import quote
+from uuid import uuid4
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The endpoint's URL; the server holds its buckets in memory until the run ends."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials of nobody, and no configuration of this machine's."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/dev/null")
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def bucket(s3_server: str, aws: None) -> str:
+    """A new, empty bucket's name."""
+    name = f"percel-{uuid4().hex}"
+    client = boto3.client("s3", endpoint_url=s3_server, region_name="us-east-1")
+    client.create_bucket(Bucket=name)
+    client.close()
+    return name
+
+
+@pytest.fixture
+def s3_url(bucket: str, s3_server: str) -> str:
+    """PERCEL_BLOB_URL of an empty place in a bucket."""
+    return blob_url(bucket, s3_server)
+
+
+def blob_url(bucket: str, endpoint: str) -> str:
+    return f"s3://{bucket}/some/prefix?endpoint_url={quote(endpoint, safe='')}&region=us-east-1"
+
+
+class Between(ThreadingHTTPServer):
+    """Stands between client and server: counts, and answers with an error while `failures` last."""
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Passing)
+        self.behind = endpoint.removeprefix("http://")
+        self.failures = 0
+        self.failing = {"GET", "HEAD", "PUT", "POST", "DELETE"}  # which requests
+        self.status = 500  # of a failure
+        self.code = "InternalError"
+        self.answered: list[tuple[str, int, int]] = []  # method, status, bytes of the body
+        self.lock = threading.Lock()
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def note(self, method: str, status: int, size: int) -> None:
+        with self.lock:
+            self.answered.append((method, status, size))
+
+
+class _Passing(BaseHTTPRequestHandler):
+    server: Between
+
+    def handle_any(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        with self.server.lock:
+            failing = self.server.failures > 0 and self.command in self.server.failing
+            self.server.failures -= failing
+        if failing:
+            said = f"<Error><Code>{self.server.code}</Code><Message>not now</Message></Error>".encode()
+            self.answer(self.server.status, [("Content-Type", "application/xml")], said)
+            return
+        connection = HTTPConnection(self.server.behind)
+        connection.request(self.command, self.path, body, dict(self.headers.items()))
+        response = connection.getresponse()
+        kept = [(k, v) for k, v in response.getheaders() if k.lower() not in ("connection", "server", "date")]
+        self.answer(response.status, kept, response.read())
+        connection.close()
+
+    do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = handle_any  # noqa: N815  (the names that http.server calls)
+
+    def answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        self.server.note(self.command, status, len(body))
+        self.send_response(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        if not any(name.lower() == "content-length" for name, _ in headers):
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def between(s3_server: str) -> Iterator[Between]:
+    """A way to the server that can fail."""
+    with Between(s3_server) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()

@@ -1,0 +1,70 @@
+"""Owns the Celery application: how it is configured, and the sending of wake-ups.
+
+The job rows are the truth. A message carries nothing but "work of this kind may be due": one that is lost, doubled
+or late changes nothing. The settings were measured (Celery 5.7, Redis): see the comments.
+"""
+
+import logging
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from store.models import JobKind
+from workers.settings import load_settings
+
+log = logging.getLogger(__name__)
+
+QUEUES = {JobKind.PARSE: "cpu", JobKind.ENCODE: "gpu", JobKind.FINISH: "cpu"}
+# What came to nothing by then is of no use: the tender says it again, and a queue that nobody reads does not grow.
+EXPIRES_SECONDS = 300
+_VISIBILITY = 3600  # seconds; above the time limit, or a task that is long runs twice
+
+
+def configuration() -> dict[str, Any]:
+    """Celery's settings, made when it first needs them."""
+    return {
+        "broker_url": load_settings().broker_url,
+        "task_serializer": "json",
+        "accept_content": ["json"],  # no pickle
+        "task_ignore_result": True,  # state lives in rows
+        "task_acks_late": True,
+        "worker_prefetch_multiplier": 1,
+        "task_reject_on_worker_lost": False,  # with it, a document that kills its worker is redelivered for ever
+        "task_retry_on_worker_lost": False,  # the job's row counts attempts, and the tender wakes
+        "task_time_limit": 900,
+        "task_soft_time_limit": 840,
+        "visibility_timeout": _VISIBILITY,
+        "broker_transport_options": {
+            "visibility_timeout": _VISIBILITY,
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 1,  # the default looks every 100 s only
+            "socket_keepalive": True,
+            "socket_timeout": 30,  # must be longer than kombu's blocking pop
+            "socket_connect_timeout": 2,  # a caller that wakes must not hang on a broker that is away
+            "health_check_interval": 25,
+            "retry_on_timeout": True,
+            "global_keyprefix": "percel:",
+        },
+        "worker_soft_shutdown_timeout": 30,
+        "worker_enable_soft_shutdown_on_idle": True,
+        "worker_cancel_long_running_tasks_on_connection_loss": True,  # their jobs are due again by their leases
+        "broker_connection_retry_on_startup": True,
+        "worker_send_task_events": False,
+        "worker_hijack_root_logger": False,
+        "task_routes": {f"percel.{kind}": {"queue": queue} for kind, queue in QUEUES.items()},
+        "task_default_queue": "cpu",
+        "task_create_missing_queues": True,
+    }
+
+
+app = Celery("percel", include=["workers.tasks"])
+app.add_defaults(configuration)
+
+
+def send_wake(kind: JobKind) -> None:
+    """Says that work of a kind may be due; a broker that is away costs time only."""
+    try:
+        app.send_task(f"percel.{kind}", queue=QUEUES[kind], expires=EXPIRES_SECONDS, retry=False)
+    except (OperationalError, OSError) as error:
+        log.warning("wake-up not sent", extra={"kind": str(kind), "reason": str(error)})

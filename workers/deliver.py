@@ -1,0 +1,52 @@
+"""Owns the sending of webhooks: signed, at least once, with retries that grow apart."""
+
+import hashlib
+import hmac
+import json
+import logging
+import time
+
+from store import catalog
+from store.catalog import DueDelivery
+from store.database import transaction
+from workers.errors import WorkerError
+from workers.outbound import request
+from workers.resources import Resources
+
+log = logging.getLogger(__name__)
+
+
+def deliver_due(resources: Resources) -> int:
+    """Sends what is due; -> how many messages were tried."""
+    with transaction(resources.engine) as session:
+        due = catalog.claim_deliveries(session)
+    for delivery in due:
+        error = send(delivery, allow_private=resources.settings.allow_private_urls)
+        if error is not None:
+            log.warning("webhook not delivered", extra={"delivery_id": delivery.id, "reason": error})
+        with transaction(resources.engine) as session:
+            catalog.settle_delivery(session, delivery, error)
+    return len(due)
+
+
+def send(delivery: DueDelivery, *, allow_private: bool) -> str | None:
+    """One attempt; -> None when the receiver said yes, else why not."""
+    sent_at = str(int(time.time()))
+    body = json.dumps({"event": delivery.event, "id": delivery.id, "data": delivery.body}).encode()
+    headers = {
+        "Content-Type": "application/json",
+        "Percel-Event": delivery.event,
+        "Percel-Delivery": str(delivery.id),
+        "Percel-Timestamp": sent_at,
+        "Percel-Signature": signature(delivery.secret, sent_at, body),
+    }
+    try:
+        with request("POST", delivery.url, headers=headers, body=body, allow_private=allow_private) as response:
+            return None if 200 <= response.status < 300 else f"status {response.status}"
+    except WorkerError as error:
+        return str(error)
+
+
+def signature(secret: str, sent_at: str, body: bytes) -> str:
+    """`sha256=<hex>` of HMAC-SHA256 over "<timestamp>.<body>": a receiver checks it, and that the time is recent."""
+    return "sha256=" + hmac.new(secret.encode(), sent_at.encode() + b"." + body, hashlib.sha256).hexdigest()

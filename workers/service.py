@@ -1,0 +1,103 @@
+"""Owns the workers that run until they are told to stop: the embedded one, and Celery's with its tender."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from contextlib import suppress
+from types import FrameType
+
+from store.models import JobKind
+from workers.lease import presence
+from workers.resources import Resources
+from workers.runner import Runner
+from workers.tend import Tender, start_thread
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.2  # how soon the embedded worker sees what was accepted
+FAULT_SECONDS = 5.0  # pause after something went wrong that is no document's fault: a full disk, say
+GRACE_SECONDS = 10.0  # what is being done gets this long to come to an end
+
+
+def stop_on_signals(stop: threading.Event) -> None:
+    """SIGTERM and SIGINT end the run in good order."""
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask)
+
+
+def stop_with_parent(stop: threading.Event) -> None:
+    """Ends the run when standard input closes: the process that started this one is gone."""
+
+    def watch(stop: threading.Event) -> None:
+        with suppress(OSError, ValueError):
+            while os.read(sys.stdin.fileno(), 1):
+                pass
+        stop.set()
+
+    start_thread("parent", watch, stop)
+
+
+def run_embedded(resources: Resources, stop: threading.Event) -> None:
+    """Works on whatever is due, in two lanes, until told to stop. What is then unfinished is due at the next start."""
+    with presence(resources.workers_directory) as owner:
+        runner = Runner(resources, owner)
+        lanes = [
+            start_thread("parse lane", lambda stop: work_lane(runner, (JobKind.PARSE,), stop), stop),
+            start_thread("encode lane", lambda stop: work_lane(runner, (JobKind.ENCODE, JobKind.FINISH), stop), stop),
+            start_thread("tender", Tender(resources).run, stop),
+        ]
+        stop.wait()
+        for lane in lanes:
+            lane.join(GRACE_SECONDS)
+        runner.release(list(runner.held.values()))
+
+
+def work_lane(runner: Runner, kinds: tuple[JobKind, ...], stop: threading.Event) -> None:
+    """Does due jobs of some kinds, the first kind first."""
+    while not stop.is_set():
+        try:
+            if not any(runner.step(kind) for kind in kinds):
+                stop.wait(POLL_SECONDS)
+        except Exception:
+            log.exception("worker lane stopped for a moment")
+            stop.wait(FAULT_SECONDS)
+
+
+def run_celery(resources: Resources, *, queues: tuple[str, ...], processes: int) -> None:
+    """Runs a Celery worker in this process, and the tender beside it, until it is told to stop."""
+    from celery.signals import worker_ready, worker_shutting_down
+
+    from workers.app import app
+
+    stop = threading.Event()
+
+    def begin(**_: object) -> None:
+        # Its own resources: the parent opens none before it has forked its children.
+        start_thread("tender", Tender(resources).run, stop)
+
+    def end(**_: object) -> None:
+        stop.set()
+
+    worker_ready.connect(begin, weak=False)
+    worker_shutting_down.connect(end, weak=False)
+    app.worker_main(
+        [
+            "worker",
+            "--queues",
+            ",".join(queues),
+            "--concurrency",
+            str(processes),
+            "--pool",
+            "prefork",
+            "--without-gossip",
+            "--without-mingle",
+            "--loglevel",
+            "WARNING",
+        ]
+    )

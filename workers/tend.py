@@ -1,0 +1,64 @@
+"""Owns what must happen now and then whatever else runs: the dead are succeeded, words that got lost are said again,
+webhooks are told, what was deleted is wiped. Running it twice at once changes nothing.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from store import catalog, lexical
+from store.database import reading, transaction, truncate_log
+from store.sweep import sweep_blobs
+from workers.deliver import deliver_due
+from workers.resources import Resources
+from workers.runner import recover
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 5.0
+WIPE_SECONDS = 600.0  # between wipes of full text and index files: each rewrites them
+
+
+class Tender:
+    """Tends one store, tick by tick; several may, on any number of machines."""
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+        self._wiped_at = time.monotonic()
+        self._unwiped = False
+
+    def tick(self) -> None:
+        """One round."""
+        recover(self.resources)
+        with reading(self.resources.engine) as session:
+            due = catalog.count_due(session)
+        for kind in due:
+            self.resources.wake(kind)
+        deliver_due(self.resources)
+        self._unwiped |= sweep_blobs(self.resources.engine, self.resources.blobs) > 0
+        if self._unwiped and not due and time.monotonic() - self._wiped_at > WIPE_SECONDS:
+            wipe(self.resources)
+            self._wiped_at, self._unwiped = time.monotonic(), False
+
+    def run(self, stop: threading.Event) -> None:
+        """Ticks until told to stop; a tick that fails (a database that restarts, say) is one that the next makes up."""
+        while not stop.wait(TICK_SECONDS):
+            try:
+                self.tick()
+            except Exception:
+                log.warning("tending failed", exc_info=True)
+
+
+def wipe(resources: Resources) -> None:
+    """Overwrites what deletes left in the full-text index and the database's log."""
+    with transaction(resources.engine) as session:
+        lexical.merge(session)
+    truncate_log(resources.engine)
+
+
+def start_thread(name: str, run: Callable[[threading.Event], None], stop: threading.Event) -> threading.Thread:
+    """Runs something beside the caller until `stop`."""
+    thread = threading.Thread(target=run, args=(stop,), name=name, daemon=True)
+    thread.start()
+    return thread
