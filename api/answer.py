@@ -1,10 +1,11 @@
 """Owns search and answers over a collection: rows to hits, hits to caches, caches to a decoder."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Collection as AbstractCollection
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from api.library import load_caches
@@ -12,6 +13,7 @@ from compressor.cache import Cache, Reading
 from compressor.decoders import load_decoder
 from compressor.decoders.base import Evidence, ScoredPassage
 from compressor.fuse import fuse
+from compressor.rerank import PASSAGES, rerank, unread
 from compressor.types import Box, Span
 from store import catalog, lexical
 from store.database import reading
@@ -152,15 +154,16 @@ def search(
     """Chunks that fit, best first; `where` is a filter over metadata. Raises NotFound, BadFilter."""
     home = home_of(resources, tenant, collection)
     with reading(resources.engine) as session:
-        found = find_chunks(resources, session, home.id, query, k=k, where=where)
+        found = find_chunks(resources, session, home.id, query, k=max(k, PASSAGES), where=where)
         metadata = catalog.metadata_of(session, {chunk.row.document_id for chunk in found})
     _, caches = load_chunks(resources, home.id, [chunk.row.id for chunk in found])
-    found = [chunk for chunk in found if chunk.row.id in caches]
-    best = [chunk.passages[0] for chunk in found]
-    wanted = [Reading(caches[c.row.id], p.start, p.end) for c, p in zip(found, best, strict=True)]
-    texts = read_ranges(resources, wanted)
+    texts = PassageTexts(resources, caches)
+    found = rerank_chunks(query, found, texts, k=k)
+    texts.read_ahead([(chunk.row.id, chunk.passages[0]) for chunk in found])
     hits = []
-    for chunk, passage, text in zip(found, best, texts, strict=True):
+    for chunk in found:
+        passage = chunk.passages[0]
+        text = texts.read(chunk.row.id, passage.start, passage.end)
         spans = [span for span in spans_of(chunk.row) if span.start < passage.end and passage.start < span.end]
         page = spans[0].page if spans else 1
         boxes = tuple(dict.fromkeys(span.box for span in spans if span.page == page))
@@ -190,15 +193,20 @@ def ask(
     start = time.perf_counter()
     home = home_of(resources, tenant, collection)
     with timings.step("search"), reading(resources.engine) as session:
-        found = find_chunks(resources, session, home.id, question, k=WHOLE_READ if whole else k, where=where)
+        wanted = WHOLE_READ if whole else max(k, PASSAGES)
+        found = find_chunks(resources, session, home.id, question, k=wanted, where=where)
     with timings.step("load"):
         rows, caches = load_chunks(
             resources, home.id, None if whole else [chunk.row.id for chunk in found], where=where
         )
     with timings.step("read"):
         decoder = load_decoder(decoder_name or resources.settings.decoder, embedder=resources.embedder)
-        present = [chunk for chunk in found if chunk.row.id in caches]
-        evidence = gather(resources, present, caches, ahead=decoder.passages)
+        texts = PassageTexts(resources, caches)
+        found = rerank_chunks(question, found, texts, k=wanted if whole else k)
+        evidence = gather(found, texts, ahead=decoder.passages)
+        if not whole:
+            kept = {chunk.row.id for chunk in found}
+            rows = [row for row in rows if row.chunk_id in kept]
     with timings.step("answer"):
         answer = decoder.answer(question, evidence)
     return AnswerReport(
@@ -257,15 +265,54 @@ def context_of(rows: Sequence[ChunkCache]) -> ContextReport:
     return ContextReport(len(rows), sum(row.vision_tokens for row in rows), sum(row.text_tokens for row in rows))
 
 
-def gather(
-    resources: Resources, found: Sequence[FoundChunk], caches: dict[int, Cache], *, ahead: int
-) -> list[Evidence]:
+class PassageTexts:
+    """Reads passages out of loaded caches, each once."""
+
+    def __init__(self, resources: Resources, caches: Mapping[int, Cache]) -> None:
+        self._resources = resources
+        self._caches = caches
+        self._read: dict[tuple[int, int, int], str] = {}
+
+    def __contains__(self, chunk_id: int) -> bool:
+        return chunk_id in self._caches
+
+    def read_ahead(self, passages: Sequence[tuple[int, ScoredPassage]]) -> None:
+        """Reads passages of chunks by id, in one batch; those that were read before cost nothing."""
+        wanted = [(chunk_id, passage.start, passage.end) for chunk_id, passage in passages]
+        missing = [key for key in dict.fromkeys(wanted) if key not in self._read]
+        readings = [Reading(self._caches[chunk_id], start, end) for chunk_id, start, end in missing]
+        self._read |= dict(zip(missing, read_ranges(self._resources, readings), strict=True))
+
+    def read(self, chunk_id: int, start: int, end: int) -> str:
+        """The characters of a passage, or any others of the chunk."""
+        if (chunk_id, start, end) in self._read:
+            return self._read[chunk_id, start, end]
+        return read_ranges(self._resources, [Reading(self._caches[chunk_id], start, end)])[0]
+
+
+def rerank_chunks(query: str, found: Sequence[FoundChunk], texts: PassageTexts, *, k: int) -> list[FoundChunk]:
+    """The k best chunks whose caches are loaded, after a look at the texts of the best passages."""
+    present = [chunk for chunk in found if chunk.row.id in texts]
+    best = _best_passages(present, PASSAGES)
+    texts.read_ahead(best)
+    fused = [(texts.read(chunk_id, passage.start, passage.end), passage.score) for chunk_id, passage in best]
+    scores = dict(zip(best, rerank(query, fused), strict=True))
+    again = []
+    for chunk in present:
+        passages = [replace(p, score=scores.get((chunk.row.id, p), unread(p.score))) for p in chunk.passages]
+        again.append(replace(chunk, passages=sorted(passages, key=lambda passage: -passage.score)))
+    return sorted(again, key=lambda chunk: -chunk.passages[0].score)[:k]
+
+
+def _best_passages(found: Sequence[FoundChunk], count: int) -> list[tuple[int, ScoredPassage]]:
+    """The best passages of all chunks, each with its chunk's id."""
+    every = [(chunk.row.id, passage) for chunk in found for passage in chunk.passages]
+    return sorted(every, key=lambda pair: -pair[1].score)[:count]
+
+
+def gather(found: Sequence[FoundChunk], texts: PassageTexts, *, ahead: int) -> list[Evidence]:
     """Evidence for a decoder: the best `ahead` passages are read in one batch, anything else when asked for."""
-    scored = [(passage.score, chunk.row.id, passage) for chunk in found for passage in chunk.passages]
-    best = sorted(scored, key=lambda item: -item[0])[:ahead]
-    wanted = [(chunk_id, passage.start, passage.end) for _, chunk_id, passage in best]
-    texts = read_ranges(resources, [Reading(caches[chunk_id], start, end) for chunk_id, start, end in wanted])
-    read = dict(zip(wanted, texts, strict=True))
+    texts.read_ahead(_best_passages(found, ahead))
     return [
         Evidence(
             document_id=chunk.row.document_id,
@@ -274,20 +321,10 @@ def gather(
             heading=chunk.row.heading,
             spans=spans_of(chunk.row),
             passages=tuple(chunk.passages),
-            read=_reader(resources, chunk.row.id, caches[chunk.row.id], read),
+            read=partial(texts.read, chunk.row.id),
         )
         for chunk in found
     ]
-
-
-def _reader(
-    resources: Resources, chunk_id: int, cache: Cache, read: dict[tuple[int, int, int], str]
-) -> Callable[[int, int], str]:
-    def text(start: int, end: int) -> str:
-        found = read.get((chunk_id, start, end))
-        return read_ranges(resources, [Reading(cache, start, end)])[0] if found is None else found
-
-    return text
 
 
 def read_ranges(resources: Resources, readings: Sequence[Reading]) -> list[str]:

@@ -1,12 +1,15 @@
-"""Refits the extractive decoder's weights and threshold, and prints them with what they reach on held-out articles.
+"""Refits everything that ranks and abstains, each time on half of the articles, and prints what both halves reach.
 
     python -m bench.fit_ranking --questions FILE... [--distractors FILE...] [--paragraphs 2000]
 
-Every second article is left out of the collection, so that half of the questions have no answer there. The weights are
-a softmax regression: among the sentences found for a question, those of its paragraph with the answer in them win.
+Halves are of articles, so that no paragraph and no topic is on both sides. Every question is asked twice, the second
+time of a collection without its article: then nothing should be answered. Weights are a softmax regression: among the
+passages found for a question its own wins, among the sentences those with the answer. The committed weights are
+rounded, and were chosen with all questions in sight: what the other half reaches says how much they owe to that.
 """
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,54 +18,53 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from api.answer import find_chunks, gather, home_of, load_chunks
-from bench.questions import COLLECTION, Question, ingested, load_questions
-from bench.report import show
-from bench.search import contains
-from compressor.decoders.extractive import PASSAGES, read_candidates
-from compressor.decoders.rank import FEATURES, features, weigh
-from store.database import reading
-from workers.resources import Resources
+from bench.examples import PASSAGE_FEATURES, Example, make_examples
+from bench.questions import load_questions
+from bench.report import OUT, show, write
+from compressor.decoders.extractive import MIDDLE, SLOPE, THRESHOLD
+from compressor.decoders.rank import FEATURES, WEIGHTS
+from compressor.fuse import MEANING, MEANING_UNREAD
+from compressor.rerank import NEAR, SENTENCE
 
 SHRINK = 1e-4  # of squared weights; ten times as much costs a point
-THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+SCORE = FEATURES.index("passage_score")
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
-    """A question's sentences as features, and which of them answer it."""
+class Ranking:
+    """All that is fitted."""
 
-    question: Question
-    rows: NDArray[np.float32]  # (sentences, FEATURES)
-    right: NDArray[np.bool_]  # (sentences,)
-
-
-def example(resources: Resources, question: Question) -> Example:
-    """What the decoder would rank for a question."""
-    home = home_of(resources, resources.settings.tenant, COLLECTION)
-    with reading(resources.engine) as session:
-        found = find_chunks(resources, session, home.id, question.text, k=8)
-    _, caches = load_chunks(resources, home.id, [chunk.row.id for chunk in found])
-    candidates = read_candidates(gather(resources, found, caches, ahead=PASSAGES))
-    sentences = [candidate.sentence for candidate in candidates]
-    vectors = resources.embedder.embed([question.text, *(sentence.text for sentence in sentences)])
-    right = [c.evidence.title == question.paragraph and contains(c.sentence.text, question) for c in candidates]
-    rows = features(question.text, sentences, vectors, read=resources.embedder.reads(question.text))
-    return Example(question, rows, np.array(right, bool))
+    passages: NDArray[np.float32]  # (PASSAGE_FEATURES,), they add up to 1
+    sentences: NDArray[np.float32]  # (FEATURES,)
+    slope: float
+    middle: float
 
 
-def fit_weights(examples: Sequence[Example]) -> NDArray[np.float32]:
-    """(FEATURES,) that make the right sentences likely among their question's."""
-    usable = [each for each in examples if each.right.any()]
-    rows = [torch.from_numpy(each.rows) for each in usable]
-    right = [torch.from_numpy(each.right) for each in usable]
-    weights = torch.zeros(len(FEATURES), requires_grad=True)
+def committed(examples: Sequence[Example]) -> Ranking:
+    """What the program uses for most of these questions: it depends on whether the embedder reads their language."""
+    meaning = MEANING if np.mean([each.read for each in examples]) > 0.5 else MEANING_UNREAD
+    passages = np.array([meaning, 1 - meaning, SENTENCE, NEAR], np.float32) / (1 + SENTENCE + NEAR)
+    return Ranking(passages, np.array(list(WEIGHTS.values()), np.float32), SLOPE, MIDDLE)
+
+
+def scored(example: Example, passages: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(sentences, FEATURES), their passages scored by weights."""
+    rows = example.rows.copy()
+    rows[:, SCORE] = (example.passages @ passages)[example.place]
+    return rows
+
+
+def fit_weights(rows: Sequence[NDArray[np.float32]], right: Sequence[NDArray[np.bool_]]) -> NDArray[np.float32]:
+    """(features,) that make the right rows likely among their question's."""
+    usable = [place for place, its in enumerate(right) if its.any()]
+    examples = [(torch.from_numpy(rows[place]), torch.from_numpy(right[place])) for place in usable]
+    weights = torch.zeros(rows[0].shape[1], requires_grad=True)
     optimiser = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         optimiser.zero_grad()
         losses = []
-        for its, good in zip(rows, right, strict=True):
+        for its, good in examples:
             scores = its @ weights
             losses.append(scores.logsumexp(0) - scores[good].logsumexp(0))
         value = torch.stack(losses).mean() + SHRINK * weights.square().sum()
@@ -91,15 +93,41 @@ def fit_confidence(known: NDArray[np.float32], unknown: NDArray[np.float32]) -> 
     return slope, middle
 
 
-def first_is_right(examples: Sequence[Example], weights: NDArray[np.float32] | None = None) -> float:
-    """Share of questions whose best sentence answers; the committed weights unless others are given."""
-    scores = [weigh(each.rows) if weights is None else each.rows @ weights for each in examples]
-    return float(np.mean([each.right[its.argmax()] for each, its in zip(examples, scores, strict=True)]))
+def fit(examples: Sequence[Example]) -> Ranking:
+    """Everything, on these questions only."""
+    known = [each for each in examples if each.known]
+    weights = fit_weights([each.passages for each in known], [each.home for each in known])
+    passages = weights / weights.sum()
+    sentences = fit_weights([scored(each, passages) for each in known], [each.right for each in known])
+    scores = best_scores(examples, Ranking(passages, sentences, 1, 0))
+    has_answer = np.array([each.known for each in examples], bool)
+    slope, middle = fit_confidence(scores[has_answer], scores[~has_answer])
+    return Ranking(passages, sentences, slope, middle)
 
 
-def best_scores(examples: Sequence[Example], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+def best_scores(examples: Sequence[Example], ranking: Ranking) -> NDArray[np.float32]:
     """(questions,) the best sentence's score of each."""
-    return np.array([(each.rows @ weights).max() for each in examples], np.float32)
+    return np.array([(scored(each, ranking.passages) @ ranking.sentences).max() for each in examples], np.float32)
+
+
+def figures(examples: Sequence[Example], ranking: Ranking) -> dict[str, float]:
+    """What a ranking reaches; the first sentence before and after abstaining."""
+    known = [each for each in examples if each.known]
+    unknown = [each for each in examples if not each.known]
+    least = ranking.middle + math.log(THRESHOLD / (1 - THRESHOLD)) / ranking.slope
+    answered = best_scores(known, ranking) >= least
+    first = np.array(
+        [each.right[(scored(each, ranking.passages) @ ranking.sentences).argmax()] for each in known], bool
+    )
+    return {
+        "BM25@1": float(np.mean([each.bm25_right for each in known])),
+        "fused@1": float(np.mean([each.fused_right for each in known])),
+        "recall@1": float(np.mean([each.home[(each.passages @ ranking.passages).argmax()] for each in known])),
+        "first_right": float(first.mean()),
+        "first_right_and_answered": float((first & answered).mean()),
+        "answerable_abstained": float(1 - answered.mean()),
+        "unanswerable_abstained": float(np.mean(best_scores(unknown, ranking) < least)),
+    }
 
 
 def main() -> None:
@@ -107,29 +135,36 @@ def main() -> None:
     parser.add_argument("--questions", type=Path, nargs="+", required=True, help="files in SQuAD's JSON format")
     parser.add_argument("--distractors", type=Path, nargs="*", default=[], help="text that fills the collection up")
     parser.add_argument("--paragraphs", type=int, default=2000)
-    parser.add_argument("--codec", default="native-20")
+    parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
-    chosen = load_questions(arguments.questions, arguments.distractors, paragraphs=arguments.paragraphs, absent=2)
-    with ingested(chosen.paragraphs, codec=arguments.codec) as resources:
-        examples = [each for each in (example(resources, q) for q in chosen.questions) if len(each.rows)]
-    known = [each for each in examples if each.question.known]
-    unknown = [each for each in examples if not each.question.known]
-    halves = [[each for each in known if each.question.article // 2 % 2 == half] for half in (0, 1)]
-    held_out = [first_is_right(halves[1 - half], fit_weights(halves[half])) for half in (0, 1)]
-    weights = fit_weights(known)
-    scores, other = best_scores(known, weights), best_scores(unknown, weights)
-    slope, middle = fit_confidence(scores, other)
-    show(
-        f"first sentence right: {first_is_right(known):.3f} with the committed weights, {np.mean(held_out):.3f} "
-        "refitted and held out",
-        [{"feature": name, "weight": float(w)} for name, w in zip(FEATURES, weights, strict=True)],
+    chosen = load_questions(arguments.questions, arguments.distractors, paragraphs=arguments.paragraphs, absent=0)
+    examples = make_examples(chosen)
+    halves = [[each for each in examples if each.article % 2 == half] for half in (0, 1)]
+    fitted = [fit(half) for half in halves]
+    together = fit(examples)
+    rows: list[dict[str, object]] = [
+        {"weights": "committed", "measured on": "all", **figures(examples, committed(examples))},
+        {"weights": "fitted on all", "measured on": "all", **figures(examples, together)},
+    ]
+    for number, ranking in enumerate(fitted):
+        for half in (number, 1 - number):
+            name, seen = f"fitted on half {number + 1}", "the same half" if half == number else "the other half"
+            rows.append({"weights": name, "measured on": seen, **figures(halves[half], ranking)})
+    others = [figures(halves[1 - number], ranking) for number, ranking in enumerate(fitted)]
+    mean = {name: (others[0][name] + others[1][name]) / 2 for name in others[0]}
+    rows.append({"weights": "fitted on a half", "measured on": "the other, mean", **mean})
+    show(f"{len(chosen.questions)} questions on {len(chosen.paragraphs)} paragraphs; halves are of articles", rows)
+    names = [*PASSAGE_FEATURES, *FEATURES, "slope", "middle"]
+    columns = {"committed": committed(examples), "all": together, "half 1": fitted[0], "half 2": fitted[1]}
+    values = {name: [*r.passages, *r.sentences, r.slope, r.middle] for name, r in columns.items()}
+    show("Weights", [{"of": name, **{k: float(v[i]) for k, v in values.items()}} for i, name in enumerate(names)])
+    print(
+        write(
+            "fit_ranking",
+            {"figures": rows, "weights": {k: [float(x) for x in v] for k, v in values.items()}},
+            arguments.out,
+        )
     )
-    rows = []
-    for threshold in THRESHOLDS:
-        least = middle + np.log(threshold / (1 - threshold)) / slope
-        answered, wrongly = float(np.mean(scores >= least)), float(np.mean(other >= least))
-        rows.append({"threshold": threshold, "answerable_answered": answered, "unanswerable_answered": wrongly})
-    show(f"confidence: slope {slope:.2f}, middle {middle:.2f}", rows)
 
 
 if __name__ == "__main__":

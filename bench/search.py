@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from api.answer import POOL, AnswerReport, ask, find_passages
+from api.answer import POOL, AnswerReport, ask, find_passages, search
 from bench.questions import COLLECTION, Question, ingested, load_questions
 from bench.report import OUT, new_plot, save_plot, show, write
 from store import catalog, lexical
@@ -30,24 +30,27 @@ class Rankings:
 
     words: list[str]
     vectors: list[str]
-    hybrid: list[str]
-    seconds: float  # of the hybrid search
+    fused: list[str]  # words and vectors, before their texts are looked at
+    search: list[str]  # what `percel search` returns
+    seconds: float  # of that search, reading the hits out of their caches included
 
 
 def rank(resources: Resources, question: str) -> Rankings:
-    """All rankings of one question. A vector search and a word search are made anew inside the hybrid one."""
+    """All rankings of one question, each made anew."""
     with reading(resources.engine) as session:
         home = catalog.find_collection(session, resources.settings.tenant, COLLECTION)
         worded = [hit.vector_id for hit in lexical.search(session, home.id, question, POOL)]
         titles = {p.vector_id: p.title for p in catalog.passages_by_vector_ids(session, home.id, worded)}
         near = resources.index(home.id).search(resources.embedder.embed([question])[0], POOL)
-        start = time.perf_counter()
-        hybrid = find_passages(resources, session, home.id, question, pool=POOL)
-        seconds = time.perf_counter() - start
+        fused = find_passages(resources, session, home.id, question, pool=POOL)
+    start = time.perf_counter()
+    hits = search(resources, resources.settings.tenant, question, k=max(DEPTHS))
+    seconds = time.perf_counter() - start
     return Rankings(
         words=list(dict.fromkeys(titles[vector_id] for vector_id in worded if vector_id in titles)),
         vectors=list(dict.fromkeys(hit.passage.title for hit in near)),
-        hybrid=list(dict.fromkeys(passage.title for passage, _ in hybrid)),
+        fused=list(dict.fromkeys(passage.title for passage, _ in fused)),
+        search=list(dict.fromkeys(hit.title for hit in hits)),
         seconds=seconds,
     )
 
@@ -68,14 +71,15 @@ def contains(quote: str, question: Question) -> bool:
 
 
 def measure_search(
-    questions: Sequence[Question], search: Callable[[str], Rankings]
+    questions: Sequence[Question], rankings_of: Callable[[str], Rankings]
 ) -> tuple[list[dict[str, object]], float]:
-    """-> a row of recall per ranking, and the median seconds of a hybrid search."""
-    found = [search(question.text) for question in questions]
+    """-> a row of recall per ranking, and the median seconds of a search."""
+    found = [rankings_of(question.text) for question in questions]
     rankings = {
         "words (BM25)": [each.words for each in found],
         "vectors": [each.vectors for each in found],
-        "hybrid": [each.hybrid for each in found],
+        "fused": [each.fused for each in found],
+        "search": [each.search for each in found],
     }
     rows: list[dict[str, object]] = [{"ranking": name, **recall(questions, each)} for name, each in rankings.items()]
     return rows, float(np.median([each.seconds for each in found]))
@@ -125,7 +129,7 @@ def main() -> None:
         resources.embedder.embed(["warm"])
         rows, seconds = measure_search(known, lambda question: rank(resources, question))
         answers = measure_answers(sample, lambda question: ask(resources, resources.settings.tenant, question))
-    show(f"{len(known)} questions on {len(chosen.paragraphs)} paragraphs; hybrid search {seconds * 1000:.0f} ms", rows)
+    show(f"{len(known)} questions on {len(chosen.paragraphs)} paragraphs; search {seconds * 1000:.0f} ms", rows)
     show(f"{len(sample)} of them answered", [{"figure": name, "value": value} for name, value in answers.items()])
     facts = {
         "questions": len(chosen.questions),

@@ -21,13 +21,21 @@ def fuse(
     embedder reads the query (`Embedder.reads`).
     """
     meaning = MEANING if read else MEANING_UNREAD
+    fused = {
+        key: meaning * cosine + (1 - meaning) * share for key, (cosine, share) in line_up(by_vector, by_words).items()
+    }
+    return sorted(fused.items(), key=lambda item: -item[1])
+
+
+def line_up(
+    by_vector: Sequence[tuple[Key, float]], by_words: Sequence[tuple[Key, float]]
+) -> dict[Key, tuple[float, float]]:
+    """Cosine and share of the best BM25 score for every passage that either ranking lists."""
     cosines = dict(by_vector)
     best = max((score for _, score in by_words), default=0.0)
     shares = {key: score / best if best > 0 else 1.0 for key, score in by_words}
     last_cosine = min(cosines.values(), default=0.0)
     last_share = min(shares.values(), default=0.0)
-    fused = {
-        key: meaning * cosines.get(key, last_cosine) + (1 - meaning) * shares.get(key, last_share)
-        for key in dict.fromkeys([*cosines, *shares])
+    return {
+        key: (cosines.get(key, last_cosine), shares.get(key, last_share)) for key in dict.fromkeys([*cosines, *shares])
     }
-    return sorted(fused.items(), key=lambda item: -item[1])

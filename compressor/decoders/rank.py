@@ -5,14 +5,13 @@ The weights are a softmax regression over the sentences found for a question; `p
 
 import math
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compressor.decoders.words import fold, has_digit, words
+from compressor.words import fold, has_digit, word_weights, words
 
 WEIGHTS: dict[str, float] = {
     "sentence_cosine": 5.0,  # question and sentence mean the same
@@ -31,7 +30,7 @@ UNREAD = 0.36  # stands for every cosine of a language the embedder does not kno
 
 _MONTHS = "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"  # noqa: E501
 _NUMBER = (
-    r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fifteen|sixteen|twenty|thirty|"
+    r"\d+(?:[.,]\d+)*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fifteen|sixteen|twenty|thirty|"
     r"forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|million|billion|half|third|quarter|dozen|once|twice)\b|"
     r"[一二三四五六七八九十百千万亿两]"
 )
@@ -39,13 +38,21 @@ _DATE = (
     rf"(?<!\d)\d{{3,4}}(?!\d)|\d\d?[./-]\d\d?[./-]\d+|\b(?:{_MONTHS})\b|\bcentur|\d+(?:st|nd|rd|th)\b|"
     r"[\d一二三四五六七八九十〇零][年月日]"
 )
+# days and years: read, so that they are not taken for quantities
+_DAY = rf"\b\d\d?(?:st|nd|rd|th)? (?:{_MONTHS})\b|\b(?:{_MONTHS}) \d\d?\b|(?<![\d.,])(?:1[1-9]|20)\d\d(?![.,]?\d)"
+_ID = r"\b(?=[\w/-]*\d)[\w/-]{3,}"
 _NAME = r"(?<![.!?]\s)(?<!^)\b[A-ZÀ-ÞА-Я][\w'’.-]+"
 # what a question asks with -> what an answer must hold
 _KINDS = (
     (
         r"\bhow (?:many|much|long|far|old|tall|large|big|high|often|fast)\b|\bwhat (?:percent|number|amount|fraction)|"
         r"多少|几|сколько|\bكم\b|\bwie ?viele?\b|\bcombien\b|\bcuánt",
-        re.compile(_NUMBER, re.IGNORECASE),
+        re.compile(rf"(?P<day>{_DAY})|{_NUMBER}", re.IGNORECASE),
+    ),
+    (
+        r"\b(?:what|which) (?:(?:is|was|are|were) )?(?:[\w-]+ ){0,4}?"
+        r"(?:numbers?|serial|uuid|id|code|commit|hash|version)\b",
+        re.compile(_ID),
     ),
     (
         r"\bwhen\b|\b(?:what|which) (?:\w+ )?(?:year|date|day|month|century|decade|time)\b|"
@@ -80,7 +87,7 @@ def features(
     """
     asked = list(dict.fromkeys(words(question)))
     found = [set(words(sentence.text)) for sentence in sentences]
-    weight = _word_weights(asked, found)
+    weight = word_weights(asked, found)
     kind, folded = answer_kind(question), fold(question)
     passages: dict[int, set[str]] = {}
     for sentence, its in zip(sentences, found, strict=True):
@@ -131,17 +138,7 @@ def _holds(kind: re.Pattern[str] | None, text: str, question: str) -> float:
     """1 when the text holds what is asked for and the question does not; 0.5 when nothing of a known form is asked."""
     if kind is None:
         return 0.5
-    return float(any(fold(match.group()) not in question for match in kind.finditer(text)))
-
-
-def _word_weights(asked: Sequence[str], found: Sequence[set[str]]) -> dict[str, float]:
-    """The question's words -> their shares of 1: the rarer among the candidates the larger, ids and numbers most."""
-    counts = Counter(word for its in found for word in its)
-    raw = {
-        word: math.log(1 + (len(found) + 1) / (counts[word] + 0.5)) * (1.5 if has_digit(word) else 1) for word in asked
-    }
-    total = sum(raw.values())
-    return {word: weight / total for word, weight in raw.items()}
+    return float(any(match.lastgroup != "day" and fold(match.group()) not in question for match in kind.finditer(text)))
 
 
 def _cosines(vectors: NDArray[np.float32], passages: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -100,6 +100,20 @@ def test_search_finds_chunks_by_words_and_meaning(folder: Path) -> None:
     assert as_json("search", "cost of mooring gear")["hits"][0]["title"] == "prices.csv"
 
 
+def test_the_first_hit_is_where_the_first_quote_is_from(folder: Path) -> None:
+    percel("ingest", folder)
+    question = "What is the serial of the crane's motor that was replaced?"
+    (hit,) = as_json("search", question, "-k", "1")["hits"]
+    quote = as_json("ask", question, "-k", "1")["citations"][0]
+    assert quote["document_id"] == hit["document_id"]
+    assert quote["quote"] in hit["text"]
+
+
+def test_an_answer_counts_the_chunks_it_was_given_and_not_those_that_search_looked_at(folder: Path) -> None:
+    percel("ingest", folder)
+    assert as_json("ask", "Which motor was replaced?", "-k", "1")["context"]["chunks"] == 1
+
+
 def test_read_prints_the_text_out_of_the_caches(folder: Path, tmp_path: Path) -> None:
     percel("ingest", folder)
     picture = tmp_path / "chunk.png"

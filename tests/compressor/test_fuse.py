@@ -1,4 +1,4 @@
-from compressor.fuse import fuse
+from compressor.fuse import fuse, line_up
 
 
 def test_a_passage_that_both_rankings_like_comes_first():
@@ -32,3 +32,8 @@ def test_words_decide_where_the_embedder_does_not_read_the_language():
 
 def test_ties_keep_the_order_of_the_rankings():
     assert [key for key, _ in fuse([("b", 0.5), ("a", 0.5)], [])] == ["b", "a"]
+
+
+def test_what_a_ranking_does_not_list_counts_as_its_last():
+    pairs = line_up([("a", 0.9), ("b", 0.4)], [("c", 8.0), ("a", 4.0)])
+    assert pairs == {"a": (0.9, 0.5), "b": (0.4, 0.5), "c": (0.4, 1.0)}

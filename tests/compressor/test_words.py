@@ -1,4 +1,4 @@
-from compressor.decoders.words import words
+from compressor.words import words
 
 
 def test_forms_of_a_word_are_one_word():

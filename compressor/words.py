@@ -1,7 +1,10 @@
 """Owns the words of a text as ranking compares them: any script, case and endings folded, ids and numbers whole."""
 
+import math
 import re
 import unicodedata
+from collections import Counter
+from collections.abc import Sequence, Set
 from functools import lru_cache
 
 _STEM = 6  # a word is its first letters: no worse than a stemmer on English questions, and at home in Russian too
@@ -47,6 +50,16 @@ def fold(text: str) -> str:
 def has_digit(word: str) -> bool:
     """Whether a word is, or holds, a number: such words must match exactly."""
     return _DIGIT.search(word) is not None
+
+
+def word_weights(asked: Sequence[str], found: Sequence[Set[str]]) -> dict[str, float]:
+    """A question's words -> their shares of 1: the rarer among the texts found the larger, ids and numbers most."""
+    counts = Counter(word for its in found for word in its)
+    raw = {
+        word: math.log(1 + (len(found) + 1) / (counts[word] + 0.5)) * (1.5 if has_digit(word) else 1) for word in asked
+    }
+    total = sum(raw.values())
+    return {word: weight / total for word, weight in raw.items()}
 
 
 @lru_cache(maxsize=65536)
