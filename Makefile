@@ -1,14 +1,18 @@
 # make demo   install and run the main job on examples/      make test   set up and run the tests
 # make check  what CI runs: format, lint, types, imports, tests
+# make faults break a scaled deployment in every way, with real servers (ten minutes)
 BIN := .venv/bin
 
-.PHONY: demo test check format lint types imports clean
+.PHONY: demo test faults check format lint types imports clean
 
 demo: .venv/.installed
 	$(BIN)/percel demo
 
 test: .venv/.installed
 	$(BIN)/python -m pytest -q
+
+faults: .venv/.installed
+	PERCEL_TEST_SERVERS=1 PERCEL_TEST_FAULTS=1 $(BIN)/python -m pytest -q tests/e2e/scaled
 
 check: format lint types imports test
 

@@ -30,7 +30,8 @@ def load_context(wanted: Sequence[Wanted], *, threads: int = 2) -> NDArray[np.fl
     Every entry's checksum is verified. Raises CacheDamaged; CacheError where widths or formats differ.
     """
     for item in wanted:
-        _read_ahead(item.path)
+        if isinstance(item.source, Path):
+            _read_ahead(item.source)
     with ExitStack() as stack:
         files = [stack.enter_context(CacheFile(item.source)) for item in wanted]
         places = [(file, item.entries) for file, item in zip(files, wanted, strict=True)]

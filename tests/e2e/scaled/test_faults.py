@@ -11,7 +11,12 @@ from store.models import JobKind, JobState
 from tests.e2e.scaled.conftest import LONG, Deployment, kill, process_of
 from workers.app import send_wake
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = [
+    pytest.mark.servers,
+    pytest.mark.slow,
+    pytest.mark.timeout(420),
+    pytest.mark.skipif("PERCEL_TEST_FAULTS" not in os.environ, reason="takes ten minutes: `make faults` runs it"),
+]
 
 KEYS = "# Keys\n\nThe key of cabinet 4 is KX-7731-b and hangs behind the door of the archive."
 
