@@ -21,11 +21,14 @@ SHARED = "PROMETHEUS_MULTIPROC_DIR"
 def sharing() -> Iterator[Path]:
     """This process and those that it starts in the block share their metrics; gives the folder of their files."""
     with tempfile.TemporaryDirectory(prefix="percel-metrics-") as folder:
+        before = os.environ.get(SHARED)
         os.environ[SHARED] = folder
         try:
             yield Path(folder)
         finally:
-            del os.environ[SHARED]
+            os.environ.pop(SHARED)
+            if before is not None:
+                os.environ[SHARED] = before
 
 
 @contextmanager

@@ -50,7 +50,9 @@ class Settings(BaseSettings):
     requests_per_minute: int = Field(3000, ge=0, description="of a key that has no limit of its own; 0: no limit")
     bytes_per_day: int = Field(0, ge=0, description="of uploads of a key without a limit of its own; 0: no limit")
     allow_private_urls: bool = Field(False, description="webhooks and uploads by URL may go into private networks")
-    metrics_token: str = Field("", description="what /metrics wants as its bearer token; empty: only this machine")
+    metrics_token: str = Field(
+        "", description="bearer token of /metrics; empty: this machine only, until there are keys"
+    )
     log: Literal["", "json", "text"] = Field(
         "", description="form of log lines; empty: json for serve and worker, text for other commands"
     )

@@ -8,7 +8,10 @@ from fastapi.security import HTTPAuthorizationCredentials
 
 from api.access import Opened, bearer, is_loopback
 from api.errors import AccessDenied
+from store import catalog
+from store.database import reading
 from workers.metrics import CONTENT_TYPE, render
+from workers.resources import Resources
 
 router = APIRouter(tags=["health"])
 
@@ -19,11 +22,20 @@ def metrics(
     resources: Opened,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> Response:
-    """With PERCEL_METRICS_TOKEN set, whoever sends it as a bearer token; without it, this machine only."""
+    """With PERCEL_METRICS_TOKEN set, who sends it as a bearer token; without, this machine until there are keys."""
     token = resources.settings.metrics_token
     if token:
         if credentials is None or not compare_digest(credentials.credentials.encode(), token.encode()):
             raise AccessDenied("Metrics are about all tenants: send PERCEL_METRICS_TOKEN as the bearer token.")
-    elif not is_loopback(request.client.host if request.client else "") or not is_loopback(resources.settings.host):
+    elif not _is_private(request, resources):
         raise AccessDenied("Metrics are about all tenants: set PERCEL_METRICS_TOKEN and send it as the bearer token.")
     return Response(render(request.app.state.registry), media_type=CONTENT_TYPE)
+
+
+def _is_private(request: Request, resources: Resources) -> bool:
+    """Whether nobody but this machine can ask, as when no request needs a key (`api.access`)."""
+    client = request.client.host if request.client else ""
+    if not is_loopback(client) or not is_loopback(resources.settings.host):
+        return False
+    with reading(resources.engine) as session:
+        return not catalog.has_keys(session)

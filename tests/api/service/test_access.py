@@ -54,6 +54,7 @@ NEEDS: dict[tuple[str, str], Scope | None] = {
     ("GET", "/readyz"): None,
     ("GET", "/"): None,
 }
+METRICS = ("GET", "/metrics")  # about all tenants: no key opens it
 SCOPES = {
     "read": (Scope.READ,),
     "ingest": (Scope.INGEST,),
@@ -97,7 +98,7 @@ def test_every_route_says_what_it_needs(tmp_path: Path) -> None:
     found = {
         (method, route.path) for route in _routes(app.routes) for method in route.methods or () if method != "HEAD"
     }
-    assert found == set(NEEDS)
+    assert found == {*NEEDS, METRICS}
 
 
 def _routes(routes: list[object]) -> Iterator[APIRoute]:
@@ -125,6 +126,12 @@ def test_a_key_opens_what_its_scopes_say(
         assert status not in (401, 403)
     else:
         assert status == 403
+
+
+@pytest.mark.parametrize("kind", [*SCOPES, *STRANGERS])
+def test_no_key_opens_the_metrics(guarded: Service, keys: dict[str, str | None], kind: str) -> None:
+    with guarded.client(keys[kind]) as client:
+        assert call(client, *METRICS) == 403
 
 
 def test_another_tenant_sees_and_touches_nothing(guarded: Service) -> None:
