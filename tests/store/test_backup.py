@@ -84,7 +84,7 @@ def test_ids_are_not_used_again_after_a_restore(
     write_backup(engine, blobs, file, progress=silent)
     restore_backup(*other, file, replace=False, progress=silent)
     with reading(other[0]) as session:
-        assert highest_ids(session) == highest
+        assert {name: number for name, number in highest_ids(session).items() if number} == highest
 
 
 def test_a_job_that_was_running_is_due_again(

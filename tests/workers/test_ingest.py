@@ -96,6 +96,7 @@ def test_a_file_over_the_cap_is_refused_at_once(home: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a busy machine syncs six thousand small files slowly
 def test_a_thousand_files_of_which_three_are_bad(resources: Resources, tmp_path: Path) -> None:
     offers = [offer(tmp_path, f"{n:03}.txt", f"Note {n}: the pump of house {n} was checked.") for n in range(997)]
     offers += [offer(tmp_path, f"bad-{n}.pdf", b"%PDF-1.4\nbroken" + bytes([n])) for n in range(3)]
