@@ -17,7 +17,7 @@ from math import log
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from store.lexical.terms import LexicalHit, Term, fold, words
+from store.lexical.terms import LexicalHit, Term, choices, fold, words
 
 _CAP = 5_000  # passages counted for one term, and ranked for one query
 _LENGTH_SHARE = 0.75  # BM25's b
@@ -98,7 +98,7 @@ def search(
     if document_ids is not None:
         asked["documents"] = list(document_ids)
     hits: dict[int, LexicalHit] = {}
-    for chosen in _choices(counts, list(weights)):
+    for chosen in choices(counts, _CAP):
         match = f"{_owner(collection_id)} & ({' | '.join(chosen)})"
         for hit in _rank(session, weights, {**asked, "match": match}):
             hits.setdefault(hit.vector_id, hit)
@@ -152,18 +152,6 @@ def _count(session: Session, collection_id: str, queries: Sequence[str]) -> dict
     columns = ", ".join(_COUNT_UP_TO_CAP.replace("?", f":{name}") for name in matches)
     counts = session.execute(text(f"SELECT {columns}"), matches).one()
     return dict(zip(queries, counts, strict=True))
-
-
-def _choices(counts: Mapping[str, int], found: Sequence[str]) -> list[list[str]]:
-    """Which terms choose the passages to rank: the rare ones, as many as the cap allows; where that is too few, all."""
-    if not found:
-        return []
-    rare: list[str] = []
-    for query in sorted(found, key=lambda query: counts[query]):
-        if rare and sum(counts[term] for term in rare) + counts[query] > _CAP:
-            break
-        rare.append(query)
-    return [rare] if len(rare) == len(found) else [rare, list(found)]
 
 
 def _rank(session: Session, weights: Mapping[str, float], asked: Mapping[str, object]) -> list[LexicalHit]:

@@ -12,8 +12,15 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from store.lexical.terms import LexicalHit, Term, spaced
+from store.lexical.terms import LexicalHit, Term, choices, spaced
 
+_CAP = (
+    5_000  # passages ranked; at 70,000 passages the first hit was always, and 998 of the first ten, those of all terms
+)
+_COUNT = (
+    "(SELECT count(*) FROM (SELECT 1 FROM passage_text WHERE passage_text MATCH ? "  # noqa: S608 - a number
+    f"LIMIT {_CAP + 1}))"
+)
 _SEARCH = (
     "SELECT rowid, -bm25(passage_text, 0.0, 1.0) AS score FROM passage_text "
     "WHERE passage_text MATCH :match ORDER BY score DESC, rowid LIMIT :k"
@@ -41,12 +48,45 @@ def search(
     document_ids: AbstractCollection[str] | None,
 ) -> list[LexicalHit]:
     """The k best passages of the collection, best first; with document_ids only of those."""
-    words = " OR ".join(f'"{term.text}" *' if term.prefix else f'"{term.text}"' for term in terms)
+    counts = _count(session, [f'"{term.text}" *' if term.prefix else f'"{term.text}"' for term in terms])
+    hits: list[LexicalHit] = []
+    for chosen in choices(counts, _CAP):
+        hits = _rank(session, collection_id, chosen, [term for term in counts if counts[term]], k, document_ids)
+        if len(hits) >= k:
+            break
+    return hits
+
+
+def _count(session: Session, terms: Sequence[str]) -> dict[str, int]:
+    """Term -> passages of any collection that have it, up to just over the cap."""
+    matches = {f"m{place}": f"body : {term}" for place, term in enumerate(terms)}
+    columns = ", ".join(_COUNT.replace("?", f":{name}") for name in matches)
+    return dict(zip(terms, session.execute(text(f"SELECT {columns}"), matches).one(), strict=True))
+
+
+def _rank(
+    session: Session,
+    collection_id: str,
+    chosen: Sequence[str],
+    terms: Sequence[str],
+    k: int,
+    document_ids: AbstractCollection[str] | None,
+) -> list[LexicalHit]:
+    """The k best by all terms of the passages that have a chosen one."""
+    others = [term for term in terms if term not in chosen]
+    words, times = _any(chosen), 1
+    if others:
+        # FTS5 ranks by every term of the expression, and a chosen one is in it twice: so are the others, then.
+        words, times = f"({_any(chosen)}) AND ({_any([*chosen, *others, *others])})", 2
     asked: dict[str, object] = {"match": f'(owner : "{collection_id}") AND (body : ({words}))', "k": k}
     if document_ids is not None:  # as one parameter: there may be more than a statement may have
         asked["documents"] = json.dumps(sorted(document_ids))
     rows = session.execute(text(_SEARCH if document_ids is None else _SEARCH_AMONG), asked)
-    return [LexicalHit(int(row[0]), float(row[1])) for row in rows]
+    return [LexicalHit(int(row[0]), float(row[1]) / times) for row in rows]
+
+
+def _any(terms: Sequence[str]) -> str:
+    return " OR ".join(terms)
 
 
 def forget_document(session: Session, document_id: str) -> None:

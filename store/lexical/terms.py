@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -65,6 +66,20 @@ def query_terms(query: str) -> list[Term]:
 def words(body: str) -> list[str]:
     """A passage's words as `fold` makes them, in order: what SQLite's tokenizer does by itself."""
     return [fold(word) for word in _words_only(spaced(body)).lower().split()]
+
+
+def choices(counts: Mapping[str, int], cap: int) -> list[list[str]]:
+    """Which terms choose the passages that are ranked (by all terms): the rare ones, as many as the cap allows.
+
+    counts: passages that have each term. Where the first choice finds too little, the second one, if any, is all terms.
+    """
+    found = sorted((term for term, count in counts.items() if count), key=lambda term: counts[term])
+    rare: list[str] = []
+    for term in found:
+        if rare and sum(counts[chosen] for chosen in rare) + counts[term] > cap:
+            break
+        rare.append(term)
+    return [rare, found] if len(rare) < len(found) else [rare] if rare else []
 
 
 def fold(word: str) -> str:
