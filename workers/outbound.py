@@ -6,9 +6,11 @@ elsewhere between the look and the request. Redirects are not followed by the cl
 
 import ipaddress
 import socket
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO
+from urllib.parse import urljoin
 
 import httpcore
 
@@ -16,6 +18,7 @@ from workers.errors import AddressRefused, FetchFailed
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0
+DOWNLOAD_SECONDS = 300.0  # for all of it: a server that sends a byte now and then must not hold a thread for ever
 REDIRECTS = 3
 _SCHEMES = ("http", "https")
 _SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
@@ -104,6 +107,7 @@ def download(url: str, file: IO[bytes], *, limit: int, allow_private: bool = Fal
 
     Raises AddressRefused, FetchFailed (also for more than `limit` bytes).
     """
+    until = time.monotonic() + DOWNLOAD_SECONDS
     for _ in range(REDIRECTS + 1):
         with request("GET", url, allow_private=allow_private) as response:
             if response.status in (301, 302, 303, 307, 308):
@@ -116,15 +120,15 @@ def download(url: str, file: IO[bytes], *, limit: int, allow_private: bool = Fal
                 size += len(piece)
                 if size > limit:
                     raise FetchFailed(f"{url} is over the size limit of {limit:,} bytes")
+                if time.monotonic() > until:
+                    raise FetchFailed(f"{url} takes longer than {DOWNLOAD_SECONDS:.0f} s")
                 file.write(piece)
             return url
     raise FetchFailed(f"{url} redirects more than {REDIRECTS} times")
 
 
 def _redirected(url: str, response: httpcore.Response) -> str:
-    from urllib.parse import urljoin
-
-    place = dict(response.headers).get(b"location") or dict(response.headers).get(b"Location")
+    place = next((value for name, value in response.headers if name.lower() == b"location"), None)
     if place is None:
         raise FetchFailed(f"{url} redirects to nowhere")
     return urljoin(url, place.decode("latin-1"))
