@@ -79,7 +79,15 @@ def started(programs: Path) -> Iterator[Server]:
         password = home / "password"
         password.write_text("secret")
         password.chmod(0o644)
-        initialise = [programs / "initdb", "--pgdata", home / "data", "--username", "percel", "--encoding", "UTF8"]
+        initialise: list[str | Path] = [
+            programs / "initdb",
+            "--pgdata",
+            home / "data",
+            "--username",
+            "percel",
+            "--encoding",
+            "UTF8",
+        ]
         initialise += ["--no-locale", "--no-sync", "--auth", "scram-sha-256", "--pwfile", password]
         run(initialise, user=user)
         server = Server(programs, home / "data", free_port(), user)

@@ -8,7 +8,8 @@ import pytest
 
 from api.answer import ask
 from store.models import JobKind, JobState
-from tests.e2e.scaled.conftest import LONG, Deployment, kill, process_of
+from tests.e2e.scaled.deployment import LONG, Deployment, kill, process_of
+from tests.servers_s3 import Between
 from workers.app import send_wake
 
 pytestmark = [
@@ -21,23 +22,17 @@ pytestmark = [
 KEYS = "# Keys\n\nThe key of cabinet 4 is KX-7731-b and hangs behind the door of the archive."
 
 
-def held(deployment: Deployment, kind: JobKind) -> int | None:
-    """The process that works on a job of the kind just now."""
-    running = deployment.jobs(kind, JobState.RUNNING)
-    return process_of(running[0]) if running and running[0].lease_owner else None
-
-
 @pytest.mark.parametrize("kind", [JobKind.PARSE, JobKind.ENCODE])
 def test_a_killed_worker_is_succeeded_within_thirty_seconds(deployment: Deployment, kind: JobKind) -> None:
     deployment.start_worker("--processes", "2")
     deployment.offer("long.txt", LONG)
     deployment.offer("keys.md", KEYS)
-    deployment.wait(lambda: held(deployment, kind), f"a job of the kind {kind}")
-    victim = held(deployment, kind)
+    deployment.wait(lambda: deployment.held(kind), f"a job of the kind {kind}")
+    victim = deployment.held(kind)
     if victim is not None:
         kill([victim])
         seconds = deployment.wait(
-            lambda: held(deployment, kind) not in (None, victim) or not deployment.jobs(kind, JobState.RUNNING),
+            lambda: deployment.held(kind) not in (None, victim) or not deployment.jobs(kind, JobState.RUNNING),
             "another worker at the same job",
         )
         assert seconds < 30
@@ -49,8 +44,8 @@ def test_a_killed_worker_is_succeeded_within_thirty_seconds(deployment: Deployme
 def test_a_worker_that_dies_with_all_its_processes_is_succeeded_by_the_next_one(deployment: Deployment) -> None:
     first = deployment.start_worker("--processes", "1")
     deployment.offer("long.txt", LONG)
-    deployment.wait(lambda: held(deployment, JobKind.ENCODE), "an encode job")
-    victim = held(deployment, JobKind.ENCODE)
+    deployment.wait(lambda: deployment.held(JobKind.ENCODE), "an encode job")
+    victim = deployment.held(JobKind.ENCODE)
     kill([first.pid, *([victim] if victim else [])])
     deployment.start_worker("--processes", "1")
     deployment.wait_until_ended()
@@ -75,7 +70,7 @@ def test_a_redis_that_comes_back_empty_loses_nothing(deployment: Deployment) -> 
 def test_a_postgresql_that_restarts_loses_nothing(deployment: Deployment) -> None:
     deployment.start_worker("--processes", "1")
     deployment.offer("long.txt", LONG)
-    deployment.wait(lambda: held(deployment, JobKind.ENCODE), "an encode job")
+    deployment.wait(lambda: deployment.held(JobKind.ENCODE), "an encode job")
     deployment.postgresql.stop("immediate")
     time.sleep(2)
     deployment.postgresql.start()
@@ -84,13 +79,13 @@ def test_a_postgresql_that_restarts_loses_nothing(deployment: Deployment) -> Non
     deployment.check()
 
 
-def test_an_s3_that_fails_for_a_while_costs_no_document(deployment: Deployment) -> None:
+def test_an_s3_that_fails_for_a_minute_costs_no_document(deployment: Deployment, between: Between) -> None:
     deployment.start_worker("--processes", "1")
     deployment.offer("long.txt", LONG)
     deployment.offer("keys.md", KEYS)
-    deployment.s3.failures = 10**6
-    time.sleep(20)
-    deployment.s3.failures = 0
+    between.failures = 10**6
+    time.sleep(60)
+    between.failures = 0
     deployment.wait_until_ended()
     assert deployment.states() == {"long.txt": "ready", "keys.md": "ready"}
     deployment.check()
@@ -126,12 +121,12 @@ def test_a_document_that_kills_its_worker_every_time_fails_and_the_others_pass(d
 def test_a_worker_that_stalls_beyond_its_lease_publishes_nothing_twice(deployment: Deployment) -> None:
     deployment.start_worker("--processes", "1", PERCEL_LEASE_SECONDS="3")
     deployment.offer("long.txt", LONG)
-    deployment.wait(lambda: held(deployment, JobKind.ENCODE), "an encode job")
-    stalled = held(deployment, JobKind.ENCODE)
+    deployment.wait(lambda: deployment.held(JobKind.ENCODE), "an encode job")
+    stalled = deployment.held(JobKind.ENCODE)
     assert stalled is not None
     os.kill(stalled, signal.SIGSTOP)
     deployment.start_worker("--processes", "1", PERCEL_LEASE_SECONDS="3")
-    deployment.wait(lambda: held(deployment, JobKind.ENCODE) not in (None, stalled), "a successor")
+    deployment.wait(lambda: deployment.held(JobKind.ENCODE) not in (None, stalled), "a successor")
     os.kill(stalled, signal.SIGCONT)
     deployment.wait_until_ended()
     assert deployment.states() == {"long.txt": "ready"}
@@ -158,7 +153,7 @@ def test_a_document_deleted_while_it_is_ingested_leaves_nothing(deployment: Depl
     deployment.start_worker("--processes", "1")
     doomed = deployment.offer("long.txt", LONG)
     kept = deployment.offer("keys.md", KEYS)
-    deployment.wait(lambda: held(deployment, JobKind.ENCODE), "an encode job")
+    deployment.wait(lambda: deployment.held(JobKind.ENCODE), "an encode job")
     delete_documents(deployment.resources, [doomed])
     again = deployment.offer("long.txt", LONG)  # the same bytes, while their delete is under way
     deployment.wait_until_ended()
@@ -173,7 +168,7 @@ def test_a_small_upload_does_not_wait_behind_a_large_import(deployment: Deployme
     for number in range(30):
         deployment.offer(f"import-{number}.txt", f"{LONG} {number}", collection="import")
     deployment.start_worker("--processes", "1")
-    deployment.wait(lambda: held(deployment, JobKind.ENCODE), "the import under way")
+    deployment.wait(lambda: deployment.held(JobKind.ENCODE), "the import under way")
     deployment.offer("keys.md", KEYS, collection="small")
     deployment.wait(lambda: deployment.states("small") == {"keys.md": "ready"}, "the small upload")
     waiting = [state for state in deployment.states("import").values() if state != "ready"]
