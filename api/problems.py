@@ -1,6 +1,7 @@
 """Owns how errors leave over HTTP: one table from error to status, and problem details (RFC 9457)."""
 
 import logging
+import tempfile
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
@@ -20,7 +21,16 @@ from api.errors import (
     UrlUploadsOff,
 )
 from compressor.errors import CacheError, DocumentError, DocumentTooLarge, ModelError
-from store.errors import BadFilter, BlobError, BlobTooLarge, DatabaseUnusable, NotFound, SchemaError, StoreFull
+from store.errors import (
+    NO_SPACE,
+    BadFilter,
+    BlobError,
+    BlobTooLarge,
+    DatabaseUnusable,
+    NotFound,
+    SchemaError,
+    StoreFull,
+)
 from workers.errors import AddressRefused, FetchFailed
 
 log = logging.getLogger(__name__)
@@ -101,6 +111,9 @@ def install_problems(app: FastAPI) -> None:
 
     async def by_status(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in NO_SPACE:  # a body that could not be spooled to disk
+            return problem_of(StoreFull(tempfile.gettempdir(), None))
         return problem(error.status_code, str(error.detail), str(error.detail), headers=error.headers)
 
     app.add_exception_handler(RequestValidationError, invalid)

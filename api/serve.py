@@ -15,6 +15,7 @@ from store import catalog
 from store.database import reading
 from workers.exposition import sharing
 from workers.resources import Resources
+from workers.service import stop_on_signals
 from workers.settings import Settings
 from workers.tend import start_thread
 from workers.tracing import start_tracing
@@ -39,6 +40,7 @@ def serve(settings: Settings, *, worker: bool) -> None:
     check_bind(settings)
     start_tracing()
     stop = threading.Event()
+    stop_on_signals(stop)  # uvicorn raises a signal again when it is through: without this, nothing after it would run
     with sharing():  # with the worker process; before anything imports prometheus_client
         from api.app import create_app
 

@@ -5,7 +5,6 @@ anything else is done with them; nothing in the file is ever executed or unpacke
 """
 
 import dataclasses
-import errno
 import hashlib
 import json
 import os
@@ -18,13 +17,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from store.errors import BackupDamaged, BackupExists, BackupTooNew, StoreFull
+from store.errors import NO_SPACE, BackupDamaged, BackupExists, BackupTooNew, StoreFull
 
 FORMAT = 1
 PIECE = 1 << 20  # bytes copied at a time
 _MANIFEST = "manifest.json"
 _MEMBERS = "members.jsonl"
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,7 @@ def writing(path: Path) -> Iterator[ArchiveWriter]:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if error.errno in NO_SPACE:
             raise StoreFull(str(path.parent), None, shutil.disk_usage(path.parent).free) from error
         raise
     finally:

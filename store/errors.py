@@ -27,6 +27,10 @@ StoreError
     └── StoreNotEmpty            a backup would go over what is there
 """
 
+import errno
+
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # disk, quota, or the process's file size limit
+
 
 class StoreError(Exception):
     """Root of what the store raises on purpose."""

@@ -4,7 +4,6 @@ A reader loads the whole file into memory. FAISS could map it (IO_FLAG_MMAP_IFC)
 by the header: its bytes would have to be read for the checksum anyway.
 """
 
-import errno
 import hashlib
 import logging
 import os
@@ -19,7 +18,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from store.errors import StoreFull
+from store.errors import NO_SPACE, StoreFull
 from store.models import Generation
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class GenerationFiles:
             os.replace(partial, target)
         except OSError as error:
             partial.unlink(missing_ok=True)
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if error.errno in NO_SPACE:
                 raise StoreFull(str(self._folder), len(data), shutil.disk_usage(self._folder).free) from error
             raise
         folder = os.open(self._folder, os.O_RDONLY)

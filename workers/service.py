@@ -43,8 +43,12 @@ def stop_with_parent(stop: threading.Event) -> None:
     start_thread("parent", watch, stop)
 
 
-def run_embedded(resources: Resources, stop: threading.Event) -> None:
-    """Works on whatever is due, in two lanes, until told to stop. What is then unfinished is due at the next start."""
+def run_embedded(resources: Resources, stop: threading.Event) -> bool:
+    """Works on whatever is due, in two lanes, until told to stop. What is then unfinished is due at the next start.
+
+    False where a lane is still in the middle of something that cannot be interrupted: its jobs are given back, and the
+    process must end without waiting for it.
+    """
     with presence(resources.workers_directory) as owner:
         runner = Runner(resources, owner)
         lanes = [
@@ -56,6 +60,7 @@ def run_embedded(resources: Resources, stop: threading.Event) -> None:
         for lane in lanes:
             lane.join(GRACE_SECONDS)
         runner.release(list(runner.held.values()))
+    return not any(lane.is_alive() for lane in lanes)
 
 
 def work_lane(runner: Runner, kinds: tuple[JobKind, ...], stop: threading.Event) -> None:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from workers.settings import Settings
 
 
+BESIDE_REQUESTS = 10  # niceness of the worker beside the server: on the same cores, requests come first
+
+
 class Queue(StrEnum):
     """What a worker works on."""
 
@@ -75,6 +78,7 @@ def worker(
 
 
 def _work_here(settings: "Settings", *, with_parent: bool) -> None:
+    import os
     import threading
 
     from workers.exposition import share_timings
@@ -86,7 +90,9 @@ def _work_here(settings: "Settings", *, with_parent: bool) -> None:
     stop_on_signals(stop)
     if with_parent:
         stop_with_parent(stop)
+        os.nice(BESIDE_REQUESTS)
     start_tracing()
     with Resources(settings) as resources:
         share_timings(resources.timings)
-        run_embedded(resources, stop)
+        if not run_embedded(resources, stop):
+            os._exit(0)  # Python's own way out tears threads from under the lane, and the process aborts

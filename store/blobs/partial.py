@@ -1,6 +1,5 @@
 """Owns files on their way in: written privately, hashed, capped, and gone again when something goes wrong."""
 
-import errno
 import hashlib
 import io
 import os
@@ -13,10 +12,9 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
-from store.errors import BlobTooLarge, StoreFull
+from store.errors import NO_SPACE, BlobTooLarge, StoreFull
 
 _PIECE = 1 << 20  # bytes copied at a time
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # disk, quota, or the process's file size limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,7 @@ def arriving(
             os.fsync(file.fileno())
         yield Arrived(path, digest.hexdigest(), size)
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if error.errno in NO_SPACE:
             path.unlink(missing_ok=True)
             raise StoreFull(str(folder), max(expected or 0, size), shutil.disk_usage(folder).free) from error
         raise
