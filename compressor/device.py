@@ -1,5 +1,7 @@
 """Owns the choice of device, of the number format that it is fast in, and of how batches share its cores."""
 
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,6 +12,7 @@ import torch
 
 from compressor.errors import DeviceFull, DeviceLost, ModelError
 
+_OPENING = threading.Lock()
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
@@ -69,14 +72,24 @@ def side_by_side(work: Callable[[Part], Result], parts: Iterable[Part], *, devic
     """
     if device != "cpu":
         return [work(part) for part in parts]
-    cores = _cores()
-    try:
-        with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(work, parts))
-    finally:
-        torch.set_num_threads(cores)  # what a thread sets, torch also gives to threads that begin later
+    with _OPENING:
+        pool = _pool(os.getpid())
+    return list(pool.map(work, parts))
 
 
 @cache
-def _cores() -> int:
-    return torch.get_num_threads()
+def _pool(process_id: int) -> ThreadPoolExecutor:
+    """The process's threads for tensors, as many as it has cores: callers that come at once queue for them."""
+    cores = torch.get_num_threads()
+    pool = ThreadPoolExecutor(cores, "tensors", initializer=_take_one_core)
+    all_started = threading.Barrier(cores + 1)
+    for _ in range(cores):
+        pool.submit(all_started.wait)
+    all_started.wait()
+    torch.set_num_threads(cores)  # what a thread sets for itself, torch also gives to threads that begin later
+    return pool
+
+
+def _take_one_core() -> None:
+    torch.set_num_threads(1)
+    torch.get_num_threads()  # its first call in a thread would else come later, and take over what others have set

@@ -107,6 +107,28 @@ def test_a_rarer_word_weighs_more(engine: Engine) -> None:
     assert hits[0].score > hits[1].score
 
 
+def test_words_in_very_many_passages_rank_but_do_not_choose(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a cap of ten, what is found has the rare word; its order and scores are those of a full ranking."""
+    bodies = {n: f"the harbour log of day {n}{' pilot' * (n % 3)}{' fog' if n % 8 == 0 else ''}" for n in range(1, 61)}
+    with transaction(engine) as session:
+        lexical.index(session, "c" * 32, bodies)
+
+    def ranked(k: int) -> list[tuple[int, float]]:
+        with reading(engine) as session:
+            hits = lexical.search(session, "c" * 32, "fog pilot harbour", k)
+        return [(hit.vector_id, pytest.approx(hit.score)) for hit in hits]
+
+    every = ranked(60)
+    assert len(every) == 60
+    for database in (lexical.sqlite, lexical.postgresql):
+        monkeypatch.setattr(database, "_CAP", 10)
+    foggy = [hit for hit in every if hit[0] % 8 == 0]
+    assert [hit for hit, _ in ranked(5)] == [hit for hit, _ in foggy[:5]]
+    if engine.dialect.name == "sqlite":  # PostgreSQL's statements were made with the cap that they have
+        assert ranked(5) == foggy[:5]
+        assert len(ranked(60)) == 60  # too few with the rare word: all words choose
+
+
 def test_a_very_long_query_is_cut(search: Callable[[str], list[int]]) -> None:
     assert search("invoice " + " ".join(f"unknown{n}" for n in range(5000)))[:1] == [2]
 
