@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL
 
+from store import tenants
 from store.blobs import parse_address
 from store.errors import InvalidBlobUrl
 from workers.errors import SettingsError
@@ -23,9 +24,7 @@ class Settings(BaseSettings):
     home: Path = Field(
         default_factory=lambda: Path.home() / ".percel", description="where rows, blobs and indexes are kept"
     )
-    tenant: str = Field(
-        "default", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="whose collections the command line works on"
-    )
+    tenant: str = Field("default", pattern=tenants.PATTERN, description="whose collections the command line works on")
     database_url: str = Field("", description="empty: SQLite in PERCEL_HOME")
     blob_url: str = Field("", description="empty: a directory in PERCEL_HOME; file:///path; s3://bucket/prefix")
     blob_cache_bytes: int = Field(10_000_000_000, gt=0, description="most that is kept here of blobs in a bucket")
