@@ -2,7 +2,7 @@
 
 The table is `passage_text(id, collection_id, length, terms)`. Words are cut and folded here, not by the server's
 parser, whose result depends on its locale; English stems come from the dictionary that the migration made. The
-collection is a term of every passage and of every query, as on SQLite.
+collection is a term of every passage and of every query.
 
 Rank: the inverse document frequency, in the collection, of each term that a passage has, times `ts_rank` of that term
 alone, which grows with its occurrences towards a limit (6/pi^2 of it for one, 10/12 of the rest ...), over the

@@ -142,6 +142,16 @@ def test_a_collection_finds_its_own_passages_only(engine: Engine) -> None:
     assert {name: [hit.vector_id for hit in hits] for name, hits in found.items()} == {"a": [1], "b": [2], "c": []}
 
 
+def test_a_collection_finds_its_passages_behind_any_number_of_anothers(engine: Engine) -> None:
+    with transaction(engine) as session:
+        lexical.index(session, "a" * 32, dict.fromkeys(range(1, 200), "tide table"))
+        lexical.index(session, "b" * 32, {900: "the tide was late, and nobody had a table of it at hand"})
+    with reading(engine) as session:
+        assert [hit.vector_id for hit in lexical.search(session, "b" * 32, "tide table", 3)] == [900]
+        assert [hit.vector_id for hit in lexical.search(session, "a" * 32, "tide table", 3)] == [1, 2, 3]
+        assert lexical.search(session, "c" * 32, "tide table", 3) == []
+
+
 def test_deleted_passages_are_gone_from_the_index_itself(engine: Engine, library: Library) -> None:
     gone, kept = library.add("unrepeatable 机密 alpha"), library.add("alpha stays")
     library.delete(gone)
