@@ -129,6 +129,7 @@ def build_index(ids: NDArray[np.int64], vectors: NDArray[np.float32], *, exact: 
     """An inner-product index over (n, d) unit vectors under their ids."""
     import faiss
 
+    use_threads(os.cpu_count() or 1)
     count, width = vectors.shape
     if exact:
         # 16 bits are what the rows hold, so nothing is lost against 32, at half the memory.
@@ -144,6 +145,13 @@ def build_index(ids: NDArray[np.int64], vectors: NDArray[np.float32], *, exact: 
     index.add_with_ids(vectors, ids)
     faiss.ParameterSpace().set_index_parameter(index, "nprobe", max(1, lists // 16))
     return index
+
+
+def use_threads(count: int) -> None:
+    """How many threads FAISS uses for what this thread asks of it."""
+    import faiss
+
+    faiss.omp_set_num_threads(count)
 
 
 def node_of(directory: Path) -> str:

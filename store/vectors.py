@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from store import catalog
 from store.database import reading, transaction
 from store.errors import StoreFull
-from store.generations import GenerationFiles, build_index
+from store.generations import GenerationFiles, build_index, use_threads
 from store.models import Generation
 from store.types import LivePassage, VectorRow
 
@@ -78,6 +78,7 @@ class _View:
         """(id, score) of the k nearest rows, live or not, best first."""
         found: list[tuple[int, float]] = []
         if self.base is not None and self.base.ntotal:
+            use_threads(1)  # searches run side by side; for one alone, a second thread mostly spins
             scores, ids = self.base.search(query[None], min(k, self.base.ntotal))
             found = [(int(i), float(s)) for i, s in zip(ids[0], scores[0], strict=True) if i >= 0]
         if len(self.delta_ids):
