@@ -5,12 +5,12 @@ operators: `gt, gte, lt, lte, ne, in, exists`. All must hold. A field is a key o
 `external_id`, `title` or `media_type` after an @: `{"@title": "report.pdf"}`.
 """
 
-import json
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, SQLColumnExpression, and_, case, false, func, not_, or_, select
+from sqlalchemy import ColumnElement, ScalarSelect, SQLColumnExpression, and_, case, false, func, not_, or_, select
 from sqlalchemy.orm import Session
 
 from store.errors import BadFilter
@@ -97,15 +97,22 @@ class _Fields:
             if not isinstance(value, str):
                 raise BadFilter(f"{field} is a string")
             return _COLUMNS[field]
+        kinds = ("text", "string") if isinstance(value, str) else ("integer", "real", "number")
+        if self.dialect == "sqlite":
+            return case((self.kind(field).in_(kinds), _entry(field, "value")))
         entry = Document.document_metadata[field]
-        if isinstance(value, str):
-            return case((self.kind(field).in_(("text", "string")), entry.as_string()))
         if isinstance(value, bool):
             return case((self.kind(field) == "boolean", entry.as_string()))
-        return case((self.kind(field).in_(("integer", "real", "number")), entry.as_float()))
+        return case((self.kind(field).in_(kinds), entry.as_string() if isinstance(value, str) else entry.as_float()))
 
     def kind(self, field: str) -> ColumnElement[str]:
         """The name of the type of the field's value; null where there is none."""
         if self.dialect == "postgresql":
             return func.json_typeof(Document.document_metadata[field])
-        return func.json_type(Document.document_metadata, f"$.{json.dumps(field)}")
+        return _entry(field, "type")
+
+
+def _entry(field: str, what: str) -> ScalarSelect[Any]:
+    """The value of a field of SQLite's JSON, or its type. A path would compare keys as they are escaped."""
+    entries = func.json_each(Document.document_metadata).table_valued("key", "value", "type")
+    return select(entries.c[what]).where(entries.c.key == field).correlate(Document).scalar_subquery()
