@@ -1,22 +1,31 @@
 """Owns who may do what over HTTP: a key to its caller, scopes, grants for collections."""
 
 import ipaddress
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.exc import DBAPIError
+from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as AsgiScope
 
-from api.errors import AccessDenied, NotAuthenticated
+from api.errors import AccessDenied, NotAuthenticated, QuotaExceeded
+from api.problems import problem_of
 from api.quotas import Quotas
 from store import catalog
 from store.database import reading, transaction
-from store.errors import NotFound
+from store.errors import NotFound, StoreError
 from store.models import ApiKey, Collection, Document
 from store.scopes import Scope
 from workers.resources import Resources
+
+log = logging.getLogger(__name__)
 
 bearer = HTTPBearer(auto_error=False, description="An API key, `pk_...`")
 
@@ -73,22 +82,47 @@ def identify(
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> Caller:
     """The caller behind a request. Raises NotAuthenticated, QuotaExceeded."""
-    caller = _keyed(resources, credentials.credentials) if credentials else _keyless(request, resources)
+    known = getattr(request.state, "caller", None)
+    if isinstance(known, Caller):  # `KeyFirst` has looked
+        return known
+    caller = _keyed(resources, credentials.credentials) if credentials else None
+    caller = caller or _keyless(request, resources)
     quotas = request.app.state.quotas
     assert isinstance(quotas, Quotas)
     quotas.count_request(caller.key_id, caller.requests_per_minute)
     return caller
 
 
-def _keyed(resources: Resources, secret: str) -> Caller:
+class KeyFirst:
+    """ASGI middleware: who has no valid key is told so before the body is read, which may be large and is spooled."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] in ("POST", "PUT", "PATCH") and scope["path"].startswith("/v1/"):
+            request = Request(scope)
+            try:
+                credentials = await bearer(request)
+                request.state.caller = await run_in_threadpool(identify, request, resources_of(request), credentials)
+            except (NotAuthenticated, QuotaExceeded) as error:
+                await problem_of(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _keyed(resources: Resources, secret: str) -> Caller | None:
     with reading(resources.engine) as session:
         key = catalog.find_key(session, secret)
     if key is None:
-        raise NotAuthenticated
+        return None
     now = time.time()
     if key.last_used_at is None or now - key.last_used_at > catalog.KEY_USE_NOTED_EVERY:
-        with transaction(resources.engine) as session:
-            catalog.note_use(session, key.id, now=now)
+        try:
+            with transaction(resources.engine) as session:
+                catalog.note_use(session, key.id, now=now)
+        except (StoreError, DBAPIError):  # a full disk, say: no reason to refuse a reader
+            log.warning("use of a key not noted", exc_info=True)
     return caller_of(key)
 
 
@@ -105,14 +139,25 @@ def caller_of(key: ApiKey) -> Caller:
 
 
 def _keyless(request: Request, resources: Resources) -> Caller:
-    """Without any key in the database, this machine may do everything; others never come this far (see `serve`)."""
-    client = request.client.host if request.client else ""
-    if not is_loopback(client) or not is_loopback(resources.settings.host):
+    if not is_private(request, resources):
         raise NotAuthenticated
-    with reading(resources.engine) as session:
-        if catalog.has_keys(session):
-            raise NotAuthenticated
     return Caller(resources.settings.tenant, frozenset(Scope))
+
+
+def is_private(request: Request, resources: Resources) -> bool:
+    """Whether nobody but this machine's user can ask, so that no key is needed.
+
+    Never once there was a key: that the last one was revoked must not open the service. And not for a page of another
+    site in that user's browser: it says its own origin, or comes under a name that is not this machine's.
+    """
+    client = request.client.host if request.client else ""
+    origin = request.headers.get("origin")
+    if not is_loopback(client) or not is_loopback(resources.settings.host):
+        return False
+    if not is_loopback(request.url.hostname or "") or (origin and urlsplit(origin).netloc != request.url.netloc):
+        return False
+    with reading(resources.engine) as session:
+        return not catalog.had_keys(session)
 
 
 def needs(scope: Scope) -> Callable[[Caller], Caller]:
@@ -143,8 +188,12 @@ TenantAdmin = Annotated[Caller, Depends(administer)]
 
 def find_home(resources: Resources, caller: Caller, name: str) -> Collection:
     """A collection that the caller may touch. Raises AccessDenied, NotFound."""
-    with reading(resources.engine) as session:
-        return catalog.find_collection(session, caller.tenant, caller.require(name))
+    caller.require(name)
+    try:
+        with reading(resources.engine) as session:
+            return catalog.find_collection(session, caller.tenant, name)
+    except NotFound:  # what else there is is not every key's to know
+        raise NotFound("collection", name, "List the collections to see which there are.") from None
 
 
 @dataclass(frozen=True, slots=True)

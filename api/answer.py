@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from api.errors import ContextTooLarge
 from api.library import load_caches
 from compressor.cache import Cache, Reading
 from compressor.decoders import load_decoder
@@ -187,11 +188,13 @@ def ask(
 ) -> AnswerReport:
     """Answers out of the caches of the k best chunks, or of the whole collection (what `where` leaves of it).
 
-    Raises NotFound, BadFilter, CacheDamaged.
+    Raises NotFound, BadFilter, ContextTooLarge, CacheDamaged.
     """
     timings = Timings()
     start = time.perf_counter()
     home = home_of(resources, tenant, collection)
+    if whole:
+        check_size(resources, home.id, where)
     with timings.step("search"), reading(resources.engine) as session:
         wanted = WHOLE_READ if whole else max(k, PASSAGES)
         found = find_chunks(resources, session, home.id, question, k=wanted, where=where)
@@ -220,6 +223,15 @@ def ask(
         context=context_of(rows),
         timings={**timings.seconds, "total": round(time.perf_counter() - start, 3)},
     )
+
+
+def check_size(resources: Resources, collection_id: str, where: Mapping[str, object] | None) -> None:
+    """Raises ContextTooLarge for a collection (or what `where` leaves of it) of more tokens than may be loaded."""
+    with reading(resources.engine) as session:
+        among = None if where is None else catalog.documents_where(session, collection_id, where)
+        tokens = catalog.context_tokens(session, collection_id, document_ids=among)
+    if tokens > resources.settings.max_context_tokens:
+        raise ContextTooLarge(tokens, resources.settings.max_context_tokens)
 
 
 def home_of(resources: Resources, tenant: str, collection: str | None) -> Collection:

@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
+from anyio import to_thread
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
+from api.access import KeyFirst
 from api.observe import Observed, observe
 from api.problems import install_problems
 from api.quotas import Quotas
@@ -22,6 +24,7 @@ from workers.tend import WIPE_SECONDS, start_thread
 log = logging.getLogger(__name__)
 
 ROUTES = (documents, collections, questions, jobs, keys, webhooks, chat, health, metrics, page)
+REQUESTS = 16  # answered at once, the others wait: a search takes two of the pool's 40 connections
 KEEP_SECONDS = 10.0  # between looks whether an index that this node searches has a new generation due
 DESCRIPTION = (
     "Documents become vision-token caches; questions are answered out of them, with quotes, pages and boxes. "
@@ -36,6 +39,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         stop = threading.Event()
+        to_thread.current_default_thread_limiter().total_tokens = REQUESTS
         with Resources(settings) as resources:
             app.state.resources = resources
             await run_in_threadpool(lambda: resources.engine)  # migrated before the first request
@@ -49,8 +53,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         settings.broker_url, requests_per_minute=settings.requests_per_minute, bytes_per_day=settings.bytes_per_day
     )
     app.add_middleware(BodyLimit, limit=settings.max_file_bytes)
+    app.add_middleware(KeyFirst)
     app.add_middleware(Observed)
-    install_problems(app)
+    install_problems(app, {chat.PATH: chat.refuse_invalid})
     for module in ROUTES:
         app.include_router(module.router)
     return app

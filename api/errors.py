@@ -8,6 +8,7 @@ EdgeError
 ├── KeyReused          an Idempotency-Key that came with another request before
 ├── BadCursor          a cursor that no listing gave
 ├── BodyTooLarge       a request body over the cap
+├── ContextTooLarge    a whole collection that is more than may be loaded for one question
 ├── QuotaExceeded      a key that has used up its requests or bytes for now
 └── RefusedBind        an address that others could reach, without any key
 """
@@ -64,6 +65,16 @@ class BodyTooLarge(EdgeError):
         super().__init__(f"More than {limit:,} bytes: over the size limit. Split the file or raise the limit.")
 
 
+class ContextTooLarge(EdgeError):
+    """A whole collection that is more than may be loaded for one question."""
+
+    def __init__(self, tokens: int, limit: int) -> None:
+        super().__init__(
+            f"All of it is {tokens:,} vision tokens, and at most {limit:,} are loaded for one question "
+            "(PERCEL_MAX_CONTEXT_TOKENS): ask without `whole`, or of a part by a filter."
+        )
+
+
 class QuotaExceeded(EdgeError):
     """A key that has used up its requests or bytes for now."""
 
@@ -87,6 +98,7 @@ EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (SettingsError, 2),
     (AmbiguousName, 2),
     (RefusedBind, 2),
+    (ContextTooLarge, 1),
     (NotFound, 3),
     (FileNotFoundError, 3),
     (CompressorError, 1),

@@ -65,7 +65,8 @@ def _broker(resources: Resources) -> str:
 
 def _workers(resources: Resources) -> str:
     with reading(resources.engine) as session:
-        oldest = catalog.oldest_due(session)
-    if oldest is not None and time.time() - oldest > IDLE_SECONDS:
-        raise StoreError(f"a job has been waiting for {time.time() - oldest:.0f} s: is a worker running?")
-    return "no job waits"
+        oldest, progress = catalog.oldest_due(session), catalog.last_progress(session)
+    waited = 0.0 if oldest is None else time.time() - max(oldest, progress or 0.0)
+    if waited > IDLE_SECONDS:
+        raise StoreError(f"jobs are due, and nothing was done for {waited:.0f} s: is a worker running?")
+    return "no job waits" if oldest is None else "at work"

@@ -12,6 +12,7 @@ from compressor.cachefile import CacheFile
 from compressor.errors import CacheDamaged
 from store import catalog, lexical
 from store.database import reading, transaction, truncate_log
+from store.errors import BlobMissing
 from store.generations import remove_index_files
 from store.models import Document, DocumentState
 from store.sweep import sweep_blobs
@@ -120,19 +121,29 @@ def resolve_document(resources: Resources, tenant: str, collection: str, name: s
 
 def read_document(resources: Resources, document: Document, ordinal: int | None = None) -> list[str]:
     """The texts of a document's chunks (or of one), read out of the caches. Raises NotFound, CacheDamaged."""
-    with reading(resources.engine) as session:
-        rows = catalog.document_caches(session, document.id)
-        if ordinal is not None:
-            catalog.find_chunk(session, document.id, ordinal)
-            rows = [row for row in rows if row.ordinal == ordinal]
+    try:
+        rows, caches = _document_caches(resources, document.id, ordinal)
+    except BlobMissing:  # between the look at the rows and the load, its files were put together
+        rows, caches = _document_caches(resources, document.id, ordinal)
     texts: list[str] = []
-    for cache, row in zip(load_caches(resources, rows), rows, strict=True):
+    for cache, row in zip(caches, rows, strict=True):
         texts += resources.codec(cache.codec).read([cache])
         if text_digest(texts[-1]) != row.text_sha256:
             raise CacheDamaged(
                 f"chunk {row.ordinal} of {document.title} is not the text that was parsed: run `percel doctor --repair`"
             )
     return texts
+
+
+def _document_caches(
+    resources: Resources, document_id: str, ordinal: int | None
+) -> tuple[list[ChunkCache], list[Cache]]:
+    with reading(resources.engine) as session:
+        rows = catalog.document_caches(session, document_id)
+        if ordinal is not None:
+            catalog.find_chunk(session, document_id, ordinal)
+            rows = [row for row in rows if row.ordinal == ordinal]
+    return rows, load_caches(resources, rows)
 
 
 def load_caches(resources: Resources, rows: Sequence[ChunkCache]) -> list[Cache]:
@@ -149,11 +160,10 @@ def load_caches(resources: Resources, rows: Sequence[ChunkCache]) -> list[Cache]
 
 
 def delete_documents(resources: Resources, document_ids: Sequence[str]) -> None:
-    """Deletes documents: gone for readers at once, their blobs too; what is left in index files the tender wipes."""
+    """Deletes documents: gone for readers at once; a worker's tender sweeps their blobs and wipes the rest (`tend`)."""
     for document_id in document_ids:
         with transaction(resources.engine) as session:
             catalog.delete_document(session, document_id)
-    sweep_blobs(resources.engine, resources.blobs)
 
 
 def remove_document(resources: Resources, document_id: str) -> None:
@@ -166,13 +176,19 @@ def remove_document(resources: Resources, document_id: str) -> None:
     purge(resources)
 
 
-def remove_collection(resources: Resources, tenant: str, name: str) -> int:
-    """Deletes a collection and all in it; -> how many documents it had. Raises NotFound."""
+def delete_collection(resources: Resources, tenant: str, name: str) -> int:
+    """Deletes a collection and all in it as `delete_documents` does; -> how many documents it had. Raises NotFound."""
     with transaction(resources.engine) as session:
         home = catalog.find_collection(session, tenant, name)
         count = len(catalog.list_documents(session, home.id))
         catalog.delete_collection(session, home.id)
     remove_index_files(resources.index_directory, home.id)
+    return count
+
+
+def remove_collection(resources: Resources, tenant: str, name: str) -> int:
+    """Deletes a collection, and all that is left of it at once. Raises NotFound."""
+    count = delete_collection(resources, tenant, name)
     purge(resources)
     return count
 

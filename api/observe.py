@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.problems import problem_of
 from workers.logs import bind
 from workers.metrics import build_registry, count_requests
 from workers.resources import Resources
@@ -50,10 +51,26 @@ class Observed:
 
         try:
             with bind(request_id=request_id), _span(scope, headers, request_id):
-                await self._app(scope, receive, tell)
+                await self._guarded(scope, receive, tell)
         finally:
             method = scope["method"] if scope["method"] in _METHODS else _OTHER
             scope["app"].state.count_request(_route(scope), method, status)
+
+    async def _guarded(self, scope: Scope, receive: Receive, tell: Send) -> None:
+        """An error that nothing else answers is answered here, where its log line and its answer have the id."""
+        started = False
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await tell(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except Exception as error:
+            if started:
+                raise
+            await problem_of(error)(scope, receive, tell)
 
 
 def _span(scope: Scope, headers: Headers, request_id: str) -> AbstractContextManager[None]:

@@ -2,12 +2,13 @@
 
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from api.errors import (
@@ -15,6 +16,7 @@ from api.errors import (
     AmbiguousName,
     BadCursor,
     BodyTooLarge,
+    ContextTooLarge,
     KeyReused,
     NotAuthenticated,
     QuotaExceeded,
@@ -25,6 +27,7 @@ from store.errors import (
     NO_SPACE,
     BadFilter,
     BlobError,
+    BlobStoreUnusable,
     BlobTooLarge,
     DatabaseUnusable,
     NotFound,
@@ -54,14 +57,28 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (NotFound, 404, "Not found"),
     (BadCursor, 422, "The cursor is not valid"),
     (BadFilter, 422, "The filter is not valid"),
+    (ContextTooLarge, 422, "The collection is too large"),
     (DocumentError, 422, "The document cannot be ingested"),
     (StoreFull, 507, "No space left"),
     (SchemaError, 503, "The database does not fit this version"),
     (DatabaseUnusable, 503, "The database is not available"),
-    (DBAPIError, 503, "The database is not available"),
+    (DataError, 422, "The request is not valid"),
+    (OperationalError, 503, "The database is not available"),
+    (InterfaceError, 503, "The database is not available"),
+    (PoolTimeout, 503, "The service is too busy"),
+    (BlobStoreUnusable, 503, "The store of blobs is not available"),
     (BlobError, 500, "A stored blob cannot be used"),
     (CacheError, 500, "A stored cache cannot be used"),
     (ModelError, 503, "A model is not available"),
+)
+
+# What a driver says may hold statements and addresses: it goes to the log only.
+INSTEAD: tuple[tuple[type[Exception], str], ...] = (
+    (DataError, "It holds a value that the database cannot take."),
+    (OperationalError, "Try again in a moment."),
+    (InterfaceError, "Try again in a moment."),
+    (PoolTimeout, "Try again in a moment."),
+    (BlobStoreUnusable, "Try again in a moment."),
 )
 
 
@@ -80,8 +97,7 @@ def problem_of(error: Exception) -> JSONResponse:
     """What an error is answered with; what the table does not know is a fault of the program."""
     for kind, status, title in STATUS:
         if isinstance(error, kind):
-            # What a driver says may hold statements and addresses: it goes to the log only.
-            detail = "Try again in a moment." if isinstance(error, DBAPIError) else str(error)
+            detail = next((said for kind, said in INSTEAD if isinstance(error, kind)), None) or str(error)
             if status >= 500:
                 log.warning("request failed", exc_info=error)
             return problem(status, title, detail, headers=_headers(error))
@@ -97,15 +113,23 @@ def _headers(error: Exception) -> dict[str, str]:
     return {}
 
 
-def install_problems(app: FastAPI) -> None:
-    """Every error of the application leaves as problem details."""
+Refusal = Callable[[RequestValidationError], JSONResponse]
+
+
+def install_problems(app: FastAPI, own: Mapping[str, Refusal]) -> None:
+    """Every error of the application leaves as problem details; `own`: path -> how it refuses what is not valid."""
 
     async def known(request: Request, error: Exception) -> JSONResponse:
         return problem_of(error)
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        faults = [{"at": ".".join(map(str, fault["loc"])), "message": fault["msg"]} for fault in error.errors()]
+        if request.url.path in own:
+            return own[request.url.path](error)
+        faults = [
+            {"at": ".".join(map(str, fault["loc"])), "message": fault["msg"].removeprefix("Value error, ")}
+            for fault in error.errors()
+        ]
         detail = "; ".join(f"{fault['at']}: {fault['message']}" for fault in faults)
         return problem(422, "The request is not valid", detail, errors=faults)
 
@@ -120,4 +144,3 @@ def install_problems(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, by_status)
     for kind, _, _ in STATUS:
         app.add_exception_handler(kind, known)
-    app.add_exception_handler(Exception, known)

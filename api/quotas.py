@@ -48,7 +48,8 @@ class Quotas:
         what: str,
     ) -> None:
         try:
-            if limiter.hit(item, key_id, cost=cost):
+            # Asked first: what is refused must not count, and `hit` counts before it looks.
+            if limiter.test(item, key_id, cost=cost) and limiter.hit(item, key_id, cost=cost):
                 return
             reset = limiter.get_window_stats(item, key_id).reset_time
         except StorageError as error:  # a Redis that is away must not keep everybody out

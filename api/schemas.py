@@ -1,14 +1,37 @@
 """Owns the shapes that HTTP speaks: requests are validated here, answers are built from reports and rows."""
 
+import math
 from datetime import UTC, datetime
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.answer import AnswerReport, Hit
 from api.library import DocumentReport
+from compressor.decoders import DECODERS
 from compressor.types import Box
 from store.models import Document
+
+MOST = 2**63 - 1  # what a database takes
+
+
+def plain(value: object) -> object:
+    """The value itself. Raises ValueError where it holds NUL, or a number that is none: no database takes them."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            plain(key)
+            plain(item)
+    elif isinstance(value, list):
+        for item in value:
+            plain(item)
+    elif isinstance(value, str) and "\0" in value:
+        raise ValueError("a string must not hold NUL")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is not a number")
+    elif isinstance(value, int) and abs(value) > MOST:
+        raise ValueError("a number must fit 64 bits")
+    return value
+
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f/]+$")]
 Where = Annotated[
@@ -17,7 +40,13 @@ Where = Annotated[
         description="Metadata that must fit: a value, a list of values, or gt, gte, lt, lte, ne, in, exists.",
         examples=[{"year": {"gte": 2020}, "kind": ["memo", "letter"]}],
     ),
+    AfterValidator(plain),
 ]
+
+
+About = Annotated[dict[str, object], AfterValidator(plain)]  # metadata
+Title = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(plain)]
+ExternalId = Annotated[str, Field(max_length=1000), AfterValidator(plain)]
 
 
 class Shape(BaseModel):
@@ -101,10 +130,10 @@ class TextIn(Shape):
     """A text to ingest as a document."""
 
     collection: Name
-    title: Annotated[str, Field(min_length=1, max_length=500)]
+    title: Title
     text: Annotated[str, Field(min_length=1)]
-    external_id: Annotated[str | None, Field(max_length=1000)] = None
-    metadata: dict[str, object] | None = None
+    external_id: ExternalId | None = None
+    metadata: About | None = None
 
 
 class UrlIn(Shape):
@@ -112,9 +141,9 @@ class UrlIn(Shape):
 
     collection: Name
     url: Annotated[str, Field(min_length=1, max_length=4000)]
-    title: Annotated[str | None, Field(max_length=500)] = None
-    external_id: Annotated[str | None, Field(max_length=1000)] = None
-    metadata: dict[str, object] | None = None
+    title: Title | None = None
+    external_id: ExternalId | None = None
+    metadata: About | None = None
 
 
 class BatchItem(Shape):
@@ -223,6 +252,13 @@ class Hits(Shape):
     hits: list[HitOut]
 
 
+def known_decoder(name: str | None) -> str | None:
+    """The name itself. Raises ValueError for one that is none."""
+    if name is not None and name not in DECODERS:
+        raise ValueError(f"there is no decoder {name!r}; choose one of: {', '.join(sorted(DECODERS))}")
+    return name
+
+
 class AskIn(Shape):
     """A question over a collection."""
 
@@ -231,7 +267,9 @@ class AskIn(Shape):
     )
     question: Annotated[str, Field(min_length=1, max_length=10_000)]
     collection: Name
-    decoder: Annotated[str | None, Field(description="what answers; null: as the service is set")] = None
+    decoder: Annotated[
+        str | None, Field(description="what answers; null: as the service is set"), AfterValidator(known_decoder)
+    ] = None
     k: Annotated[int, Field(ge=1, le=1000, description="chunks to load")] = 8
     whole: Annotated[bool, Field(description="load the whole collection instead of searching it")] = False
     filter: Where | None = None

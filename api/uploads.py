@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from json import JSONDecodeError
 from typing import Annotated, BinaryIO
 from urllib.parse import unquote, urlsplit
 
@@ -20,6 +21,7 @@ from api.access import Caller
 from api.errors import BodyTooLarge, KeyReused, UrlUploadsOff
 from api.problems import problem_of
 from api.quotas import Quotas
+from api.schemas import plain
 from api.views import document_out
 from store import catalog
 from store.catalog import Accepted
@@ -30,6 +32,8 @@ from workers.outbound import download
 from workers.resources import Resources
 
 _PIECE = 1 << 20  # bytes read at a time
+UPLOADS = "/v1/documents"
+QUESTION_BYTES = 1_000_000  # of a body that is no upload
 OVERHEAD = 1_000_000  # bytes of a request body that are not the file: multipart boundaries, fields
 IdempotencyKey = Annotated[
     str | None,
@@ -70,8 +74,9 @@ class BodyLimit:
             return
         seen, started, over = 0, False, False
         told = dict(scope["headers"]).get(b"content-length", b"0")
-        refusal = problem_of(BodyTooLarge(self._limit))
-        if told.isdigit() and int(told) > self._limit + OVERHEAD:
+        limit = self._limit if scope["path"].startswith(UPLOADS) else min(self._limit, QUESTION_BYTES)
+        refusal = problem_of(BodyTooLarge(limit))
+        if told.isdigit() and int(told) > limit + OVERHEAD:
             await refusal(scope, receive, send)
             return
 
@@ -79,9 +84,9 @@ class BodyLimit:
             nonlocal seen, over
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self._limit + OVERHEAD:
+            if seen > limit + OVERHEAD:
                 over = True
-                raise BodyTooLarge(self._limit)
+                raise BodyTooLarge(limit)
             return message
 
         async def unless_over(message: Message) -> None:
@@ -105,25 +110,42 @@ def parse_metadata(text: str | None) -> dict[str, object] | None:
     if text is None:
         return None
     try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
+        value = plain(json.loads(text))
+        said = 'must be a JSON object, such as {"year": 2024}'
+    except JSONDecodeError:
+        value, said = None, 'must be a JSON object, such as {"year": 2024}'
+    except ValueError as error:
+        value, said = None, str(error)
     if not isinstance(value, dict):
-        fault = {"loc": ("body", "metadata"), "msg": 'must be a JSON object, such as {"year": 2024}', "type": "json"}
-        raise RequestValidationError([fault])
+        raise RequestValidationError([{"loc": ("body", "metadata"), "msg": said, "type": "json"}])
     return value
 
 
-def take_in(resources: Resources, quotas: Quotas, caller: Caller, upload: Upload, *, key: str | None = None) -> Reply:
+def replayed(resources: Resources, caller: Caller, key: str | None, digest: str) -> Reply | None:
+    """What a request under this Idempotency-Key was answered with before. Raises KeyReused for another request."""
+    known = None if key is None else _known(resources, caller, key)
+    return None if known is None else _replay(known, digest)
+
+
+def take_in(
+    resources: Resources,
+    quotas: Quotas,
+    caller: Caller,
+    upload: Upload,
+    *,
+    key: str | None = None,
+    digest: str | None = None,
+) -> Reply:
     """Stores an upload and its job; safe to repeat under an Idempotency-Key.
 
+    `digest` is over what the request says, where that is not the document's bytes.
     Raises AccessDenied, KeyReused, QuotaExceeded, and what `accept` raises; nothing is stored then.
     """
     caller.require(upload.collection)
-    known = _known(resources, caller, key) if key is not None else None
-    digest = _digest(upload) if key is not None else ""
-    if known is not None:
-        return _replay(known, digest)
+    digest = (digest or _digest(upload)) if key is not None else ""
+    before = replayed(resources, caller, key, digest)
+    if before is not None:
+        return before
     quotas.count_bytes(caller.key_id, caller.bytes_per_day, upload.stream.seek(0, os.SEEK_END))
     reply: list[Reply] = []
 
@@ -139,10 +161,10 @@ def take_in(resources: Resources, quotas: Quotas, caller: Caller, upload: Upload
     try:
         accept(resources, caller.tenant, upload.collection, offer, also=answer)
     except IntegrityError:  # the same key came twice at once, and the other one was first
-        known = _known(resources, caller, key) if key is not None else None
-        if known is None:
+        before = replayed(resources, caller, key, digest)
+        if before is None:
             raise
-        return _replay(known, digest)
+        return before
     return reply[0]
 
 
@@ -163,7 +185,11 @@ def _digest(upload: Upload) -> str:
     content = hashlib.sha256()
     while piece := upload.stream.read(_PIECE):
         content.update(piece)
-    said = [upload.collection, upload.title, upload.external_id, upload.metadata, content.hexdigest()]
+    return digest_of([upload.collection, upload.title, upload.external_id, upload.metadata, content.hexdigest()])
+
+
+def digest_of(said: object) -> str:
+    """sha256 over what a request says."""
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 

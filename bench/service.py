@@ -4,9 +4,9 @@
     python -m bench.service searches [--chunks 100000] [--rates 10 50 200] [--text FILE...]
 
 Both start `percel serve` on a home of their own; the clients run on the same cores. Uploads are measured twice: each
-client sends one a second, and each sends the next one as soon as the last one is acknowledged. Searches arrive at a fixed
-rate whether or not earlier ones are answered, and their latency counts from when they were due; no question is asked
-twice. Meanwhile documents are ingested without a pause.
+client sends one a second, and each sends the next one as soon as the last one is acknowledged. Searches arrive at a
+fixed rate whether or not earlier ones are answered, and their latency counts from when they were due; no question is
+asked twice. Meanwhile documents are ingested without a pause.
 """
 
 import argparse

@@ -270,7 +270,7 @@ class Webhook(Base):
 class DeliveryState(StrEnum):
     QUEUED = "queued"
     DELIVERED = "delivered"
-    DEAD = "dead"  # given up; can be requeued by hand
+    DEAD = "dead"  # given up
 
 
 class Delivery(Base):

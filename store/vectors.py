@@ -74,24 +74,39 @@ class _View:
     delta: NDArray[np.float32]  # (m, d), length 1
     max_seq: int  # the highest id in base or delta
 
-    def nearest(self, query: NDArray[np.float32], k: int) -> list[tuple[int, float]]:
-        """(id, score) of the k nearest rows, live or not, best first."""
+    def nearest(
+        self, query: NDArray[np.float32], k: int, among: NDArray[np.int64] | None = None
+    ) -> list[tuple[int, float]]:
+        """(id, score) of the k nearest rows, live or not, best first; with `among` only of those ids."""
         found: list[tuple[int, float]] = []
         if self.base is not None and self.base.ntotal:
             use_threads(1)  # searches run side by side; for one alone, a second thread mostly spins
-            scores, ids = self.base.search(query[None], min(k, self.base.ntotal))
+            scores, ids = self.base.search(query[None], min(k, self.base.ntotal), params=_only(self.base, among))
             found = [(int(i), float(s)) for i, s in zip(ids[0], scores[0], strict=True) if i >= 0]
-        if len(self.delta_ids):
-            scores = self.delta @ query
+        delta_ids, delta = self.delta_ids, self.delta
+        if among is not None and len(delta_ids):
+            chosen = np.isin(delta_ids, among)
+            delta_ids, delta = delta_ids[chosen], delta[chosen]
+        if len(delta_ids):
+            scores = delta @ query
             top = np.argpartition(-scores, k)[:k] if k < len(scores) else np.arange(len(scores))
-            found += zip(self.delta_ids[top].tolist(), scores[top].tolist(), strict=True)
+            found += zip(delta_ids[top].tolist(), scores[top].tolist(), strict=True)
         return sorted(found, key=lambda hit: (-hit[1], hit[0]))[:k]
-
-    def __len__(self) -> int:
-        return len(self.delta_ids) + (0 if self.base is None else self.base.ntotal)
 
 
 _EMPTY = _View(None, 0, np.empty(0, np.int64), np.empty((0, 0), np.float32), 0)
+
+
+def _only(base: "faiss.Index", among: NDArray[np.int64] | None) -> "faiss.SearchParameters | None":
+    """Parameters of a search among some ids; an inverted file then looks at all its lists, of which most are empty."""
+    if among is None:
+        return None
+    import faiss
+
+    chosen = faiss.IDSelectorBatch(among)
+    if isinstance(base, faiss.IndexIVF):
+        return faiss.SearchParametersIVF(sel=chosen, nprobe=base.nlist)  # type: ignore[call-arg]  # SWIG says less
+    return faiss.SearchParameters(sel=chosen)  # type: ignore[call-arg]
 
 
 class FaissIndex:
@@ -116,12 +131,15 @@ class FaissIndex:
         query = _unit(query[None].astype(np.float32))[0]
         fetch = k * _OVERFETCH
         with reading(self._engine) as session:
+            among = None
+            if document_ids is not None:
+                among = np.array(catalog.vectors_of_documents(session, self._embedder, document_ids), np.int64)
             while True:
-                scores = dict(view.nearest(query, fetch))
+                scores = dict(view.nearest(query, fetch, among))
                 passages = catalog.passages_by_vector_ids(
                     session, self._collection_id, list(scores), document_ids=document_ids
                 )
-                if len(passages) >= k or fetch >= len(view):
+                if len(passages) >= k or len(scores) < fetch:
                     return [VectorHit(passage, scores[passage.vector_id]) for passage in passages[:k]]
                 fetch *= 4
 

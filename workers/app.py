@@ -16,15 +16,17 @@ from workers.settings import load_settings
 log = logging.getLogger(__name__)
 
 QUEUES = {JobKind.PARSE: "cpu", JobKind.ENCODE: "gpu", JobKind.FINISH: "cpu"}
-# What came to nothing by then is of no use: the tender says it again, and a queue that nobody reads does not grow.
+# What came to nothing by then is of no use, as the tender says it again: a worker that reads it then drops it.
 EXPIRES_SECONDS = 300
 _VISIBILITY = 3600  # seconds; above the time limit, or a task that is long runs twice
 
 
 def configuration() -> dict[str, Any]:
     """Celery's settings, made when it first needs them."""
+    settings = load_settings()
+    longest = max(900, settings.parse_seconds + 120)  # seconds of a task: the longest parse, and what goes with it
     return {
-        "broker_url": load_settings().broker_url,
+        "broker_url": settings.broker_url,
         "task_serializer": "json",
         "accept_content": ["json"],  # no pickle
         "task_ignore_result": True,  # state lives in rows
@@ -32,8 +34,8 @@ def configuration() -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         "task_reject_on_worker_lost": False,  # with it, a document that kills its worker is redelivered for ever
         "task_retry_on_worker_lost": False,  # the job's row counts attempts, and the tender wakes
-        "task_time_limit": 900,
-        "task_soft_time_limit": 840,
+        "task_time_limit": longest,
+        "task_soft_time_limit": longest - 60,
         "visibility_timeout": _VISIBILITY,
         "broker_transport_options": {
             "visibility_timeout": _VISIBILITY,
@@ -48,7 +50,8 @@ def configuration() -> dict[str, Any]:
         },
         "worker_soft_shutdown_timeout": 30,
         "worker_enable_soft_shutdown_on_idle": True,
-        "worker_cancel_long_running_tasks_on_connection_loss": True,  # their jobs are due again by their leases
+        # A task goes on while Redis is away: the message comes again, which changes nothing, and no attempt is lost.
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_connection_retry_on_startup": True,
         "worker_send_task_events": False,
         "worker_hijack_root_logger": False,

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import logging
+import threading
 import time
 
 from store import catalog
@@ -15,18 +16,33 @@ from workers.resources import Resources
 
 log = logging.getLogger(__name__)
 
+TICK_SECONDS = 2.0
+
 
 def deliver_due(resources: Resources) -> int:
     """Sends what is due; -> how many messages were tried."""
     with transaction(resources.engine) as session:
         due = catalog.claim_deliveries(session)
     for delivery in due:
-        error = send(delivery, allow_private=resources.settings.allow_private_urls)
+        try:
+            error = send(delivery, allow_private=resources.settings.allow_private_urls)
+        except Exception as fault:  # whatever one address brings about, the others are sent, and it has had its attempt
+            log.warning("webhook failed unexpectedly", extra={"delivery_id": delivery.id}, exc_info=True)
+            error = type(fault).__name__
         if error is not None:
             log.warning("webhook not delivered", extra={"delivery_id": delivery.id, "reason": error})
         with transaction(resources.engine) as session:
             catalog.settle_delivery(session, delivery, error)
     return len(due)
+
+
+def keep_delivering(resources: Resources, stop: threading.Event) -> None:
+    """Sends what becomes due until told to stop. A thread of its own: receivers may be slow."""
+    while not stop.wait(TICK_SECONDS):
+        try:
+            deliver_due(resources)
+        except Exception:
+            log.warning("delivering failed", exc_info=True)
 
 
 def send(delivery: DueDelivery, *, allow_private: bool) -> str | None:

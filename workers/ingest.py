@@ -115,6 +115,8 @@ def parse(resources: Resources, job: Job, *, owner: str, listen: Listener) -> No
     """File to chunks, in a child process. Raises DocumentError when the file cannot be ingested as it is."""
     with transaction(resources.engine) as session:
         document = catalog.start_parsing(session, job.document_id)
+        # A worker that was paused until its lease ran out must not set a document back that another one has parsed.
+        catalog.extend_lease(session, job.id, owner=owner, lease_seconds=resources.settings.lease_seconds)
         if document is None:
             catalog.complete_job(session, job.id, owner=owner)
             return

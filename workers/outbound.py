@@ -6,6 +6,8 @@ elsewhere between the look and the request. Redirects are not followed by the cl
 
 import ipaddress
 import socket
+import ssl
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,11 +16,13 @@ from urllib.parse import urljoin
 
 import httpcore
 
+from store.errors import NO_SPACE, StoreFull
 from workers.errors import AddressRefused, FetchFailed
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0
-DOWNLOAD_SECONDS = 300.0  # for all of it: a server that sends a byte now and then must not hold a thread for ever
+REQUEST_SECONDS = 20.0  # for all of a request: a server that sends a byte now and then must not hold a thread for ever
+DOWNLOAD_SECONDS = 300.0  # the same of a document
 REDIRECTS = 3
 _SCHEMES = ("http", "https")
 _SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
@@ -39,11 +43,44 @@ def is_public(address: str) -> bool:
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
-class GuardedBackend(httpcore.NetworkBackend):
-    """Connects to public addresses only, or to any where the operator allows private ones."""
+class _Bounded(httpcore.NetworkStream):
+    """A connection that ends at a point in time: the timeouts of single reads never end one that drips."""
 
-    def __init__(self, *, allow_private: bool) -> None:
+    def __init__(self, stream: httpcore.NetworkStream, until: float) -> None:
+        self._stream = stream
+        self._until = until
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, self._left(timeout, httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, self._left(timeout, httpcore.WriteTimeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        left = self._left(timeout, httpcore.ConnectTimeout)
+        return _Bounded(self._stream.start_tls(ssl_context, server_hostname, left), self._until)
+
+    def get_extra_info(self, info: str) -> object:
+        return self._stream.get_extra_info(info)
+
+    def _left(self, timeout: float | None, error: type[httpcore.TimeoutException]) -> float:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise error("it takes too long")
+        return left if timeout is None else min(timeout, left)
+
+
+class GuardedBackend(httpcore.NetworkBackend):
+    """Connects to public addresses only, or to any where the operator allows private ones; all of it by `until`."""
+
+    def __init__(self, *, allow_private: bool, until: float) -> None:
         self._allow_private = allow_private
+        self._until = until
         self._plain = httpcore.SyncBackend()
 
     def connect_tcp(
@@ -56,13 +93,14 @@ class GuardedBackend(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise FetchFailed(f"{host} cannot be resolved: {error}") from error
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         # One that is not public condemns the name: which one a client would take is not ours to guess.
         if not self._allow_private and not all(map(is_public, addresses)):
             raise AddressRefused(f"{host} is not a public address: requests into private networks are refused")
-        return self._plain.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
+        stream = self._plain.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
+        return _Bounded(stream, self._until)
 
 
 @contextmanager
@@ -73,8 +111,9 @@ def request(
     headers: dict[str, str] | None = None,
     body: bytes | None = None,
     allow_private: bool = False,
+    seconds: float = REQUEST_SECONDS,
 ) -> Iterator[httpcore.Response]:
-    """Sends one request; the response is a stream. Raises AddressRefused, FetchFailed."""
+    """Sends one request, which ends within `seconds`; the response is a stream. Raises AddressRefused, FetchFailed."""
     try:
         target = httpcore.URL(url)
         scheme, host = target.scheme.decode("ascii"), target.host.decode("ascii")
@@ -85,7 +124,7 @@ def request(
     timeouts = {"connect": CONNECT_SECONDS, "read": READ_SECONDS, "write": READ_SECONDS, "pool": CONNECT_SECONDS}
     sent: list[tuple[bytes | str, bytes | str]] = [("Host", _host_of(target)), ("User-Agent", "percel")]
     sent += (headers or {}).items()
-    backend = GuardedBackend(allow_private=allow_private)
+    backend = GuardedBackend(allow_private=allow_private, until=time.monotonic() + seconds)
     try:
         with (
             httpcore.ConnectionPool(network_backend=backend, max_connections=1) as pool,
@@ -105,11 +144,10 @@ def request(
 def download(url: str, file: IO[bytes], *, limit: int, allow_private: bool = False) -> str:
     """Streams what is at a URL into a file; -> the URL it came from in the end. Redirects are checked like the first.
 
-    Raises AddressRefused, FetchFailed (also for more than `limit` bytes).
+    Raises AddressRefused, FetchFailed (also for more than `limit` bytes), StoreFull.
     """
-    until = time.monotonic() + DOWNLOAD_SECONDS
     for _ in range(REDIRECTS + 1):
-        with request("GET", url, allow_private=allow_private) as response:
+        with request("GET", url, allow_private=allow_private, seconds=DOWNLOAD_SECONDS) as response:
             if response.status in (301, 302, 303, 307, 308):
                 url = _redirected(url, response)
                 continue
@@ -120,11 +158,18 @@ def download(url: str, file: IO[bytes], *, limit: int, allow_private: bool = Fal
                 size += len(piece)
                 if size > limit:
                     raise FetchFailed(f"{url} is over the size limit of {limit:,} bytes")
-                if time.monotonic() > until:
-                    raise FetchFailed(f"{url} takes longer than {DOWNLOAD_SECONDS:.0f} s")
-                file.write(piece)
+                _write(file, piece)
             return url
     raise FetchFailed(f"{url} redirects more than {REDIRECTS} times")
+
+
+def _write(file: IO[bytes], piece: bytes) -> None:
+    try:
+        file.write(piece)
+    except OSError as error:
+        if error.errno in NO_SPACE:  # of this machine, not of the server's doing
+            raise StoreFull(tempfile.gettempdir(), None) from error
+        raise
 
 
 def _redirected(url: str, response: httpcore.Response) -> str:

@@ -29,7 +29,7 @@ def _open(process_id: int) -> Runner:
     start_tracing()
     owner = opened.enter_context(presence(resources.workers_directory))
     atexit.register(opened.close)
-    return Runner(resources, owner)
+    return Runner(resources, owner, indexes=False)  # the API's nodes write their own (`api.app.keep_indexes`)
 
 
 def _device_of_child() -> dict[str, str]:

@@ -7,8 +7,11 @@ job rows are the truth, so a run that was killed is taken up by the next one, wh
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
-from compressor.errors import DeviceError, DocumentError, ModelError
+from sqlalchemy.orm import Session
+
+from compressor.errors import DeviceError, DeviceLost, DocumentError, ModelError
 from store import catalog
 from store.database import reading, transaction
 from store.errors import BlobStoreUnusable, LeaseLost, StoreFull
@@ -32,12 +35,19 @@ class Runner:
     """Does due jobs as one worker; `step` claims and does one slice of a kind."""
 
     def __init__(
-        self, resources: Resources, owner: str, listen: Listener = silent, *, retry_seconds: float = RETRY_SECONDS
+        self,
+        resources: Resources,
+        owner: str,
+        listen: Listener = silent,
+        *,
+        retry_seconds: float = RETRY_SECONDS,
+        indexes: bool = True,
     ) -> None:
         self.resources = resources
         self.owner = owner
         self.listen = listen
         self.retry_seconds = retry_seconds
+        self.indexes = indexes  # whether this machine's index files are kept by it; who never searches has none
         self.stopped: BaseException | None = None  # what ended the run early
         self.held: dict[int, Job] = {}  # claimed and not settled yet
 
@@ -66,7 +76,8 @@ class Runner:
         (job,) = jobs
         self.listen(Event(Stage.FINISH, job.document_id, "", due=1))
         finish(self.resources, job, owner=self.owner)
-        self.resources.index(job.collection_id).compact()
+        if self.indexes:
+            self.resources.index(job.collection_id).compact()
         self.listen(Event(Stage.FINISH, job.document_id, "", done=1))
 
     def claim(self, kind: JobKind, limit: int) -> list[Job]:
@@ -96,39 +107,55 @@ class Runner:
         """Does claimed jobs under a heartbeat. A document's own fault fails it, anything else is tried again."""
         ids = [job.id for job in jobs]
         seconds = self.resources.settings.lease_seconds
+        with (
+            bind(job_id=",".join(map(str, ids))),
+            span(f"percel.job.{jobs[0].kind}", jobs=len(jobs), first_job=ids[0]),
+            heartbeat(self.resources.engine, ids, owner=self.owner, lease_seconds=seconds),
+        ):
+            self._attempt(jobs, do)
+        for job_id in ids:
+            self.held.pop(job_id, None)
+
+    def _attempt(self, jobs: Sequence[Job], do: Callable[[Sequence[Job]], None]) -> None:
         try:
-            with (
-                bind(job_id=",".join(map(str, ids))),
-                span(f"percel.job.{jobs[0].kind}", jobs=len(jobs), first_job=ids[0]),
-                heartbeat(self.resources.engine, ids, owner=self.owner, lease_seconds=seconds),
-            ):
-                do(jobs)
+            do(jobs)
         except LeaseLost:
             pass  # deleted, or taken over: whoever has it now publishes it
         except DocumentError as error:
             for job in jobs:
                 self.fail(job, str(error))
+        except DeviceLost:
+            raise  # the attempt counts, as if the process had died: it must end, and what it held may be the cause
         except (StoreFull, BlobStoreUnusable, ModelError, DeviceError):
             # No document's fault, and no other one will fare better.
             self.release(jobs)
             raise
         except Exception as error:
-            if len(jobs) > 1:  # one of them spoils the batch: each gets its own turn, so that the others pass
-                for job in jobs:
-                    self.work([job], do)
-                return
-            self.retry(jobs[0], f"{type(error).__name__}: {error}")
+            if len(jobs) == 1:
+                self.retry(jobs[0], f"{type(error).__name__}: {error}")
+            else:
+                self._one_by_one(jobs, do)
         except BaseException:
             self.release(jobs)  # interrupted: the next run goes on at once
             raise
-        for job_id in ids:
-            self.held.pop(job_id, None)
+
+    def _one_by_one(self, jobs: Sequence[Job], do: Callable[[Sequence[Job]], None]) -> None:
+        """One of them spoils the batch: each gets its own turn, so that the others pass."""
+        for place, job in enumerate(jobs):
+            try:
+                self._attempt([job], do)
+            except BaseException:
+                self.release(jobs[place + 1 :])
+                raise
 
     def fail(self, job: Job, reason: str) -> None:
         """The document cannot be ingested as it is."""
         with transaction(self.resources.engine) as session:
-            document = catalog.load_document(session, job.document_id)
-            catalog.fail_document(session, job.document_id, reason)
+            self._fail(session, job, reason)
+
+    def _fail(self, session: Session, job: Job, reason: str) -> None:
+        document = catalog.load_document(session, job.document_id)
+        catalog.fail_document(session, job.document_id, reason)
         if document is not None:
             self.listen(Event(STAGES[job.kind], document.id, document.title, error=reason))
 
@@ -136,15 +163,13 @@ class Runner:
         """Something went wrong that may go right the next time; after the last attempt the document fails."""
         settings = self.resources.settings
         delay = self.retry_seconds * 2 ** (job.attempts - 1)
-        try:
-            with transaction(self.resources.engine) as session:
-                state = catalog.retry_job(
-                    session, job.id, owner=self.owner, error=reason, delay=delay, max_attempts=settings.max_attempts
-                )
-        except LeaseLost:
-            return
-        if state is JobState.DEAD:
-            self.fail(job, f"given up after {settings.max_attempts} attempts: {reason}")
+        given_up = f"given up after {settings.max_attempts} attempts: {reason}"
+        with suppress(LeaseLost), transaction(self.resources.engine) as session:
+            state = catalog.retry_job(
+                session, job.id, owner=self.owner, error=reason, delay=delay, max_attempts=settings.max_attempts
+            )
+            if state is JobState.DEAD:  # in the same transaction: a document is never left with a dead job alone
+                self._fail(session, job, given_up)
 
     def release(self, jobs: Sequence[Job]) -> None:
         """Gives jobs back as if they had not been claimed."""

@@ -8,7 +8,9 @@ import threading
 from contextlib import suppress
 from types import FrameType
 
+from compressor.errors import DeviceLost
 from store.models import JobKind
+from workers.deliver import keep_delivering
 from workers.lease import presence
 from workers.resources import Resources
 from workers.runner import Runner
@@ -55,6 +57,7 @@ def run_embedded(resources: Resources, stop: threading.Event) -> bool:
             start_thread("parse lane", lambda stop: work_lane(runner, (JobKind.PARSE,), stop), stop),
             start_thread("encode lane", lambda stop: work_lane(runner, (JobKind.ENCODE, JobKind.FINISH), stop), stop),
             start_thread("tender", Tender(resources).run, stop),
+            start_thread("webhooks", lambda stop: keep_delivering(resources, stop), stop),
         ]
         stop.wait()
         for lane in lanes:
@@ -69,6 +72,9 @@ def work_lane(runner: Runner, kinds: tuple[JobKind, ...], stop: threading.Event)
         try:
             if not any(runner.step(kind) for kind in kinds):
                 stop.wait(POLL_SECONDS)
+        except DeviceLost:
+            log.exception("device lost, the process ends so that a fresh one takes over")
+            os._exit(1)  # CUDA fails for ever in a process where it failed once
         except Exception:
             log.exception("worker lane stopped for a moment")
             stop.wait(FAULT_SECONDS)
@@ -85,6 +91,7 @@ def run_celery(resources: Resources, *, queues: tuple[str, ...], processes: int)
     def begin(**_: object) -> None:
         # Its own resources: the parent opens none before it has forked its children.
         start_thread("tender", Tender(resources).run, stop)
+        start_thread("webhooks", lambda stop: keep_delivering(resources, stop), stop)
 
     def end(**_: object) -> None:
         stop.set()

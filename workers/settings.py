@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     decoder: Literal["extractive"] = Field("extractive", description="what answers questions")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
     max_file_bytes: int = Field(100_000_000, gt=0, description="a larger file is refused")
+    max_context_tokens: int = Field(1_000_000, gt=0, description="most vision tokens loaded for one question")
     max_source_pages: int = Field(5_000, gt=0, description="a document with more pages is refused")
     parse_seconds: int = Field(300, gt=0, description="longest time a parser may take for one file")
     parse_memory_bytes: int = Field(2_000_000_000, gt=0, description="most memory a parser may take")

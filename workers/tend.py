@@ -1,5 +1,5 @@
 """Owns what must happen now and then whatever else runs: the dead are succeeded, words that got lost are said again,
-webhooks are told, what was deleted is wiped. Running it twice at once changes nothing.
+what was deleted is wiped. Running it twice at once changes nothing.
 """
 
 import logging
@@ -10,7 +10,6 @@ from collections.abc import Callable
 from store import catalog, lexical
 from store.database import reading, transaction, truncate_log
 from store.sweep import sweep_blobs
-from workers.deliver import deliver_due
 from workers.resources import Resources
 from workers.runner import recover
 
@@ -35,7 +34,6 @@ class Tender:
             due = catalog.count_due(session)
         for kind in due:
             self.resources.wake(kind)
-        deliver_due(self.resources)
         self._unwiped |= sweep_blobs(self.resources.engine, self.resources.blobs) > 0
         if self._unwiped and not due and time.monotonic() - self._wiped_at > WIPE_SECONDS:
             wipe(self.resources)
@@ -54,6 +52,7 @@ def wipe(resources: Resources) -> None:
     """Overwrites what deletes left in the full-text index and the database's log."""
     with transaction(resources.engine) as session:
         lexical.merge(session)
+        catalog.forget_deliveries(session)
     truncate_log(resources.engine)
 
 

@@ -39,8 +39,7 @@ def requeue(job: JobId, as_json: AsJson = False) -> None:
     with open_resources() as resources:
         with transaction(resources.engine) as session:
             due = catalog.requeue_dead_job(session, resources.settings.tenant, job)
-        if due is not None:
-            resources.wake(due.kind)
+        resources.wake(due.kind)
     output.document({"requeued": job})
     output.console.print(f"job {job} is due again; `percel worker` (or the service) does it")
 

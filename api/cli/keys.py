@@ -8,6 +8,7 @@ import typer
 
 from api.cli.documents import AsJson, open_resources
 from api.cli.output import Output
+from api.errors import AmbiguousName
 from store.scopes import Scope
 
 app = typer.Typer(no_args_is_help=True, help="Manage the API keys of a tenant (PERCEL_TENANT).")
@@ -86,6 +87,11 @@ def revoke(
 
     output = Output(as_json)
     with open_resources() as resources, transaction(resources.engine) as session:
-        row = catalog.revoke_key(session, resources.settings.tenant, key)
+        tenant = resources.settings.tenant
+        valid = [row for row in catalog.list_keys(session, tenant) if row.revoked_at is None]
+        found = [row.id for row in valid if key in (row.id, row.name) or (len(key) >= 6 and row.id.startswith(key))]
+        if len(found) > 1:
+            raise AmbiguousName(f"{key!r} is {len(found)} keys; give an id: {', '.join(found)}")
+        row = catalog.revoke_key(session, tenant, found[0] if found else key)
     output.document({"revoked": row.id})
     output.console.print(f"revoked {row.name} ({row.id[:8]})")

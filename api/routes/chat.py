@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -25,6 +26,8 @@ from store.errors import NotFound
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 
+COMPLETIONS = "/chat/completions"
+PATH = f"{router.prefix}{COMPLETIONS}"
 NO_ANSWER = "Nothing in the collection answers this."
 # Values that say what happens anyway are welcome; anything else asks for what is not there.
 AS_IT_IS: dict[str, tuple[object, ...]] = {
@@ -59,7 +62,6 @@ class ChatMessage(BaseModel):
 
     role: Literal["user", "assistant", "system", "developer"]
     content: str | list[TextPart]
-    name: str | None = None
 
     @property
     def text(self) -> str:
@@ -100,6 +102,13 @@ def refusal(error: Refused, *, status: int = 400, code: str = "unsupported_value
     return JSONResponse({"error": fault}, status)
 
 
+def refuse_invalid(error: RequestValidationError) -> JSONResponse:
+    """A request that is none of OpenAI's, or asks for what is not there: an image part, a tool's message."""
+    fault = error.errors()[0]
+    place = [str(part) for part in fault["loc"] if part != "body"]
+    return refusal(Refused(f"{'.'.join(place)}: {fault['msg']}", place[0] if place else None))
+
+
 def question_of(body: ChatRequest) -> str:
     """The last message, which must be the user's. Raises Refused for what cannot be honoured."""
     for name, value in (body.model_extra or {}).items():
@@ -109,6 +118,8 @@ def question_of(body: ChatRequest) -> str:
             (only, *_) = AS_IT_IS[name]
             raise Refused(f"{name} can only be {json.dumps(only)}: answers are quotes, found and not sampled.", name)
         raise Refused(f"{name} is not supported by this service.", name)
+    if body.stream_options is not None and not body.stream:
+        raise Refused("stream_options is for streams: set stream as well.", "stream_options")
     if any(message.role in ("system", "developer") for message in body.messages):
         raise Refused("System messages cannot be followed: answers are quotes from the documents.", "messages")
     last = body.messages[-1]
@@ -136,7 +147,7 @@ def model(resources: Opened, caller: Reader, model: str) -> dict[str, object] | 
     return {"id": home.name, "object": "model", "created": int(home.created_at), "owned_by": "percel"}
 
 
-@router.post("/chat/completions", summary="Answer in OpenAI's shape", response_model=None)
+@router.post(COMPLETIONS, summary="Answer in OpenAI's shape", response_model=None)
 def complete(request: Request, resources: Opened, caller: Reader, body: ChatRequest) -> dict[str, object] | Response:
     """Answers the last message out of the collection that `model` names.
 

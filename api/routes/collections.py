@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from api.access import Admin, Ingester, Opened, Reader, find_home
-from api.library import remove_collection
+from api.library import delete_collection
 from api.schemas import CollectionIn, CollectionList, CollectionOut
 from api.views import collection_out
 from store import catalog
@@ -40,4 +40,4 @@ def show(resources: Opened, caller: Reader, name: str) -> CollectionOut:
 def delete(resources: Opened, caller: Admin, name: str) -> None:
     """Takes a collection and all that is in it away."""
     find_home(resources, caller, name)
-    remove_collection(resources, caller.tenant, name)
+    delete_collection(resources, caller.tenant, name)

@@ -2,11 +2,13 @@
 
 import io
 import json
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
+from fastapi import APIRouter, Depends, Form, Query, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import AfterValidator
 
 from api.access import Caller, FoundDocument, Ingester, Opened, Reader, find_document, find_home
 from api.cursors import cursor_of, place_of
@@ -26,8 +28,19 @@ from api.schemas import (
     Name,
     TextIn,
     UrlIn,
+    plain,
 )
-from api.uploads import IdempotencyKey, Reply, Upload, fetched, parse_metadata, take_in, title_of
+from api.uploads import (
+    IdempotencyKey,
+    Reply,
+    Upload,
+    digest_of,
+    fetched,
+    parse_metadata,
+    replayed,
+    take_in,
+    title_of,
+)
 from api.views import document_out, documents_out
 from store import catalog
 from store.database import reading
@@ -36,9 +49,25 @@ from store.models import DocumentState
 router = APIRouter(prefix="/v1/documents", tags=["documents"])
 
 Metadata = Annotated[str | None, Form(description='A JSON object: `{"year": 2024}`.')]
-ExternalId = Annotated[str | None, Form(max_length=1000, description="Names the document: new bytes replace the old.")]
+ExternalId = Annotated[
+    str | None,
+    Form(max_length=1000, description="Names the document: new bytes replace the old."),
+    AfterValidator(plain),
+]
 Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str | None, Query(description="`next` of the page before")]
+
+
+def only(*names: str) -> Callable[[Request], Awaitable[None]]:
+    """The dependency of a route that takes these form fields: a misspelt one is refused, as `Shape` does."""
+
+    async def check(request: Request) -> None:
+        unknown = [name for name in await request.form() if name not in names]
+        if unknown:
+            fault = {"loc": ("body", unknown[0]), "msg": f"is no field; there are {', '.join(names)}", "type": "extra"}
+            raise RequestValidationError([fault])
+
+    return check
 
 
 def quotas_of(request: Request) -> Quotas:
@@ -60,6 +89,7 @@ def upload(
     request: Request,
     resources: Opened,
     caller: Ingester,
+    fields: Annotated[None, Depends(only("file", "collection", "external_id", "metadata"))],
     file: UploadFile,
     collection: Annotated[Name, Form()],
     external_id: ExternalId = None,
@@ -87,10 +117,14 @@ def upload_url(
 ) -> Response:
     """Fetches a URL and accepts what is there. Off unless the operator enables it; private networks are refused."""
     caller.require(body.collection)
+    digest = digest_of(body.model_dump())  # not of what is there, which may be another thing the next time
+    before = replayed(resources, caller, idempotency_key, digest)
+    if before is not None:
+        return _answer(before)
     with fetched(resources, body.url) as stream:
         title = body.title or title_of(body.url)
         given = Upload(stream, title, body.collection, body.external_id, body.metadata)
-        return _answer(take_in(resources, quotas_of(request), caller, given, key=idempotency_key))
+        return _answer(take_in(resources, quotas_of(request), caller, given, key=idempotency_key, digest=digest))
 
 
 @router.post("/batch", status_code=207, response_model=BatchOut, summary="Upload many files")
@@ -98,6 +132,7 @@ def upload_batch(
     request: Request,
     resources: Opened,
     caller: Ingester,
+    fields: Annotated[None, Depends(only("files", "collection", "metadata"))],
     files: list[UploadFile],
     collection: Annotated[Name, Form()],
     metadata: Metadata = None,
@@ -111,7 +146,7 @@ def upload_batch(
         try:
             reply = take_in(resources, quotas_of(request), caller, Upload(file.file, title, collection, None, about))
             items.append(BatchItem(title=title, status=reply.status, document=DocumentOut.model_validate(reply.body)))
-        except tuple(kind for kind, status, _ in STATUS if status < 500) as error:
+        except tuple(kind for kind, _, _ in STATUS) as error:
             answer = problem_of(error)
             items.append(BatchItem(title=title, status=answer.status_code, problem=json.loads(bytes(answer.body))))
     return BatchOut(items=items)

@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 
 from api.access import Opened, Reader, TenantAdmin
 from api.cursors import cursor_of_number, number_of
 from api.routes.documents import Cursor
+from api.schemas import MOST
 from api.schemas_admin import DeadJobOut, DeadJobPage, JobCount, JobsOut
 from store import catalog
 from store.database import reading, transaction
@@ -14,19 +15,20 @@ from store.models import JobState
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
+JobId = Annotated[int, Path(ge=1, le=MOST)]
 LIVE = (JobState.QUEUED, JobState.RUNNING)
 
 
 @router.get("", summary="Count jobs")
 def show(resources: Opened, caller: Reader) -> JobsOut:
-    """What is due, counted from the rows, and what was done."""
+    """What is due in the collections that the key reaches, counted from the rows, and what was done."""
     with reading(resources.engine) as session:
-        stats = catalog.store_stats(session, caller.tenant)
+        jobs = catalog.count_jobs(session, caller.tenant, caller.collections)
     due: dict[str, int] = {}
-    for (kind, state), count in stats.jobs.items():
+    for (kind, state), count in jobs.items():
         if state in LIVE:
             due[kind.value] = due.get(kind.value, 0) + count
-    states = [JobCount(kind=kind.value, state=state.value, count=count) for (kind, state), count in stats.jobs.items()]
+    states = [JobCount(kind=kind.value, state=state.value, count=count) for (kind, state), count in jobs.items()]
     return JobsOut(due=due, states=states)
 
 
@@ -42,16 +44,15 @@ def list_dead(
 
 
 @router.post("/dead/{job_id}/requeue", status_code=204, summary="Try a dead job again")
-def requeue(resources: Opened, caller: TenantAdmin, job_id: int) -> None:
+def requeue(resources: Opened, caller: TenantAdmin, job_id: JobId) -> None:
     """Starts the job's document again, all its attempts before it."""
     with transaction(resources.engine) as session:
         job = catalog.requeue_dead_job(session, caller.tenant, job_id)
-    if job is not None:
-        resources.wake(job.kind)
+    resources.wake(job.kind)
 
 
 @router.delete("/dead/{job_id}", status_code=204, summary="Forget a dead job")
-def delete(resources: Opened, caller: TenantAdmin, job_id: int) -> None:
+def delete(resources: Opened, caller: TenantAdmin, job_id: JobId) -> None:
     """Forgets a dead job; its document stays failed."""
     with transaction(resources.engine) as session:
         catalog.delete_dead_job(session, caller.tenant, job_id)

@@ -6,12 +6,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials
 
-from api.access import Opened, bearer, is_loopback
+from api.access import Opened, bearer, is_private
 from api.errors import AccessDenied
-from store import catalog
-from store.database import reading
 from workers.metrics import CONTENT_TYPE, render
-from workers.resources import Resources
 
 router = APIRouter(tags=["health"])
 
@@ -27,15 +24,6 @@ def metrics(
     if token:
         if credentials is None or not compare_digest(credentials.credentials.encode(), token.encode()):
             raise AccessDenied("Metrics are about all tenants: send PERCEL_METRICS_TOKEN as the bearer token.")
-    elif not _is_private(request, resources):
+    elif not is_private(request, resources):
         raise AccessDenied("Metrics are about all tenants: set PERCEL_METRICS_TOKEN and send it as the bearer token.")
     return Response(render(request.app.state.registry), media_type=CONTENT_TYPE)
-
-
-def _is_private(request: Request, resources: Resources) -> bool:
-    """Whether nobody but this machine can ask, as when no request needs a key (`api.access`)."""
-    client = request.client.host if request.client else ""
-    if not is_loopback(client) or not is_loopback(resources.settings.host):
-        return False
-    with reading(resources.engine) as session:
-        return not catalog.has_keys(session)

@@ -1,6 +1,7 @@
 """Owns the queries about collections and about the store as a whole."""
 
 import time
+from collections.abc import Iterable
 from uuid import uuid4
 
 from sqlalchemy import delete, func, select
@@ -11,7 +12,7 @@ from store.catalog.upsert import add_new
 from store.errors import NotFound
 from store.lexical import forget_collection
 from store.locks import lock, publishing
-from store.models import Chunk, Collection, Discard, Document, DocumentState, Job, Vector
+from store.models import Chunk, Collection, Discard, Document, DocumentState, Job, JobKind, JobState, Vector
 from store.types import CacheFigures, CollectionFigures, StoreStats
 
 
@@ -71,17 +72,27 @@ def delete_collection(session: Session, collection_id: str) -> None:
     session.execute(delete(Collection).where(Collection.id == collection_id))
 
 
+def count_jobs(
+    session: Session, tenant: str, collections: Iterable[str] | None = None
+) -> dict[tuple[JobKind, JobState], int]:
+    """The tenant's jobs by kind and state; with `collections` (names) only of those."""
+    query = select(Job.kind, Job.state, func.count()).join(Collection, Collection.id == Job.collection_id)
+    query = query.where(Collection.tenant == tenant)
+    if collections is not None:
+        query = query.where(Collection.name.in_(list(collections)))
+    return {(kind, state): count for kind, state, count in session.execute(query.group_by(Job.kind, Job.state))}
+
+
 def store_stats(session: Session, tenant: str) -> StoreStats:
     """What is there and what is due, for one tenant (blobs to discard are counted for all)."""
     mine = select(Document.id).join(Collection).where(Collection.tenant == tenant)
     documents = select(Document.state, func.count()).where(Document.id.in_(mine)).group_by(Document.state)
     chunks = select(Chunk.state, func.count()).where(Chunk.document_id.in_(mine)).group_by(Chunk.state)
-    jobs = select(Job.kind, Job.state, func.count()).where(Job.document_id.in_(mine)).group_by(Job.kind, Job.state)
     return StoreStats(
         collections=session.scalars(select(func.count()).where(Collection.tenant == tenant)).one(),
         documents=dict(session.execute(documents).all()),
         chunks=dict(session.execute(chunks).all()),
         vectors=session.scalars(select(func.count()).where(Vector.document_id.in_(mine))).one(),
-        jobs={(kind, state): count for kind, state, count in session.execute(jobs)},
+        jobs=count_jobs(session, tenant),
         discards=session.scalars(select(func.count()).select_from(Discard)).one(),
     )

@@ -4,6 +4,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from store.catalog.documents import requeue_document
+from store.catalog.jobs import enqueue
 from store.errors import NotFound
 from store.models import Document, Job, JobState
 from store.types import DeadJob
@@ -19,15 +20,16 @@ def dead_jobs(session: Session, tenant: str, *, after: int = 0, limit: int = 100
     ]
 
 
-def requeue_dead_job(session: Session, tenant: str, job_id: int) -> Job | None:
-    """Starts a dead job's document again; the job that is due now, None where the document got on meanwhile.
+def requeue_dead_job(session: Session, tenant: str, job_id: int) -> Job:
+    """Starts a dead job's document again, or its stage only where the document has not failed; the job that is due.
 
     Raises NotFound.
     """
     job, document = _find(session, tenant, job_id)
+    kind = job.kind
     session.delete(job)
     session.flush()
-    return requeue_document(session, document)
+    return requeue_document(session, document) or enqueue(session, document.id, kind)
 
 
 def delete_dead_job(session: Session, tenant: str, job_id: int) -> None:

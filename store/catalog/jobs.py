@@ -73,8 +73,10 @@ def claim_jobs(
             claimed += _claim(session, home, due, lease, room)
     served = {job.collection_id for job in claimed}
     if served:
-        # Never waits: the row is locked by another claim, which says the same, or by the collection's delete.
-        free = select(Collection.id).where(Collection.id.in_(served)).with_for_update(skip_locked=True).cte("free")
+        # Never waits: the row is locked by another claim, which says the same, or by the collection's delete. Not by an
+        # upload or a publication into it: their key-share locks leave room for a change that is not of the key.
+        its = select(Collection.id).where(Collection.id.in_(served))
+        free = its.with_for_update(skip_locked=True, key_share=True).cte("free")
         session.execute(update(Collection).where(Collection.id.in_(select(free.c.id))).values(served_at=now))
     return sorted(claimed, key=lambda job: job.id)
 
@@ -108,6 +110,11 @@ def oldest_due(session: Session) -> float | None:
     return session.scalars(select(func.min(Job.updated_at)).where(_is_due(clock.now(session)))).one()
 
 
+def last_progress(session: Session) -> float | None:
+    """When a worker last claimed a job or showed a sign of life (seconds since 1970); None before the first time."""
+    return session.scalars(select(func.max(Job.last_progress))).one()
+
+
 def has_live_jobs(session: Session) -> bool:
     """Whether any work is due or being done."""
     return session.scalars(select(Job.id).where(Job.state.in_(_LIVE)).limit(1)).first() is not None
@@ -128,11 +135,6 @@ def extend_lease(session: Session, job_id: int, *, owner: str, lease_seconds: fl
 def complete_job(session: Session, job_id: int, *, owner: str) -> None:
     """Done. Call it in the transaction that publishes the result. Raises: LeaseLost."""
     _end(session, job_id, owner, JobState.DONE, None)
-
-
-def fail_job(session: Session, job_id: int, *, owner: str, error: str) -> None:
-    """Permanent: trying again is useless. Raises: LeaseLost."""
-    _end(session, job_id, owner, JobState.FAILED, error)
 
 
 def retry_job(

@@ -74,22 +74,25 @@ def list_keys(session: Session, tenant: str) -> list[ApiKey]:
     return list(session.scalars(select(ApiKey).where(ApiKey.tenant == tenant).order_by(ApiKey.created_at, ApiKey.id)))
 
 
-def revoke_key(session: Session, tenant: str, name: str) -> ApiKey:
-    """Ends a key, named by its id, the beginning of it (6 digits or more) or its name. Raises NotFound."""
-    keys = list_keys(session, tenant)
-    found = [key for key in keys if name in (key.id, key.name) or (len(name) >= 6 and key.id.startswith(name))]
-    if not found:
-        raise NotFound("key", name, "List the keys to see their ids.")
-    for key in found:
-        key.revoked_at = key.revoked_at or time.time()
+def revoke_key(session: Session, tenant: str, key_id: str) -> ApiKey:
+    """Ends a key at once. Raises NotFound."""
+    key = session.scalar(select(ApiKey).where(ApiKey.tenant == tenant, ApiKey.id == key_id))
+    if key is None:
+        raise NotFound("key", key_id, "List the keys to see their ids.")
+    key.revoked_at = key.revoked_at or time.time()
     session.flush()
-    return found[-1]
+    return key
 
 
 def has_keys(session: Session) -> bool:
     """Whether any key could be used now: without one nobody but this machine may call."""
     usable = ApiKey.revoked_at.is_(None) & (ApiKey.expires_at.is_(None) | (ApiKey.expires_at > time.time()))
     return session.scalars(select(ApiKey.id).where(usable).limit(1)).first() is not None
+
+
+def had_keys(session: Session) -> bool:
+    """Whether any key was ever made, usable or not."""
+    return session.scalars(select(ApiKey.id).limit(1)).first() is not None
 
 
 def _digest(secret: str) -> str:

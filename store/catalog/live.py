@@ -3,7 +3,7 @@
 from collections.abc import Collection as AbstractCollection
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from store.errors import NotFound
@@ -71,6 +71,15 @@ def chunks_by_ids(session: Session, chunk_ids: Sequence[int]) -> dict[int, Chunk
         ready = ready.where(Chunk.id.in_(chunk_ids[first : first + _BATCH]), Document.state == DocumentState.READY)
         found |= {chunk.id: chunk for chunk in session.scalars(ready)}
     return found
+
+
+def context_tokens(session: Session, collection_id: str, *, document_ids: AbstractCollection[str] | None = None) -> int:
+    """Vision tokens of the caches of a collection's ready documents; with document_ids only of those."""
+    query = select(Chunk.document_id, func.sum(Cache.vision_tokens)).join(Chunk, Chunk.id == Cache.chunk_id)
+    query = query.join(Document, Document.id == Chunk.document_id)
+    query = query.where(Document.collection_id == collection_id, Document.state == DocumentState.READY)
+    tokens = dict(session.execute(query.group_by(Chunk.document_id)).all())
+    return sum(count for key, count in tokens.items() if document_ids is None or key in document_ids)
 
 
 def collection_caches(session: Session, collection_id: str) -> list[ChunkCache]:

@@ -1,6 +1,6 @@
 """Owns the queries of the vector index: its rows in order of sequence, and the manifest of its generations."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from store.models import Generation, Vector
 from store.types import VectorRow
 
+_BATCH = 500  # documents in one statement
 _PAGE = 50_000  # rows in one statement: bounds memory
 
 
@@ -66,6 +67,18 @@ def forget_generation(session: Session, generation: Generation) -> None:
             Generation.number == generation.number,
         )
     )
+
+
+def vectors_of_documents(session: Session, embedder: str, document_ids: Iterable[str]) -> list[int]:
+    """The ids of the documents' vector rows."""
+    wanted = list(document_ids)
+    found: list[int] = []
+    for first in range(0, len(wanted), _BATCH):
+        query = select(Vector.id).where(
+            Vector.document_id.in_(wanted[first : first + _BATCH]), Vector.embedder == embedder
+        )
+        found += session.scalars(query)
+    return found
 
 
 def count_document_vectors(session: Session, document_id: str, embedder: str) -> int:

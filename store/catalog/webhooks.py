@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from uuid import uuid4
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from store.catalog import clock
@@ -14,7 +14,8 @@ from store.models import Delivery, DeliveryState, Document, Webhook
 
 MAX_ATTEMPTS = 8
 _FIRST_DELAY = 5.0  # seconds before the second attempt; doubled each time: the eighth comes after ten minutes
-_SENDING = 60.0  # an attempt that has not ended by then counts as lost
+_SENDING = 600.0  # an attempt that has not ended by then counts as lost; the whole batch may be slow receivers
+_KEPT = 7 * 86_400.0  # seconds that a settled message stays, for who looks into it
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def tell_webhooks(session: Session, document: Document) -> None:
 
 
 def claim_deliveries(session: Session, *, limit: int = 20, now: float | None = None) -> list[DueDelivery]:
-    """Messages to send now, their attempt counted; one whose sender dies is due again after a minute."""
+    """Messages to send now, their attempt counted; one whose sender dies is due again after ten minutes."""
     now = clock.now(session) if now is None else now
     due = select(Delivery, Webhook).join(Webhook, Webhook.id == Delivery.webhook_id)
     due = due.where(Delivery.state == DeliveryState.QUEUED, Delivery.not_before <= now)
@@ -105,6 +106,13 @@ def claim_deliveries(session: Session, *, limit: int = 20, now: float | None = N
         )
     session.flush()
     return claimed
+
+
+def forget_deliveries(session: Session, *, now: float | None = None) -> None:
+    """Deletes messages that were settled a week ago: they hold titles and metadata."""
+    now = clock.now(session) if now is None else now
+    settled = Delivery.state.in_((DeliveryState.DELIVERED, DeliveryState.DEAD))
+    session.execute(delete(Delivery).where(settled, Delivery.created_at < now - _KEPT))
 
 
 def settle_delivery(session: Session, delivery: DueDelivery, error: str | None, *, now: float | None = None) -> None:

@@ -67,6 +67,24 @@ def test_a_job_that_another_worker_is_claiming_is_skipped_without_waiting(engine
     assert mine.id == first.id
 
 
+def test_collections_take_turns_while_one_of_them_is_uploaded_to(engine: Engine, library: Library) -> None:
+    for number in range(3):
+        library.accept([f"import {number}"])
+    with transaction(engine) as session:
+        small = catalog.ensure_collection(session, "default", "small")
+        key = "a" * 64
+        catalog.accept_document(session, small, title="s.txt", sha256=key, size=1, blob=f"aa/aa/{key}")
+    with transaction(engine) as session:  # an upload into the large one that has not committed yet
+        large = session.get_one(Collection, library.collection_id)
+        catalog.accept_document(session, large, title="l.txt", sha256="b" * 64, size=1, blob=f"bb/bb/{'b' * 64}")
+        served = []
+        for _ in range(2):
+            with transaction(engine) as other:
+                (job,) = catalog.claim_jobs(other, [JobKind.PARSE], owner="a", lease_seconds=60)
+                served.append(job.collection_id)
+        assert set(served) == {library.collection_id, small.id}
+
+
 def test_the_same_bytes_offered_at_once_are_one_document_with_one_job(engine: Engine, library: Library) -> None:
     for round_ in range(5):
         accepted = _at_once(4, lambda _, round_=round_: library.accept([f"same bytes {round_}"]))

@@ -71,11 +71,12 @@ def test_a_heartbeat_keeps_the_lease(engine: Engine, library: Library) -> None:
 
 
 def test_a_done_or_failed_job_is_never_claimed_again(engine: Engine, library: Library) -> None:
-    library.accept(["one"]), library.accept(["two"])
+    library.accept(["one"])
+    failed = library.accept(["two"])
     (first,), (second,) = library.claim("a", now=NOW), library.claim("a", now=NOW)
     with transaction(engine) as session:
         catalog.complete_job(session, first, owner="a")
-        catalog.fail_job(session, second, owner="a", error="it is no PDF")
+        catalog.fail_document(session, failed.document.id, "it is no PDF")
     assert library.claim("b", now=NOW * 2) == []
     assert (_job(engine, first).state, _job(engine, second).state) == (JobState.DONE, JobState.FAILED)
     assert _job(engine, second).last_error == "it is no PDF"

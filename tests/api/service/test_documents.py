@@ -12,6 +12,7 @@ from PIL import Image
 from store import catalog
 from store.database import reading
 from tests.api.service.conftest import LEASE, WEIR, Service, upload
+from workers.tend import Tender
 
 
 def only(client: httpx.Client, collection: str = "main") -> list[dict[str, object]]:
@@ -115,6 +116,7 @@ def test_a_deleted_document_is_gone_for_every_reader(service: Service) -> None:
         assert client.post("/v1/search", json={"query": "gauge", "collection": "main"}).json() == {"hits": []}
         assert client.get(f"/v1/documents/{document['id']}/text").status_code == 404
         assert client.delete(f"/v1/documents/{document['id']}").status_code == 404
+    Tender(service.resources).tick()  # as a worker's does every few seconds
     assert list(service.resources.blobs.list()) == []
 
 

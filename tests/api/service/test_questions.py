@@ -96,7 +96,7 @@ def test_a_streamed_answer_is_the_same_answer(library: Service) -> None:
 def test_a_decoder_that_is_not_there_is_named(library: Service) -> None:
     with library.client() as client:
         reply = client.post("/v1/ask", json={**ASKED, "decoder": "oracle"})
-    assert reply.json()["detail"] == "there is no decoder 'oracle'; choose one of: extractive"
+    assert reply.json()["detail"] == "body.decoder: there is no decoder 'oracle'; choose one of: extractive"
 
 
 def openai_of(service: Service) -> OpenAI:
