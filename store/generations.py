@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -166,6 +166,14 @@ def node_of(directory: Path) -> str:
         os.link(partial, path)
     partial.unlink()
     return path.read_text("ascii")
+
+
+def remove_gone(directory: Path, collection_ids: Iterable[str]) -> None:
+    """Deletes the index files of every collection but these: others may have been deleted by another node."""
+    kept = set(collection_ids)
+    for folder in directory.glob("*/"):
+        if folder.name not in kept:
+            remove_index_files(directory, folder.name)
 
 
 def remove_index_files(directory: Path, collection_id: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from store import catalog, lexical
 from store.database import reading, transaction, truncate_log
+from store.generations import remove_gone
 from store.sweep import sweep_blobs
 from workers.resources import Resources
 from workers.runner import recover
@@ -24,7 +25,7 @@ class Tender:
 
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
-        self._wiped_at = time.monotonic()
+        self._wiped_at = self._cleaned_at = time.monotonic()
         self._unwiped = False
 
     def tick(self) -> None:
@@ -39,6 +40,10 @@ class Tender:
             wipe(self.resources)
             self._wiped_at, self._unwiped = time.monotonic(), False
 
+        if time.monotonic() - self._cleaned_at > WIPE_SECONDS:
+            clean(self.resources)
+            self._cleaned_at = time.monotonic()
+
     def run(self, stop: threading.Event) -> None:
         """Ticks until told to stop; a tick that fails (a database that restarts, say) is one that the next makes up."""
         while not stop.wait(TICK_SECONDS):
@@ -52,8 +57,16 @@ def wipe(resources: Resources) -> None:
     """Overwrites what deletes left in the full-text index and the database's log."""
     with transaction(resources.engine) as session:
         lexical.merge(session)
-        catalog.forget_deliveries(session)
     truncate_log(resources.engine)
+
+
+def clean(resources: Resources) -> None:
+    """Removes what nobody needs: old messages, half-written files, unused copies, index files of gone collections."""
+    with transaction(resources.engine) as session:
+        catalog.forget_deliveries(session)
+        kept = catalog.all_collections(session)
+    resources.blobs.remove_partial()
+    remove_gone(resources.index_directory, kept)
 
 
 def start_thread(name: str, run: Callable[[threading.Event], None], stop: threading.Event) -> threading.Thread:

@@ -1,9 +1,11 @@
 """The stages bring any mixture of files to ready or failed, once each, whatever happens on the way."""
 
 import errno
+import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from api.library import documents_of, read_document, remove_document
 from compressor.errors import EmptyDocument
@@ -11,12 +13,13 @@ from store import catalog
 from store.blobs import DirectoryBlobs
 from store.database import reading, transaction
 from store.errors import BlobTooLarge, StoreFull
-from store.models import Document, DocumentState, Job
+from store.models import Delivery, DeliveryState, Document, DocumentState, Job
 from store.sweep import check_blobs
 from workers.events import Event, silent
 from workers.ingest import Offer, accept, encode_batch, parse, pending_work
 from workers.resources import Resources
 from workers.runner import recover, run_due_jobs
+from workers.tend import clean
 
 STORY = "The gauge at Marlow Weir was read at 06:00. It stood at 2.417 m, serial GX-20418. " * 12
 
@@ -219,3 +222,29 @@ def test_a_document_that_kills_its_worker_every_time_fails_in_the_end(resources:
     (document,) = documents_of(resources, "default", "test")
     assert document.state is DocumentState.FAILED
     assert document.error == "its worker died 3 times while working on it (at the stage parse)"
+
+
+def test_what_nobody_needs_is_cleaned_away(resources: Resources, tmp_path: Path) -> None:
+    ingest(resources, offer(tmp_path, "a.txt", STORY))
+    with transaction(resources.engine) as session:
+        kept = catalog.find_collection(session, "default", "test").id
+        hook = catalog.add_webhook(session, "default", url="https://receiver.example/")
+        for state, age in ((DeliveryState.DELIVERED, 8), (DeliveryState.DELIVERED, 6), (DeliveryState.QUEUED, 8)):
+            at = time.time() - age * 86_400
+            session.add(
+                Delivery(
+                    webhook_id=hook.id,
+                    event=f"{state} {age}",
+                    body={},
+                    state=state,
+                    attempts=1,
+                    not_before=at,
+                    created_at=at,
+                )
+            )
+    for name in (kept, "f" * 32):
+        (resources.index_directory / name / "files").mkdir(parents=True, exist_ok=True)
+    clean(resources)
+    assert [path.name for path in resources.index_directory.glob("*/")] == [kept]
+    with reading(resources.engine) as session:
+        assert sorted(session.scalars(select(Delivery.event))) == ["delivered 6", "queued 8"]
