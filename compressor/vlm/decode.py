@@ -1,0 +1,211 @@
+"""Owns a model's language model at work: page caches into its context, an answer out of it.
+
+The language model is called directly, chunk by chunk, with ready embeddings and explicit positions. So no vision
+tower runs or need exist, no position depends on what was asked before, and peak memory does not grow with the
+number of pages.
+"""
+
+import copy
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from compressor.device import device_faults
+from compressor.errors import ContextTooLong, UnknownCodec
+from compressor.vlm.choose import Chooser, greedy
+from compressor.vlm.families import Family
+from compressor.vlm.layout import Layout, Part, lay_out
+from compressor.vlm.page import PageCache
+
+if TYPE_CHECKING:
+    from transformers import Cache, PreTrainedModel
+
+CHUNK_TOKENS = 4096  # read in one pass: long enough to keep a GPU busy, and what bounds its activations
+
+
+@dataclass(slots=True)
+class Context:
+    """What a decoder has read: its keys and values, and what it would say next. Using it changes it."""
+
+    kv: "Cache"
+    tokens: int
+    next_position: int
+    logits: Tensor  # (vocabulary,) float32, after the last token
+    answering: bool = False  # tokens of an answer stand at its end
+
+    def copy(self) -> "Context":
+        """An independent context, to ask several questions about what was read once."""
+        return copy.deepcopy(self)
+
+
+class PageDecoder:
+    """One language model on one device. One caller at a time."""
+
+    def __init__(self, model: "PreTrainedModel", family: Family, *, codec: str) -> None:
+        self.family = family
+        self.codec = codec
+        self.config = model.config
+        self.device = model.device
+        self.dtype = model.dtype
+        self._language = getattr(model.model, family.decoder)
+        self._embedding = self._language.get_input_embeddings()
+        self._head = model.lm_head
+        text = model.config.get_text_config()
+        self.max_tokens: int = text.max_position_embeddings
+        self.stop_tokens = _ids(model.generation_config.eos_token_id if model.generation_config else text.eos_token_id)
+        # An answer that holds a placeholder would be read as a page by whoever feeds it back.
+        never = _ids(model.config.image_token_id) + _ids(getattr(model.config, "video_token_id", None))
+        self._never = torch.tensor(never, device=self.device)
+
+    def lay_out(self, parts: Sequence[Part], *, start: int = 0) -> Layout:
+        """Text ids and pages as a stretch of a prompt. Raises UnknownCodec for a page that another model made."""
+        for part in parts:
+            if isinstance(part, PageCache) and part.codec != self.codec:
+                raise UnknownCodec(f"this page was encoded by {part.codec}; the decoder at hand reads {self.codec}")
+        return lay_out(parts, grid=self.family.grid, start=start)
+
+    def read(self, layout: Layout, context: Context | None = None, *, chunk: int = CHUNK_TOKENS) -> Context:
+        """Reads a layout, after what a context has read already; that context changes and is returned.
+
+        Raises ContextTooLong; ValueError for an empty layout, or a context that holds a part of an answer.
+        """
+        if context is not None and context.answering:
+            raise ValueError(
+                "this context holds a part of an answer; copy it before it answers, and read on in the copy"
+            )
+        context = context or Context(self._new_kv(), 0, 0, torch.empty(0))
+        last = torch.empty(0)
+        for hidden in self._hidden(layout, context, chunk):
+            last = hidden[-1]
+        context.logits = self._logits(last)
+        context.next_position = layout.next_position
+        return context
+
+    def logits(self, layout: Layout, *, chunk: int = CHUNK_TOKENS) -> Tensor:
+        """Logits after every token of a layout, (tokens, vocabulary) float32: for measuring."""
+        context = Context(self._new_kv(), 0, 0, torch.empty(0))
+        return torch.cat([self._logits(hidden) for hidden in self._hidden(layout, context, chunk)])
+
+    def generate(
+        self, context: Context, *, limit: int, choose: Chooser = greedy, stop: Collection[int] | None = None
+    ) -> Iterator[int]:
+        """Tokens of the answer, one by one as they are made, up to a stop token, which is not among them.
+
+        `stop` is what the model's own settings say where it is None. Raises ContextTooLong once the context is full.
+        """
+        stops = self.stop_tokens if stop is None else stop
+        context.answering = True
+        token = 0
+        for number in range(limit):
+            if number:
+                self._step(token, context)
+            token = choose(context.logits.index_fill(0, self._never, -torch.inf))
+            if token in stops:
+                return
+            yield token
+
+    @torch.no_grad()
+    def embed(self, layout: Layout, start: int, end: int) -> tuple[Tensor, list[Tensor]]:
+        """Embeddings of tokens [start, end), (tokens, width), and per deepstack level what is added at its features.
+
+        Caches are dequantised here, on the device, and only those rows that the stretch needs.
+        """
+        embeddings = self._embedding(layout.ids[start:end].to(self.device))
+        visual = layout.visual[start:end]
+        if not bool(visual.any()):
+            return embeddings, []
+        first = int(layout.visual[:start].sum())
+        last = first + int(visual.sum())
+        features: list[list[Tensor]] = []  # by page, of all levels, the features themselves first
+        begin = 0
+        for page in layout.pages:
+            rows = max(first - begin, 0), min(last - begin, page.vision_tokens)
+            begin += page.vision_tokens
+            if rows[0] < rows[1]:
+                levels = (page.features, *page.deepstack)
+                features.append([level.unpack(*rows, device=self.device, dtype=self.dtype) for level in levels])
+        merged = [torch.cat(level) for level in zip(*features, strict=True)]
+        embeddings[visual.to(self.device)] = merged[0]
+        return embeddings, merged[1:]
+
+    def _new_kv(self) -> "Cache":
+        from transformers import DynamicCache
+
+        return DynamicCache(config=self.config)
+
+    @torch.no_grad()  # not inference_mode: layers with recurrent state could not go on from such a cache
+    def _hidden(self, layout: Layout, context: Context, chunk: int) -> Iterator[Tensor]:
+        """Last hidden states of each chunk, (tokens, width); the context moves along."""
+        if not len(layout):
+            raise ValueError("there is nothing to read: the layout is empty")
+        self._check_room(context.tokens + len(layout))
+        for layer in context.kv.layers:
+            # Unlimited-OCR keeps a prompt whole and lets answers slide out of a window: say what is still prompt.
+            read = getattr(layer, "prefill_cumulative_length", None)
+            if read is not None:
+                setattr(layer, "prefill_length", read + len(layout))  # noqa: B010, no class that mypy knows has it
+        for start in range(0, len(layout), chunk):
+            end = min(start + chunk, len(layout))
+            with device_faults(self.device.type):
+                embeddings, deepstack = self.embed(layout, start, end)
+                positions, visual = layout.positions[:, start:end], layout.visual[start:end]
+                hidden = self._forward(embeddings, positions, context, visual, deepstack)
+            context.tokens += end - start
+            yield hidden
+
+    @torch.no_grad()
+    def _step(self, token: int, context: Context) -> None:
+        """Reads one token of the answer."""
+        self._check_room(context.tokens + 1)
+        ids = torch.tensor([token], device=self.device)
+        axes = [context.tokens] + 3 * [context.next_position] if self.family.grid else [context.next_position]
+        with device_faults(self.device.type):
+            hidden = self._forward(self._embedding(ids), torch.tensor(axes)[:, None], context)
+        context.logits = self._logits(hidden[-1])
+        context.tokens += 1
+        context.next_position += 1
+
+    def _forward(
+        self,
+        embeddings: Tensor,
+        positions: Tensor,
+        context: Context,
+        visual: Tensor | None = None,
+        deepstack: Sequence[Tensor] = (),
+    ) -> Tensor:
+        """Embeddings (tokens, width) at positions (axes, tokens) -> last hidden states (tokens, width)."""
+        positions = positions.to(self.device)
+        extra: dict[str, object] = {}
+        if deepstack and visual is not None:
+            extra = {"visual_pos_masks": visual[None].to(self.device), "deepstack_visual_embeds": list(deepstack)}
+        output = self._language(
+            inputs_embeds=embeddings[None],
+            position_ids=positions[:, None] if self.family.grid else positions,
+            cache=context.kv,
+            use_cache=True,
+            **extra,
+        )
+        hidden: Tensor = output.last_hidden_state[0]
+        return hidden
+
+    @torch.no_grad()
+    def _logits(self, hidden: Tensor) -> Tensor:
+        logits: Tensor = self._head(hidden).float()
+        return logits
+
+    def _check_room(self, tokens: int) -> None:
+        if tokens > self.max_tokens:
+            raise ContextTooLong(
+                f"{tokens} tokens do not fit the context of {self.max_tokens} tokens of {self.family.label}: "
+                "ask about fewer pages, or about pages with fewer tokens"
+            )
+
+
+def _ids(value: int | list[int] | None) -> tuple[int, ...]:
+    """Token ids as configurations write them: one, several or none."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, int) else tuple(value)
