@@ -6,6 +6,7 @@ from typing import Literal
 from compressor.errors import UnsupportedModel
 
 PageKv = Literal["shifted", "prefix"]
+ImageBackend = Literal["pil", "torchvision"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Family:
     # "shifted": keys of a page can be moved to another position, so pages computed apart can be put together.
     # "prefix": layers with recurrent state; what was read can only be read on.
     page_kv: PageKv = "shifted"
+    image_backend: ImageBackend = "pil"  # of the image processor; torchvision only where there is no other
 
 
 _FAKE = "<fake_token_around_image>"
@@ -59,7 +61,7 @@ _QWEN = ("<|vision_start|>", "<|vision_end|>")
 
 _LIST = (
     Family("deepseek_ocr2", "DeepSeek-OCR 2", "DeepseekOcr2ForConditionalGeneration"),
-    Family("unlimited_ocr", "Unlimited-OCR", "UnlimitedOcrForConditionalGeneration"),
+    Family("unlimited_ocr", "Unlimited-OCR", "UnlimitedOcrForConditionalGeneration", image_backend="torchvision"),
     Family("glm4v", "Glyph (GLM-4.1V)", "Glm4vForConditionalGeneration", *_GLM, grid=True),
     Family("glm_ocr", "GLM-OCR", "GlmOcrForConditionalGeneration", *_GLM, grid=True),
     Family("qwen3_vl", "Qwen3-VL", "Qwen3VLForConditionalGeneration", *_QWEN, grid=True),
@@ -76,6 +78,7 @@ _LIST = (
         "<|image_end|>",
         tiles=_LFM_TILES,
         page_kv="prefix",
+        image_backend="torchvision",
     ),
     Family(
         "idefics3",

@@ -1,5 +1,6 @@
 """Every family answers from caches as it answers from pixels."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -8,7 +9,8 @@ import torch
 from compressor.vlm.families import FAMILIES
 from compressor.vlm.page import PageCache
 from compressor.vlm.rows import pack_rows
-from tests.compressor.vlm.cases import ORDERS, STEPS, case, pixel_answer, pixel_logits, without_vision
+from tests.compressor.vlm.cases import ORDERS, STEPS, Forbidden, case, pixel_answer, pixel_logits, without_vision
+from tests.compressor.vlm.tiny import pixels
 
 EXACT = 1e-4  # what float32 may differ by
 every_family = pytest.mark.parametrize("name", list(FAMILIES))
@@ -45,11 +47,12 @@ def test_greedy_answers_from_caches_are_those_from_pixels(name: str, order: tupl
     layout = decoder.lay_out(case(name).prompt(case(name).stored(), order))
     found, steps = [], []
     with without_vision(case(name).model, FAMILIES[name].decoder):
-        context = decoder.read(layout, chunk=5)
+        context = decoder.read(layout)
         for token in decoder.generate(context, limit=STEPS):
             found.append(token)
             steps.append(context.logits)
-    assert found == tokens
+        in_chunks = list(decoder.generate(decoder.read(layout, chunk=5), limit=STEPS))
+    assert found == in_chunks == tokens
     # a tiny model may repeat one token, so what each was chosen from is compared too
     assert difference(torch.stack(steps), logits) <= EXACT
 
@@ -61,3 +64,48 @@ def test_features_in_another_order_change_the_logits(name: str) -> None:
     turned = [turned_round(page) for page in case(name).stored()]
     logits = decoder.logits(decoder.lay_out(case(name).prompt(turned, order)))
     assert difference(logits, pixel_logits(name, order)) > 0.1
+
+
+@every_family
+def test_int8_costs_less_than_three_times_what_bf16_costs_the_pixel_path(name: str) -> None:
+    order = ORDERS[1]
+    exact = pixel_logits(name, order)
+    given = case(name).pixel_arguments(order)
+    coarse = copy.deepcopy(case(name).model).to(torch.bfloat16)
+    for key, value in given.items():
+        if isinstance(value, torch.Tensor) and value.is_floating_point():
+            given[key] = value.to(torch.bfloat16)
+    with torch.no_grad():
+        rounding = difference(coarse(**given).logits[0].float(), exact)
+    decoder = case(name).decoder
+    logits = decoder.logits(decoder.lay_out(case(name).prompt(case(name).stored("int8"), order)))
+    assert 0 < difference(logits, exact) < 3 * rounding
+
+
+@every_family
+def test_questions_on_copies_of_one_context_do_not_disturb_each_other(name: str) -> None:
+    decoder = case(name).decoder
+    first, second = [40, 41, 42, 43], [60, 61, 62]
+    alone = []
+    for question in (first, second):
+        layout = decoder.lay_out([*case(name).prompt(case(name).stored(), ORDERS[1])[:-1], question])
+        alone.append(list(decoder.generate(decoder.read(layout), limit=STEPS)))
+    pages = decoder.lay_out(case(name).prompt(case(name).stored(), ORDERS[1])[:-1])
+    context = decoder.read(pages)
+    copies = [context.copy(), context.copy()]
+    answers = []
+    for question, read in zip((first, second), copies, strict=True):
+        decoder.read(decoder.lay_out([question], start=read.next_position), read)
+        answers.append(decoder.generate(read, limit=STEPS))
+    interleaved = list(zip(*answers, strict=True))  # one token of each in turn
+    assert [list(answer) for answer in zip(*interleaved, strict=True)] == alone
+
+
+@pytest.mark.parametrize("name", ["deepseek_vl", "idefics3"])
+def test_the_vision_tower_is_what_the_stand_in_stands_for(name: str) -> None:
+    """The proof that the runs above would have failed, had they touched a pixel."""
+    model = case(name).model
+    with without_vision(model, FAMILIES[name].decoder):
+        assert any(isinstance(module, Forbidden) for module in model.modules())
+        with pytest.raises(AssertionError, match="a vision module ran"):
+            model.model.get_image_features(**pixels(name, 0))
