@@ -23,7 +23,7 @@ def stream_answer(
     limit: int = ANSWER_TOKENS,
     choose: Chooser = greedy,
 ) -> Iterator[str]:
-    """The answer to a question about pages, in pieces as it is made. Raises UnknownCodec, ContextTooLong, DeviceFull."""
+    """The answer to a question about pages, in pieces as it is made. Raises UnknownCodec, ContextTooLong."""
     layout = decoder.lay_out(prompt_parts(tokenizer, decoder.family, pages, question))
     context = decoder.read(layout)
     yield from stream_text(tokenizer, decoder.generate(context, limit=limit, choose=choose))

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -50,7 +50,9 @@ class PageEncoder:
         """One page image, of any size and mode. Raises ModelError, DeviceFull."""
         if self._processor is None:
             raise ModelError(f"this encoder of {self.family.label} was opened without an image processor")
-        return self.encode_pixels(self._processor(images=[image.convert("RGB")], return_tensors="pt"))
+        # With their rows and columns, tiled families get the tags that stand before each tile.
+        more: dict[str, Any] = {"return_row_col_info": True} if self.family.tiles else {}
+        return self.encode_pixels(self._processor(images=[image.convert("RGB")], return_tensors="pt", **more))
 
     @torch.no_grad()
     def encode_pixels(self, pixels: Pixels) -> PageTokens:

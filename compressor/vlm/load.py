@@ -29,8 +29,8 @@ def load_decoder(directory: Path, *, device: str = "auto", dtype: torch.dtype | 
     Raises UnsupportedModel; ModelError where weights are missing or do not fit; DeviceFull.
     """
     family = read_family(directory)
-    model = _load(directory, family, _language_only, choose_device(device), dtype)
-    return PageDecoder(model, family, codec=read_fingerprint(directory, family))
+    codec = read_fingerprint(directory, family)
+    return PageDecoder(_load(directory, family, _language_only, choose_device(device), dtype), family, codec=codec)
 
 
 def load_encoder(directory: Path, *, device: str = "auto", dtype: torch.dtype | None = None) -> PageEncoder:
@@ -39,13 +39,14 @@ def load_encoder(directory: Path, *, device: str = "auto", dtype: torch.dtype | 
     Raises as `load_decoder`; ModelError too where the image processor or the tokenizer cannot be loaded.
     """
     family = read_family(directory)
+    codec = read_fingerprint(directory, family)
     image_processor = load_image_processor(directory, family)
     tokenizer = load_tokenizer(directory)
     model = _load(directory, family, _vision_only, choose_device(device), dtype)
     return PageEncoder(
         model,
         family,
-        codec=read_fingerprint(directory, family),
+        codec=codec,
         image_processor=image_processor,
         tokenize=lambda text: cast("list[int]", tokenizer.encode(text, add_special_tokens=False)),
         image_text=cast("str", tokenizer.convert_ids_to_tokens(model.config.image_token_id)),
@@ -105,6 +106,7 @@ def _load(
     dtype: torch.dtype | None,
 ) -> "PreTrainedModel":
     import transformers
+    from safetensors import SafetensorError
 
     full: type[PreTrainedModel] = getattr(transformers, family.model_class)
 
@@ -132,9 +134,10 @@ def _load(
                 dtype=dtype,
                 local_files_only=True,
                 use_safetensors=True,
+                ignore_mismatched_sizes=True,  # they are in the report, and refused below by name
                 output_loading_info=True,
             )
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
             raise ModelError(f"the weights of {directory.name} cannot be loaded: {error}") from error
         model, report = cast("tuple[PreTrainedModel, dict[str, set[str]]]", loaded)
         absent = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
@@ -143,7 +146,8 @@ def _load(
                 f"the weights of {directory.name} are not those of {family.label}: "
                 f"{len(absent)} are missing or of another shape, the first is {absent[0]}"
             )
-        return model.eval().to(device)
+        model.eval().to(device)
+        return model
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """One tiny model of each family, three pages of it, and what the model itself says of their pixels."""
 
-import re
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,19 +13,13 @@ from compressor.vlm.encode import PageEncoder
 from compressor.vlm.families import FAMILIES
 from compressor.vlm.page import PageCache, PageTokens, store_page
 from compressor.vlm.rows import RowFormat
-from tests.compressor.vlm.tiny import GRID, IMAGE, VOCABULARY, build, pixels, together
+from tests.compressor.vlm.marks import IMAGE_TEXT, tokenize
+from tests.compressor.vlm.tiny import GRID, IMAGE, build, pixels, together
 
 CODEC = "hf:tiny@0123456789ab"
 BEFORE, QUESTION = [1, 30], [40, 41, 42, 43]
 ORDERS = ((0,), (2, 0, 1))  # one page; three pages, not in the order that they were encoded in
 STEPS = 8
-
-
-def tokenize(text: str) -> list[int]:
-    """Tags and line ends to ids of their own, the image token to its own."""
-    words = re.findall(r"<[^<>]+>|\n+", text)
-    assert "".join(words) == text
-    return [IMAGE if word == "<image>" else 50 + sum(word.encode()) % (VOCABULARY - 50) for word in words]
 
 
 class Forbidden(nn.Module):
@@ -82,7 +75,7 @@ class Case:
 def case(name: str) -> Case:
     model = build(name)
     encoder = PageEncoder(
-        model, FAMILIES[name], codec=CODEC, image_processor=None, tokenize=tokenize, image_text="<image>"
+        model, FAMILIES[name], codec=CODEC, image_processor=None, tokenize=tokenize, image_text=IMAGE_TEXT
     )
     return Case(name, model, tuple(encoder.encode_pixels(pixels(name, page)) for page in range(3)))
 

@@ -2,7 +2,7 @@
 
 import torch
 
-VOCABULARY, WIDTH = 160, 32
+VOCABULARY, WIDTH = 512, 32
 IMAGE, VIDEO = 9, 10
 TEXT = {
     "vocab_size": VOCABULARY,
@@ -200,3 +200,31 @@ def together(name: str, pages: list[dict]) -> dict:
         else:
             merged[key] = torch.cat(values, 1 if name in ("idefics3", "smolvlm") else 0)
     return merged
+
+
+def image_processor(name: str):
+    """The family's image processor, set to the sizes of its tiny model. None where it needs torchvision."""
+    import transformers
+
+    def side(pixels: int) -> dict[str, int]:
+        return {"height": pixels, "width": pixels}
+
+    patches = {"patch_size": 4, "merge_size": 2, "size": {"shortest_edge": 64, "longest_edge": 1024}}
+    tiles = {"size": {"longest_edge": 64}, "max_image_size": {"longest_edge": 32}}
+    settings = {
+        "deepseek_ocr2": ("DeepseekOcr2", {"size": side(256), "tile_size": 192}),
+        "glm4v": ("Glm4v", patches),
+        "glm_ocr": ("Glm46V", patches),
+        "qwen3_vl": ("Qwen2VL", patches),
+        "qwen3_5": ("Qwen2VL", patches),
+        "deepseek_vl": ("DeepseekVL", {"size": side(32)}),
+        "deepseek_vl_hybrid": ("DeepseekVLHybrid", {"size": side(32), "high_res_size": side(64)}),
+        "janus": ("Janus", {"size": side(32)}),
+        "got_ocr2": ("GotOcr2", {"size": side(256)}),
+        "idefics3": ("Idefics3", tiles),
+        "smolvlm": ("SmolVLM", tiles),
+    }
+    if name not in settings:
+        return None
+    label, fields = settings[name]
+    return getattr(transformers, f"{label}ImageProcessorPil")(**fields)
