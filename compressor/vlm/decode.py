@@ -50,9 +50,9 @@ class PageDecoder:
         self.config = model.config
         self.device = model.device
         self.dtype = model.dtype
-        self._language = getattr(model.model, family.decoder)
-        self._embedding = self._language.get_input_embeddings()
-        self._head = model.lm_head
+        self.language = getattr(model.model, family.decoder)
+        self._embedding = self.language.get_input_embeddings()
+        self.head = model.lm_head
         text = model.config.get_text_config()
         self.max_tokens: int = text.max_position_embeddings
         self.stop_tokens = _ids(model.generation_config.eos_token_id if model.generation_config else text.eos_token_id)
@@ -67,6 +67,14 @@ class PageDecoder:
                 raise UnknownCodec(f"this page was encoded by {part.codec}; the decoder at hand reads {self.codec}")
         return lay_out(parts, grid=self.family.grid, start=start)
 
+    def new_context(self, tokens: int = 0) -> Context:
+        """A context that nothing was read into yet, where the next `tokens` come as part of the prompt."""
+        from transformers import DynamicCache
+
+        context = Context(DynamicCache(config=self.config), 0, 0, torch.empty(0))
+        _announce(context, tokens)
+        return context
+
     def read(self, layout: Layout, context: Context | None = None, *, chunk: int = CHUNK_TOKENS) -> Context:
         """Reads a layout, after what a context has read already; that context changes and is returned.
 
@@ -76,7 +84,7 @@ class PageDecoder:
             raise ValueError(
                 "this context holds a part of an answer; copy it before it answers, and read on in the copy"
             )
-        context = context or Context(self._new_kv(), 0, 0, torch.empty(0))
+        context = context or self.new_context(len(layout))
         last = torch.empty(0)
         for hidden in self._hidden(layout, context, chunk):
             last = hidden[-1]
@@ -86,7 +94,7 @@ class PageDecoder:
 
     def logits(self, layout: Layout, *, chunk: int = CHUNK_TOKENS) -> Tensor:
         """Logits after every token of a layout, (tokens, vocabulary) float32: for measuring."""
-        context = Context(self._new_kv(), 0, 0, torch.empty(0))
+        context = self.new_context(len(layout))
         return torch.cat([self._logits(hidden) for hidden in self._hidden(layout, context, chunk)])
 
     def generate(
@@ -131,22 +139,13 @@ class PageDecoder:
         embeddings[visual.to(self.device)] = merged[0]
         return embeddings, merged[1:]
 
-    def _new_kv(self) -> "Cache":
-        from transformers import DynamicCache
-
-        return DynamicCache(config=self.config)
-
     @torch.no_grad()  # not inference_mode: layers with recurrent state could not go on from such a cache
     def _hidden(self, layout: Layout, context: Context, chunk: int) -> Iterator[Tensor]:
         """Last hidden states of each chunk, (tokens, width); the context moves along."""
         if not len(layout):
             raise ValueError("there is nothing to read: the layout is empty")
         self._check_room(context.tokens + len(layout))
-        for layer in context.kv.layers:
-            # Unlimited-OCR keeps a prompt whole and lets answers slide out of a window: say what is still prompt.
-            read = getattr(layer, "prefill_cumulative_length", None)
-            if read is not None:
-                setattr(layer, "prefill_length", read + len(layout))  # noqa: B010, no class that mypy knows has it
+        _announce(context, len(layout))
         for start in range(0, len(layout), chunk):
             end = min(start + chunk, len(layout))
             with device_faults(self.device.type):
@@ -181,7 +180,7 @@ class PageDecoder:
         extra: dict[str, object] = {}
         if deepstack and visual is not None:
             extra = {"visual_pos_masks": visual[None].to(self.device), "deepstack_visual_embeds": list(deepstack)}
-        output = self._language(
+        output = self.language(
             inputs_embeds=embeddings[None],
             position_ids=positions[:, None] if self.family.grid else positions,
             cache=context.kv,
@@ -193,7 +192,7 @@ class PageDecoder:
 
     @torch.no_grad()
     def _logits(self, hidden: Tensor) -> Tensor:
-        logits: Tensor = self._head(hidden).float()
+        logits: Tensor = self.head(hidden).float()
         return logits
 
     def _check_room(self, tokens: int) -> None:
@@ -202,6 +201,14 @@ class PageDecoder:
                 f"{tokens} tokens do not fit the context of {self.max_tokens} tokens of {self.family.label}: "
                 "ask about fewer pages, or about pages with fewer tokens"
             )
+
+
+def _announce(context: Context, tokens: int) -> None:
+    """Says how much more prompt comes: Unlimited-OCR keeps prompts whole, and lets answers slide out of a window."""
+    for layer in context.kv.layers:
+        read = getattr(layer, "prefill_cumulative_length", None)
+        if read is not None:
+            setattr(layer, "prefill_length", read + tokens)  # noqa: B010, no class that mypy knows has it
 
 
 def _ids(value: int | list[int] | None) -> tuple[int, ...]:
