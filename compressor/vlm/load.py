@@ -20,7 +20,7 @@ from compressor.vlm.families import Family
 from compressor.vlm.fingerprint import read_family, read_fingerprint
 
 if TYPE_CHECKING:
-    from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import BaseImageProcessor, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 def load_decoder(directory: Path, *, device: str = "auto", dtype: torch.dtype | None = None) -> PageDecoder:
@@ -98,19 +98,20 @@ def _vision_only(model: "PreTrainedModel", family: Family) -> None:
     delattr(model, "lm_head")
 
 
-def _load(
-    directory: Path,
-    family: Family,
-    keep: "Callable[[PreTrainedModel, Family], None]",
-    device: str,
-    dtype: torch.dtype | None,
-) -> "PreTrainedModel":
+def empty_language_model(directory: Path) -> "PreTrainedModel":
+    """The language model of a model directory without any weights, to be measured. Raises as `load_decoder`."""
+    family = read_family(directory)
+    with torch.device("meta"), _quiet():
+        return _half_of(family, _language_only)(_read_config(directory))
+
+
+def _half_of(family: Family, keep: "Callable[[PreTrainedModel, Family], None]") -> "type[PreTrainedModel]":
+    """The family's class, whose models take one half away as soon as they are made."""
     import transformers
-    from safetensors import SafetensorError
 
     full: type[PreTrainedModel] = getattr(transformers, family.model_class)
 
-    def build(model: "PreTrainedModel", config: transformers.PreTrainedConfig) -> None:
+    def build(model: "PreTrainedModel", config: "PreTrainedConfig") -> None:
         full.__init__(model, config)  # on the meta device: takes no memory
         keep(model, family)
 
@@ -120,15 +121,35 @@ def _load(
         "__module__": full.__module__,
         "_keys_to_ignore_on_load_unexpected": [".*"],  # the other half is in the files, and stays there
     }
-    half = cast("type[PreTrainedModel]", type(family.model_class, (full,), members))
-    config = transformers.AutoConfig.from_pretrained(directory, local_files_only=True)
+    return cast("type[PreTrainedModel]", type(family.model_class, (full,), members))
+
+
+def _read_config(directory: Path) -> "PreTrainedConfig":
+    from transformers import AutoConfig
+
+    try:
+        return cast("PreTrainedConfig", AutoConfig.from_pretrained(directory, local_files_only=True))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"config.json of {directory.name} cannot be read: {error}") from error
+
+
+def _load(
+    directory: Path,
+    family: Family,
+    keep: "Callable[[PreTrainedModel, Family], None]",
+    device: str,
+    dtype: torch.dtype | None,
+) -> "PreTrainedModel":
+    from safetensors import SafetensorError
+
+    config = _read_config(directory)
     if keep is _vision_only:
         config.tie_word_embeddings = False  # neither of the two that would be tied is there
     if dtype is None:
         dtype = torch.bfloat16 if has_native_bf16(device) else torch.float32
     with _quiet(), device_faults(device):
         try:
-            loaded: object = half.from_pretrained(
+            loaded: object = _half_of(family, keep).from_pretrained(
                 directory,
                 config=config,
                 dtype=dtype,
