@@ -50,15 +50,15 @@ class PageDecoder:
         self.config = model.config
         self.device = model.device
         self.dtype = model.dtype
-        self.language = getattr(model.model, family.decoder)
+        self.language = getattr(model.model, family.decoder) if family.decoder else model.model
         self._embedding = self.language.get_input_embeddings()
         self.head = model.lm_head
         text = model.config.get_text_config()
         self.max_tokens: int = text.max_position_embeddings
         self.stop_tokens = _ids(model.generation_config.eos_token_id if model.generation_config else text.eos_token_id)
         # An answer that holds a placeholder would be read as a page by whoever feeds it back.
-        never = _ids(model.config.image_token_id) + _ids(getattr(model.config, "video_token_id", None))
-        self._never = torch.tensor(never, device=self.device)
+        marks = [_ids(getattr(model.config, name, None)) for name in ("image_token_id", "video_token_id")]
+        self._never = torch.tensor([*marks[0], *marks[1]], dtype=torch.int64, device=self.device)
 
     def lay_out(self, parts: Sequence[Part], *, start: int = 0) -> Layout:
         """Text ids and pages as a stretch of a prompt. Raises UnknownCodec for a page that another model made."""
@@ -125,19 +125,23 @@ class PageDecoder:
         visual = layout.visual[start:end]
         if not bool(visual.any()):
             return embeddings, []
+        features, *deepstack = self._features(layout, start, end, self.dtype)
+        embeddings[visual.to(self.device)] = features
+        return embeddings, deepstack
+
+    def _features(self, layout: Layout, start: int, end: int, dtype: torch.dtype) -> list[Tensor]:
+        """Features within tokens [start, end), then those of each deepstack level: (features, width) each."""
         first = int(layout.visual[:start].sum())
-        last = first + int(visual.sum())
-        features: list[list[Tensor]] = []  # by page, of all levels, the features themselves first
+        last = first + int(layout.visual[start:end].sum())
+        parts: list[list[Tensor]] = []  # by page, of all levels
         begin = 0
         for page in layout.pages:
             rows = max(first - begin, 0), min(last - begin, page.vision_tokens)
             begin += page.vision_tokens
             if rows[0] < rows[1]:
                 levels = (page.features, *page.deepstack)
-                features.append([level.unpack(*rows, device=self.device, dtype=self.dtype) for level in levels])
-        merged = [torch.cat(level) for level in zip(*features, strict=True)]
-        embeddings[visual.to(self.device)] = merged[0]
-        return embeddings, merged[1:]
+                parts.append([level.unpack(*rows, device=self.device, dtype=dtype) for level in levels])
+        return [torch.cat(level) for level in zip(*parts, strict=True)]
 
     @torch.no_grad()  # not inference_mode: layers with recurrent state could not go on from such a cache
     def _hidden(self, layout: Layout, context: Context, chunk: int) -> Iterator[Tensor]:
@@ -151,7 +155,7 @@ class PageDecoder:
             with device_faults(self.device.type):
                 embeddings, deepstack = self.embed(layout, start, end)
                 positions, visual = layout.positions[:, start:end], layout.visual[start:end]
-                hidden = self._forward(embeddings, positions, context, visual, deepstack)
+                hidden = self._forward(layout.ids[start:end], embeddings, positions, context, visual, deepstack)
             context.tokens += end - start
             yield hidden
 
@@ -162,20 +166,21 @@ class PageDecoder:
         ids = torch.tensor([token], device=self.device)
         axes = [context.tokens] + 3 * [context.next_position] if self.family.grid else [context.next_position]
         with device_faults(self.device.type):
-            hidden = self._forward(self._embedding(ids), torch.tensor(axes)[:, None], context)
+            hidden = self._forward(ids, self._embedding(ids), torch.tensor(axes)[:, None], context)
         context.logits = self._logits(hidden[-1])
         context.tokens += 1
         context.next_position += 1
 
     def _forward(
         self,
+        ids: Tensor,
         embeddings: Tensor,
         positions: Tensor,
         context: Context,
         visual: Tensor | None = None,
         deepstack: Sequence[Tensor] = (),
     ) -> Tensor:
-        """Embeddings (tokens, width) at positions (axes, tokens) -> last hidden states (tokens, width)."""
+        """Embeddings (tokens, width) of `ids` at positions (axes, tokens) -> last hidden states (tokens, width)."""
         positions = positions.to(self.device)
         extra: dict[str, object] = {}
         if deepstack and visual is not None:

@@ -30,7 +30,7 @@ class Family:
     model_class: str  # in transformers
     opening: str = ""  # stands before a page's features in the prompt
     closing: str = ""  # and after
-    decoder: str = "language_model"  # attribute of the model that holds the language model
+    decoder: str = "language_model"  # attribute of the model that holds the language model; "" where it is one
     grid: bool = False  # positions have rows and columns (m-rope)
     tiles: Tiles | None = None
     # "shifted": keys of a page can be moved to another position, so pages computed apart can be put together.

@@ -32,6 +32,11 @@ class _Sample:
 
 def read_family(directory: Path) -> Family:
     """The family of a model directory. Raises UnsupportedModel; ModelError where there is no model."""
+    return find_family(read_model_type(directory))
+
+
+def read_model_type(directory: Path) -> str:
+    """What config.json of a model directory calls its class. Raises ModelError where there is no model."""
     if not directory.is_dir():
         raise ModelError(f"there is no model directory {directory}; give the path of a downloaded model")
     try:
@@ -41,7 +46,7 @@ def read_family(directory: Path) -> Family:
         raise ModelError(f"{directory.name} is not a model directory: it has no config.json") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"config.json of {directory.name} names no model_type") from error
-    return find_family(str(model_type))
+    return str(model_type)
 
 
 def read_fingerprint(directory: Path, family: Family) -> str:

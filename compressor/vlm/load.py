@@ -53,6 +53,11 @@ def load_encoder(directory: Path, *, device: str = "auto", dtype: torch.dtype | 
     )
 
 
+def load_whole(directory: Path, family: Family, device: str, dtype: torch.dtype | None) -> "PreTrainedModel":
+    """All of a model that has no halves. Raises as `load_decoder`."""
+    return _load(directory, family, _nothing_less, device, dtype)
+
+
 def load_tokenizer(directory: Path) -> "PreTrainedTokenizerBase":
     """The tokenizer of a model directory. Raises ModelError."""
     from transformers import AutoTokenizer
@@ -131,6 +136,10 @@ def _read_config(directory: Path) -> "PreTrainedConfig":
         return cast("PreTrainedConfig", AutoConfig.from_pretrained(directory, local_files_only=True))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelError(f"config.json of {directory.name} cannot be read: {error}") from error
+
+
+def _nothing_less(model: "PreTrainedModel", family: Family) -> None:
+    """Takes away nothing."""
 
 
 def _load(

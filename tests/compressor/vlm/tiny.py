@@ -132,6 +132,13 @@ def build(name: str, seed: int = 0):
     model_class = getattr(transformers, FAMILIES[name].model_class)
     torch.manual_seed(seed)
     model = model_class(model_class.config_class(**config_fields(name)))
+    randomise(model, seed)
+    model.generation_config.pad_token_id, model.generation_config.eos_token_id = 0, None  # never stop early
+    return model
+
+
+def randomise(model, seed: int):
+    """Gives every weight a real random value."""
     generator = torch.Generator().manual_seed(seed)
     for key, weight in model.named_parameters():
         noise = torch.randn(weight.shape, generator=generator)
@@ -142,7 +149,6 @@ def build(name: str, seed: int = 0):
         else:
             noise = noise * (weight.shape[-1] ** -0.5 if weight.ndim == 2 else 0.1)
         weight.data = noise
-    model.generation_config.pad_token_id, model.generation_config.eos_token_id = 0, None  # never stop early
     return model.eval()
 
 
