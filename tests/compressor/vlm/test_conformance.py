@@ -5,12 +5,27 @@ import dataclasses
 
 import pytest
 import torch
+from torch import nn
 
+from compressor.vlm.decode import PageDecoder
+from compressor.vlm.encode import PageEncoder
 from compressor.vlm.families import FAMILIES
-from compressor.vlm.page import PageCache
+from compressor.vlm.page import PageCache, store_page
 from compressor.vlm.rows import pack_rows
-from tests.compressor.vlm.cases import ORDERS, STEPS, Forbidden, case, pixel_answer, pixel_logits, without_vision
-from tests.compressor.vlm.tiny import pixels
+from tests.compressor.vlm.cases import (
+    BEFORE,
+    CODEC,
+    ORDERS,
+    QUESTION,
+    STEPS,
+    Forbidden,
+    case,
+    pixel_answer,
+    pixel_logits,
+    without_vision,
+)
+from tests.compressor.vlm.marks import IMAGE_TEXT, tokenize
+from tests.compressor.vlm.tiny import IMAGE, pixels
 
 EXACT = 1e-4  # what float32 may differ by
 every_family = pytest.mark.parametrize("name", list(FAMILIES))
@@ -66,20 +81,40 @@ def test_features_in_another_order_change_the_logits(name: str) -> None:
     assert difference(logits, pixel_logits(name, order)) > 0.1
 
 
-@every_family
-def test_int8_costs_less_than_three_times_what_bf16_costs_the_pixel_path(name: str) -> None:
-    order = ORDERS[1]
-    exact = pixel_logits(name, order)
+def in_bf16(name: str, order: tuple[int, ...]) -> tuple[nn.Module, torch.Tensor]:
+    """The model in bf16, and its logits from pixels."""
+    model = copy.deepcopy(case(name).model).to(torch.bfloat16)
     given = case(name).pixel_arguments(order)
-    coarse = copy.deepcopy(case(name).model).to(torch.bfloat16)
     for key, value in given.items():
         if isinstance(value, torch.Tensor) and value.is_floating_point():
             given[key] = value.to(torch.bfloat16)
     with torch.no_grad():
-        rounding = difference(coarse(**given).logits[0].float(), exact)
+        return model, model(**given).logits[0].float()
+
+
+@every_family
+def test_int8_costs_less_than_three_times_what_bf16_costs_the_pixel_path(name: str) -> None:
+    order = ORDERS[1]
+    exact = pixel_logits(name, order)
+    rounding = difference(in_bf16(name, order)[1], exact)
     decoder = case(name).decoder
     logits = decoder.logits(decoder.lay_out(case(name).prompt(case(name).stored("int8"), order)))
     assert 0 < difference(logits, exact) < 3 * rounding
+
+
+@every_family
+def test_a_model_in_bf16_reads_caches_in_bf16_as_its_pixels(name: str) -> None:
+    model, expected = in_bf16(name, ORDERS[0])
+    encoder = PageEncoder(
+        model, FAMILIES[name], codec=CODEC, image_processor=None, tokenize=tokenize, image_text=IMAGE_TEXT
+    )
+    tokens = encoder.encode_pixels(pixels(name, 0))
+    assert tokens.features.dtype == torch.bfloat16
+    page = store_page(tokens, codec=CODEC, image_token=IMAGE, format="bf16")
+    decoder = PageDecoder(model, FAMILIES[name], codec=CODEC)
+    logits = decoder.logits(decoder.lay_out([BEFORE, page, QUESTION]))
+    assert difference(logits, expected) <= 0.02 * float(expected.abs().max())
+    assert len(list(decoder.generate(decoder.read(decoder.lay_out([page, QUESTION])), limit=3))) == 3
 
 
 @every_family
