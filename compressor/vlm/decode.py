@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from compressor.device import device_faults
-from compressor.errors import ContextTooLong, UnknownCodec
+from compressor.errors import ContextTooLong, ModelError, UnknownCodec
 from compressor.vlm.choose import Chooser, greedy
 from compressor.vlm.families import Family
 from compressor.vlm.layout import Layout, Part, lay_out
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     from transformers import Cache, PreTrainedModel
 
 CHUNK_TOKENS = 4096  # read in one pass: long enough to keep a GPU busy, and what bounds its activations
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in a context to go back to."""
+
+    tokens: int
+    next_position: int
+    logits: Tensor
 
 
 @dataclass(slots=True)
@@ -39,6 +48,11 @@ class Context:
     def copy(self) -> "Context":
         """An independent context, to ask several questions about what was read once."""
         return copy.deepcopy(self)
+
+    def mark(self) -> Mark:
+        """This place, for `PageDecoder.rewind`; not within an answer."""
+        assert not self.answering, "a mark stands before an answer"
+        return Mark(self.tokens, self.next_position, self.logits)
 
 
 class PageDecoder:
@@ -91,6 +105,23 @@ class PageDecoder:
         context.logits = self._logits(last)
         context.next_position = layout.next_position
         return context
+
+    def rewind(self, context: Context, mark: Mark) -> None:
+        """Forgets what was read and answered since a mark: for the next question on the same pages, without a copy.
+
+        Raises ModelError for a family with a running state, whose contexts can only be copied.
+        """
+        if self.family.page_kv != "shifted":
+            raise ModelError(
+                f"{self.family.label} keeps a running state: copy the context before each question instead"
+            )
+        for layer in context.kv.layers:
+            _drop_answer(layer)
+        surplus = context.kv.get_seq_length() - mark.tokens
+        if surplus > 0:
+            context.kv.crop(-surplus)
+        context.tokens, context.next_position, context.logits = mark.tokens, mark.next_position, mark.logits
+        context.answering = False
 
     def logits(self, layout: Layout, *, chunk: int = CHUNK_TOKENS) -> Tensor:
         """Logits after every token of a layout, (tokens, vocabulary) float32: for measuring."""
@@ -214,6 +245,15 @@ def _announce(context: Context, tokens: int) -> None:
         read = getattr(layer, "prefill_cumulative_length", None)
         if read is not None:
             setattr(layer, "prefill_length", read + tokens)  # noqa: B010, no class that mypy knows has it
+
+
+def _drop_answer(layer: object) -> None:
+    """Empties Unlimited-OCR's window of an answer, which cannot go back by itself once it has slid."""
+    if not getattr(layer, "prefill_cumulative_length", 0):
+        return
+    for name in ("keys", "values"):
+        setattr(layer, name, getattr(layer, name).new_empty(0))
+    setattr(layer, "cumulative_length", 0)  # noqa: B010, no class that mypy knows has it
 
 
 def _ids(value: int | list[int] | None) -> tuple[int, ...]:

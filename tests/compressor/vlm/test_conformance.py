@@ -136,6 +136,24 @@ def test_questions_on_copies_of_one_context_do_not_disturb_each_other(name: str)
     assert [list(answer) for answer in zip(*interleaved, strict=True)] == alone
 
 
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.page_kv == "shifted"])
+def test_a_context_that_goes_back_answers_the_next_question_as_a_fresh_one(name: str) -> None:
+    decoder = case(name).decoder
+    context = decoder.read(decoder.lay_out(case(name).prompt(case(name).stored(), ORDERS[1])[:-1]))
+    mark = context.mark()
+    questions = [[60, 61, 62], [40, 41, 42, 43], [60, 61, 62]]
+    found = []
+    decoder.read(decoder.lay_out([[70, 71]], start=context.next_position), context)
+    decoder.rewind(context, mark)  # of a question that nobody waited to have answered
+    for question in questions:
+        decoder.read(decoder.lay_out([question], start=context.next_position), context)
+        found.append((context.logits, list(decoder.generate(context, limit=STEPS))))
+        decoder.rewind(context, mark)
+    assert found[0][1] == found[2][1]
+    assert difference(found[0][0], found[2][0]) <= EXACT
+    assert found[1][1] == pixel_answer(name, ORDERS[1])[0]
+
+
 @pytest.mark.parametrize("name", ["deepseek_vl", "idefics3"])
 def test_the_vision_tower_is_what_the_stand_in_stands_for(name: str) -> None:
     """The proof that the runs above would have failed, had they touched a pixel."""

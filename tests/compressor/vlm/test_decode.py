@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from compressor.errors import ContextTooLong
+from compressor.errors import ContextTooLong, ModelError
 from compressor.vlm.choose import greedy, sampled
 from compressor.vlm.decode import Context, PageDecoder
 from tests.compressor.vlm.cases import ORDERS, case
@@ -61,6 +61,13 @@ def test_nothing_is_read_after_a_part_of_an_answer(decoder: PageDecoder) -> None
     next(decoder.generate(context, limit=1))
     with pytest.raises(ValueError, match="this context holds a part of an answer; copy it before it answers"):
         decoder.read(decoder.lay_out([[5]], start=context.next_position), context)
+
+
+def test_a_running_state_does_not_go_back() -> None:
+    decoder = case("lfm2_vl").decoder
+    context = decoder.read(decoder.lay_out([[20] * 5]))
+    with pytest.raises(ModelError, match="LFM2-VL keeps a running state: copy the context before each question"):
+        decoder.rewind(context, context.mark())
 
 
 def test_an_empty_layout_is_refused(decoder: PageDecoder) -> None:

@@ -151,6 +151,17 @@ def cut_weights(directory: Path) -> None:
     path.write_bytes(path.read_bytes()[:50])
 
 
+def cut_data(directory: Path) -> None:
+    path = directory / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def lost_shard(directory: Path) -> None:
+    (directory / "model.safetensors").unlink()
+    case(SMALL).model.save_pretrained(directory, max_shard_size="50KB")
+    sorted(directory.glob("model-*.safetensors"))[1].unlink()
+
+
 def only_vision(directory: Path) -> None:
     keep_weights(directory, lambda key: not is_language(key))
 
@@ -168,6 +179,8 @@ def other_shapes(directory: Path) -> None:
         (nameless_config, "config.json of model names no model_type"),
         (no_weights, "there are no weights in model: it holds no .safetensors file"),
         (cut_weights, "model.safetensors of model is damaged: its header cannot be read"),
+        (cut_data, "the weights of model cannot be loaded: .*"),
+        (lost_shard, "the weights of model cannot be loaded: .*model-00002-of"),
         (only_vision, "the weights of model are not those of DeepSeek-VL: 2[0-9] are missing or of another shape"),
         (other_shapes, "the weights of model .*mlp.up_proj"),
     ],

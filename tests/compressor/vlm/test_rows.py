@@ -51,6 +51,14 @@ def test_a_stretch_of_rows_is_that_of_all(format: RowFormat) -> None:
     assert rows.values.shape[1] == row_bytes(format, 8)
 
 
+@pytest.mark.parametrize("format", ["int8", "int4"])
+def test_blocks_of_rows_are_dequantised_as_all_at_once(format: RowFormat, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = pack_rows(torch.randn(9, 8), format)
+    whole = rows.unpack(0, 9, device="cpu", dtype=torch.float32)
+    monkeypatch.setattr("compressor.vlm.rows.CPU_BLOCK", 17)  # two rows at a time
+    assert torch.equal(rows.unpack(0, 9, device="cpu", dtype=torch.float32), whole)
+
+
 def test_rows_of_zeros_stay_zeros() -> None:
     assert not back(torch.zeros(2, 4), "int8").any()
     assert not back(torch.zeros(2, 4), "int4").any()
