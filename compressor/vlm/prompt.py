@@ -41,12 +41,9 @@ def prompt_parts(
 def plain_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
     """Text without anything that the tokenizer takes for one of its own marks: a user's text must not open a turn."""
     marks = sorted(tokenizer.get_added_vocab(), key=len, reverse=True)
-    before = None
-    while before != text:  # taking one mark away may put the halves of another together
-        before = text
-        for mark in marks:
-            if mark.strip():
-                text = text.replace(mark, " ")
+    for mark in marks:
+        if mark.strip():
+            text = text.replace(mark, " ")  # the space keeps the halves of another mark apart
     return text
 
 

@@ -35,6 +35,12 @@ def test_a_page_on_a_grid_takes_as_many_positions_as_its_longer_side() -> None:
     assert layout.next_position == 12
 
 
+def test_text_after_a_page_without_tags_goes_on_after_its_longer_side() -> None:
+    tokens = PageTokens(torch.randn(6, 4), None, (2, 3), torch.tensor(6 * [IMAGE]))
+    layout = lay_out([store_page(tokens, codec="c", image_token=IMAGE), [5]], grid=True, start=10)
+    assert layout.positions[1:, -1].tolist() == [13, 13, 13]
+
+
 def test_positions_in_a_line_count_tokens() -> None:
     layout = lay_out([page(2, 3), QUESTION], grid=False, start=100)
     assert layout.positions.tolist() == [list(range(100, 113))]

@@ -1,5 +1,6 @@
 """A text model reads pages as embeddings under surrogate ids, and text as ever."""
 
+import copy
 from functools import cache
 from pathlib import Path
 
@@ -94,8 +95,14 @@ def test_features_that_are_vocabulary_rows_are_read_as_their_words() -> None:
     rows = model().get_input_embeddings().weight.detach()[ids]
     layout = reader.lay_out([list(range(15, 20)), page(rows), list(range(60, 65))])
     assert float((reader.logits(layout) - expected).abs().max()) <= 1e-4
-    loud = page(7 * rows)  # the size does not decide which row is nearest
-    assert reader.nearest_rows(reader.embed(reader.lay_out([loud]), 0, 40)[0]).tolist() == ids.tolist()
+
+
+def test_the_size_of_a_vocabulary_row_does_not_make_it_nearer() -> None:
+    table = copy.deepcopy(model())
+    table.get_input_embeddings().weight.data[100] *= 50
+    reader = TextDecoder(table, projector(), codec="hf:deepseek_v4@0123456789ab", place=PLACE)
+    ids = torch.arange(20, 90)
+    assert reader.nearest_rows(7 * table.get_input_embeddings().weight.detach()[ids]).tolist() == ids.tolist()
 
 
 def test_pages_are_read_in_chunks_as_in_one_pass() -> None:
