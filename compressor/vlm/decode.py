@@ -106,6 +106,11 @@ class PageDecoder:
         context.next_position = layout.next_position
         return context
 
+    @property
+    def rewinds(self) -> bool:
+        """Whether contexts can go back; those of a family with a running state can only be copied."""
+        return self.family.page_kv == "shifted"
+
     def rewind(self, context: Context, mark: Mark) -> None:
         """Forgets what was read and answered since a mark: for the next question on the same pages, without a copy.
 
