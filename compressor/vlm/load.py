@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -21,6 +21,8 @@ from compressor.vlm.fingerprint import read_family, read_fingerprint
 
 if TYPE_CHECKING:
     from transformers import BaseImageProcessor, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+_CLOSED: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}  # nothing fetched, nothing run
 
 
 def load_decoder(directory: Path, *, device: str = "auto", dtype: torch.dtype | None = None) -> PageDecoder:
@@ -63,7 +65,7 @@ def load_tokenizer(directory: Path) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = cast("PreTrainedTokenizerBase", AutoTokenizer.from_pretrained(directory, local_files_only=True))
+        tokenizer = cast("PreTrainedTokenizerBase", AutoTokenizer.from_pretrained(directory, **_CLOSED))
         template = directory / "chat_template.json"  # where older vision-language models keep it, for their processor
         if tokenizer.chat_template is None and template.exists():
             tokenizer.chat_template = json.loads(template.read_text("utf-8"))["chat_template"]
@@ -80,7 +82,7 @@ def load_image_processor(directory: Path, family: Family) -> "BaseImageProcessor
     from transformers import AutoImageProcessor
 
     try:
-        processor = AutoImageProcessor.from_pretrained(directory, local_files_only=True, backend=family.image_backend)
+        processor = AutoImageProcessor.from_pretrained(directory, backend=family.image_backend, **_CLOSED)
     except ImportError as error:
         raise ModelError(
             f"the image processor of {family.label} needs a package that is not installed: {error}"
@@ -133,7 +135,7 @@ def _read_config(directory: Path) -> "PreTrainedConfig":
     from transformers import AutoConfig
 
     try:
-        return cast("PreTrainedConfig", AutoConfig.from_pretrained(directory, local_files_only=True))
+        return cast("PreTrainedConfig", AutoConfig.from_pretrained(directory, **_CLOSED))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelError(f"config.json of {directory.name} cannot be read: {error}") from error
 

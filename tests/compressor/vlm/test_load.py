@@ -107,6 +107,27 @@ def test_from_image_to_answer_through_files(tmp_path: Path) -> None:
     assert float((logits[0] - logits[1]).abs().max()) > 0.01
 
 
+def test_code_in_a_model_directory_is_not_run(tmp_path: Path) -> None:
+    directory = save(SMALL, tmp_path / "model")
+    ran = tmp_path / "ran"
+    (directory / "theirs.py").write_text(f"open({str(ran)!r}, 'w')\nclass Config: pass\nclass Words: pass\n")
+    maps = {"config.json": {"AutoConfig": "theirs.Config"}, "tokenizer_config.json": {"AutoTokenizer": "theirs.Words"}}
+    maps["preprocessor_config.json"] = {"AutoImageProcessor": "theirs.Config"}
+    for name, map in maps.items():
+        fields = json.loads((directory / name).read_text())
+        (directory / name).write_text(json.dumps(fields | {"auto_map": map}))
+    assert open_decoder(directory).max_tokens == 4096
+    assert open_encoder(directory).image_token == IMAGE
+    assert not ran.exists()
+
+
+def test_stop_tokens_are_those_of_the_directory(tmp_path: Path) -> None:
+    directory = save(SMALL, tmp_path)
+    for written, expected in ((7, (7,)), ([7, 8], (7, 8)), (None, ())):
+        (directory / "generation_config.json").write_text(json.dumps({"eos_token_id": written}))
+        assert open_decoder(directory).stop_tokens == expected
+
+
 def test_a_page_of_another_model_is_refused_by_name() -> None:
     pages: list[PageCache] = [
         store_page(case(SMALL).tokens[0], codec="hf:janus@000000000000", image_token=IMAGE, format="f32")
