@@ -2,13 +2,16 @@
 
 Weights and keys and values are counted exactly. Working memory is what one chunk and one layer need at a time, as
 transformers computes attention today: with a mask over all that was read, and keys repeated for every query head.
+How often each lives at once was fitted to measurements on a CPU, which it meets within fifteen percent; a GPU was not
+measured.
 """
 
 from dataclasses import dataclass
 
 from compressor.errors import DeviceFull
 
-MASK_BYTES = 3  # of one query and key: true or false, and the same as a number for the kernel
+LAYER_COPIES = 2  # of one layer's keys and values: as they were, and grown by a chunk
+HEAD_COPIES = 2  # of the same repeated for every query head, which a kernel lays out once more
 STREAMS = 6  # copies of a chunk's hidden states that live at once: residual, normed, queries, output, two embeddings
 INNER_STREAMS = 3  # of its wider activations inside a layer: gate, up, their product
 
@@ -51,14 +54,13 @@ def plan_memory(shape: Shape, tokens: int, *, number_bytes: int, chunk: int) -> 
     """The plan of a context of that many tokens, answer included; `number_bytes` is 2 for bf16, 4 for float32."""
     rows = min(chunk, tokens)
     chunk_numbers = rows * (STREAMS * shape.width + INNER_STREAMS * shape.inner_width)
-    layer_numbers = tokens * (shape.layer_kv_numbers + shape.layer_head_numbers)  # one copy as it grows, one repeated
+    layer_numbers = tokens * (LAYER_COPIES * shape.layer_kv_numbers + HEAD_COPIES * shape.layer_head_numbers)
+    mask_numbers = rows * tokens  # what is added to the scores of every query and key
     return MemoryPlan(
         tokens=tokens,
         weights=shape.parameters * number_bytes,
         kv=(tokens * shape.kv_numbers + shape.state_numbers) * number_bytes,
-        working=(chunk_numbers + layer_numbers) * number_bytes
-        + rows * tokens * MASK_BYTES
-        + shape.vocabulary * (4 + number_bytes),
+        working=(chunk_numbers + layer_numbers + mask_numbers) * number_bytes + shape.vocabulary * (4 + number_bytes),
     )
 
 
