@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from compressor.errors import ModelError, UnknownCodec
-from compressor.vlm.decode import CHUNK_TOKENS, Context, PageDecoder
+from compressor.vlm.decode import Context, PageDecoder
 from compressor.vlm.layout import Part
 
 _FIXED_ROPES = ("default", "linear", "yarn", "llama3", "proportional")  # frequencies do not depend on the length
@@ -41,7 +41,7 @@ class Block:
 
 
 def read_block(
-    decoder: PageDecoder, parts: Sequence[Part], *, under: Sequence[int] = (), chunk: int = CHUNK_TOKENS
+    decoder: PageDecoder, parts: Sequence[Part], *, under: Sequence[int] = (), chunk: int | None = None
 ) -> Block:
     """Reads a stretch of a prompt by itself, or under a prefix that is then cut off.
 

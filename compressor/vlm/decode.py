@@ -1,8 +1,8 @@
 """Owns a model's language model at work: page caches into its context, an answer out of it.
 
 The language model is called directly, chunk by chunk, with ready embeddings and explicit positions. So no vision
-tower runs or need exist, no position depends on what was asked before, and peak memory does not grow with the
-number of pages.
+tower runs or need exist, no position depends on what was asked before, and activations stay as large as those of one
+chunk, however many pages there are.
 """
 
 import copy
@@ -18,12 +18,11 @@ from compressor.errors import ContextTooLong, ModelError, UnknownCodec
 from compressor.vlm.choose import Chooser, greedy
 from compressor.vlm.families import Family
 from compressor.vlm.layout import Layout, Part, lay_out
+from compressor.vlm.memory import chunk_of
 from compressor.vlm.page import PageCache
 
 if TYPE_CHECKING:
     from transformers import Cache, PreTrainedModel
-
-CHUNK_TOKENS = 4096  # read in one pass: long enough to keep a GPU busy, and what bounds its activations
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,7 @@ class PageDecoder:
         _announce(context, tokens)
         return context
 
-    def read(self, layout: Layout, context: Context | None = None, *, chunk: int = CHUNK_TOKENS) -> Context:
+    def read(self, layout: Layout, context: Context | None = None, *, chunk: int | None = None) -> Context:
         """Reads a layout, after what a context has read already; that context changes and is returned.
 
         Raises ContextTooLong; ValueError for an empty layout, or a context that holds a part of an answer.
@@ -128,7 +127,7 @@ class PageDecoder:
         context.tokens, context.next_position, context.logits = mark.tokens, mark.next_position, mark.logits
         context.answering = False
 
-    def logits(self, layout: Layout, *, chunk: int = CHUNK_TOKENS) -> Tensor:
+    def logits(self, layout: Layout, *, chunk: int | None = None) -> Tensor:
         """Logits after every token of a layout, (tokens, vocabulary) float32: for measuring."""
         context = self.new_context(len(layout))
         return torch.cat([self._logits(hidden) for hidden in self._hidden(layout, context, chunk)])
@@ -180,14 +179,15 @@ class PageDecoder:
         return [torch.cat(level) for level in zip(*parts, strict=True)]
 
     @torch.no_grad()  # not inference_mode: layers with recurrent state could not go on from such a cache
-    def _hidden(self, layout: Layout, context: Context, chunk: int) -> Iterator[Tensor]:
+    def _hidden(self, layout: Layout, context: Context, chunk: int | None) -> Iterator[Tensor]:
         """Last hidden states of each chunk, (tokens, width); the context moves along."""
         if not len(layout):
             raise ValueError("there is nothing to read: the layout is empty")
         self._check_room(context.tokens + len(layout))
         _announce(context, len(layout))
-        for start in range(0, len(layout), chunk):
-            end = min(start + chunk, len(layout))
+        step = chunk or chunk_of(context.tokens + len(layout))
+        for start in range(0, len(layout), step):
+            end = min(start + step, len(layout))
             with device_faults(self.device.type):
                 embeddings, deepstack = self.embed(layout, start, end)
                 positions, visual = layout.positions[:, start:end], layout.visual[start:end]

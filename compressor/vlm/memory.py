@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from compressor.errors import DeviceFull
 
+CHUNK_TOKENS = 4096  # read in one pass: long enough to keep a GPU busy, and what bounds its activations
+SHORTEST_CHUNK = 256
+MASK_NUMBERS = 1 << 30  # of one pass: beyond, chunks grow shorter as the context grows longer
 LAYER_COPIES = 2  # of one layer's keys and values: as they were, and grown by a chunk
 HEAD_COPIES = 2  # of the same repeated for every query head, which a kernel lays out once more
 STREAMS = 6  # copies of a chunk's hidden states that live at once: residual, normed, queries, output, two embeddings
@@ -50,9 +53,17 @@ class MemoryPlan:
         return f"{_gib(self.total)} for {self.tokens} tokens ({parts})"
 
 
-def plan_memory(shape: Shape, tokens: int, *, number_bytes: int, chunk: int) -> MemoryPlan:
-    """The plan of a context of that many tokens, answer included; `number_bytes` is 2 for bf16, 4 for float32."""
-    rows = min(chunk, tokens)
+def chunk_of(tokens: int) -> int:
+    """Tokens to read in one pass of a context that grows to so many tokens, so that memory does not grow with both."""
+    return max(SHORTEST_CHUNK, min(CHUNK_TOKENS, MASK_NUMBERS // max(1, tokens)))
+
+
+def plan_memory(shape: Shape, tokens: int, *, number_bytes: int, chunk: int | None = None) -> MemoryPlan:
+    """The plan of a context of that many tokens, answer included; `number_bytes` is 2 for bf16, 4 for float32.
+
+    Chunks are as `chunk_of` says where `chunk` is None.
+    """
+    rows = min(chunk or chunk_of(tokens), tokens)
     chunk_numbers = rows * (STREAMS * shape.width + INNER_STREAMS * shape.inner_width)
     layer_numbers = tokens * (LAYER_COPIES * shape.layer_kv_numbers + HEAD_COPIES * shape.layer_head_numbers)
     mask_numbers = rows * tokens  # what is added to the scores of every query and key
@@ -64,7 +75,7 @@ def plan_memory(shape: Shape, tokens: int, *, number_bytes: int, chunk: int) -> 
     )
 
 
-def largest_context(shape: Shape, available: int, *, number_bytes: int, chunk: int) -> int:
+def largest_context(shape: Shape, available: int, *, number_bytes: int, chunk: int | None = None) -> int:
     """The most tokens that fit into so many bytes and into the model's positions; 0 where the weights do not."""
     fitting, beyond = 0, shape.max_tokens + 1
     while beyond - fitting > 1:
@@ -76,7 +87,9 @@ def largest_context(shape: Shape, available: int, *, number_bytes: int, chunk: i
     return fitting
 
 
-def check_memory(shape: Shape, tokens: int, available: int, *, number_bytes: int, chunk: int) -> MemoryPlan:
+def check_memory(
+    shape: Shape, tokens: int, available: int, *, number_bytes: int, chunk: int | None = None
+) -> MemoryPlan:
     """The plan of a context that fits. Raises DeviceFull with the numbers, and what would fit."""
     plan = plan_memory(shape, tokens, number_bytes=number_bytes, chunk=chunk)
     if plan.total <= available:

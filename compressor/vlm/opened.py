@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from compressor.vlm.answer import ANSWER_TOKENS
 from compressor.vlm.blocks import Block, assemble, read_block
 from compressor.vlm.choose import Chooser, greedy
-from compressor.vlm.decode import CHUNK_TOKENS, Context, PageDecoder
+from compressor.vlm.decode import Context, PageDecoder
 from compressor.vlm.page import PageCache
 from compressor.vlm.prompt import prompt_parts, stream_text
 
@@ -60,7 +60,7 @@ def read_pages(
     tokenizer: "PreTrainedTokenizerBase",
     pages: Sequence[PageCache],
     *,
-    chunk: int = CHUNK_TOKENS,
+    chunk: int | None = None,
 ) -> OpenedPages:
     """Reads pages with full attention. Raises UnknownCodec, ContextTooLong, DeviceFull; ValueError for no pages."""
     if not pages:

@@ -1,5 +1,6 @@
 """A plan of memory counts what is then used."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from compressor.errors import DeviceFull, UnsupportedModel
 from compressor.vlm.families import FAMILIES
 from compressor.vlm.load import load_decoder
-from compressor.vlm.memory import Shape, check_memory, largest_context, plan_memory
+from compressor.vlm.memory import Shape, check_memory, chunk_of, largest_context, plan_memory
 from compressor.vlm.shape import read_shape
 from tests.compressor.vlm.cases import case
 
@@ -70,6 +71,14 @@ def test_the_largest_context_fits_and_one_token_more_does_not(gib: int) -> None:
     assert check_memory(QWEN, most, gib * 2**30, **BF16).total <= gib * 2**30
     with pytest.raises(DeviceFull, match=f"the context needs .*; there are {gib}.00 GiB: at most {most} tokens fit"):
         check_memory(QWEN, most + 1, gib * 2**30, **BF16)
+
+
+def test_chunks_grow_shorter_where_contexts_grow_long() -> None:
+    assert [chunk_of(tokens) for tokens in (0, 1000, 1 << 18, 1 << 20, 1 << 24)] == [4096, 4096, 4096, 1024, 256]
+    long = dataclasses.replace(QWEN, max_tokens=1 << 21)
+    assert plan_memory(long, 1 << 20, number_bytes=2) == plan_memory(long, 1 << 20, number_bytes=2, chunk=1024)
+    mask = 2 * chunk_of(1 << 20) * (1 << 20)
+    assert mask == 2 * chunk_of(1 << 18) * (1 << 18) == 2 << 30
 
 
 def test_the_models_positions_bound_the_largest_context() -> None:
