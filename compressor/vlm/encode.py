@@ -1,7 +1,7 @@
 """Owns the step from a page image to its tokens: image processor, vision tower and projector of the model itself."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from compressor.device import device_faults
 from compressor.errors import ModelError
+from compressor.vlm.batch import Pixels, count_units, join, likeness, take_apart
 from compressor.vlm.families import Family
 from compressor.vlm.page import PageTokens
 from compressor.vlm.spans import page_text
@@ -16,8 +17,6 @@ from compressor.vlm.spans import page_text
 if TYPE_CHECKING:
     from PIL.Image import Image
     from transformers import BaseImageProcessor, PreTrainedModel
-
-Pixels = Mapping[str, object]  # what an image processor gives for one image
 
 
 class PageEncoder:
@@ -48,28 +47,55 @@ class PageEncoder:
 
     def encode(self, image: "Image") -> PageTokens:
         """One page image, of any size and mode. Raises ModelError, DeviceFull."""
+        return self.encode_many([image])[0]
+
+    def encode_many(self, images: "Sequence[Image]") -> list[PageTokens]:
+        """Page images in as few passes as their shapes allow; how many at once fit the device is up to the caller.
+
+        Raises ModelError, DeviceFull.
+        """
+        return self.encode_pixels([self._pixels(image) for image in images])
+
+    def _pixels(self, image: "Image") -> Pixels:
         if self._processor is None:
             raise ModelError(f"this encoder of {self.family.label} was opened without an image processor")
         # With their rows and columns, tiled families get the tags that stand before each tile.
         more: dict[str, Any] = {"return_row_col_info": True} if self.family.tiles else {}
-        return self.encode_pixels(self._processor(images=[image.convert("RGB")], return_tensors="pt", **more))
+        pixels: Pixels = self._processor(images=[image.convert("RGB")], return_tensors="pt", **more)
+        return pixels
+
+    def encode_pixels(self, pages: Sequence[Pixels]) -> list[PageTokens]:
+        """What the image processor gave for each page -> their tokens, on the encoder's device."""
+        alike: dict[Hashable, list[int]] = {}
+        for number, page in enumerate(pages):
+            alike.setdefault(likeness(self._taken_of(page)), []).append(number)
+        tokens: dict[int, PageTokens] = {}
+        for numbers in alike.values():
+            tokens |= zip(numbers, self._encode_alike([pages[number] for number in numbers]), strict=True)
+        return [tokens[number] for number in range(len(pages))]
 
     @torch.no_grad()
-    def encode_pixels(self, pixels: Pixels) -> PageTokens:
-        """What the image processor gave for one page -> its tokens, on the encoder's device."""
-        taken = {key: self._placed(pixels[key]) for key in self._taken if key in pixels}
+    def _encode_alike(self, pages: Sequence[Pixels]) -> list[PageTokens]:
+        taken = [self._taken_of(page) for page in pages]
+        units = [count_units(page) for page in taken]
         with device_faults(self._device.type):
-            output = self._model.get_image_features(**taken, return_dict=True)
-            tiles = _tiles(output.pooler_output)
-            features = torch.cat(tiles)
-            deepstack = getattr(output, "deepstack_features", None)
-            levels = None if deepstack is None else torch.stack([torch.cat(list(level)) for level in deepstack])
-        return PageTokens(
-            features=features,
-            deepstack=levels,
-            grid=self._grid(pixels),
-            ids=self._span(pixels, [len(tile) for tile in tiles]),
-        )
+            given = {key: self._placed(value) for key, value in join(taken).items()}
+            output = self._model.get_image_features(**given, return_dict=True)
+        features = take_apart(output.pooler_output, units)
+        levels = [take_apart(level, units) for level in getattr(output, "deepstack_features", None) or ()]
+        return [
+            PageTokens(
+                features=torch.cat(blocks),
+                deepstack=torch.stack([torch.cat(level[number]) for level in levels]) if levels else None,
+                grid=self._grid(page),
+                ids=self._span(page, [len(block) for block in blocks]),
+            )
+            for number, (page, blocks) in enumerate(zip(pages, features, strict=True))
+        ]
+
+    def _taken_of(self, page: Pixels) -> dict[str, object]:
+        """Of what a processor gave, what the model takes."""
+        return {key: page[key] for key in self._taken if key in page}
 
     def _placed(self, value: object) -> object:
         if not isinstance(value, Tensor):
@@ -91,9 +117,6 @@ class PageEncoder:
         if self.family.tiles is not None:
             rows = _first(pixels[self.family.tiles.rows_key])
             columns = _first(pixels[self.family.tiles.columns_key])
-        tiles = rows * columns + 1
-        if rows * columns > 1 and len(counts) == 1 and counts[0] % tiles == 0:
-            counts = tiles * [counts[0] // tiles]  # the family gives one block for all tiles, which are equal
         ids = self._tokenize(page_text(self.family, self._image_text, counts, rows=rows, columns=columns))
         placed = ids.count(self.image_token)
         if placed != sum(counts):
@@ -102,13 +125,6 @@ class PageEncoder:
                 f"for them: the image token {self.image_token} is not {self._image_text!r}"
             )
         return torch.tensor(ids, dtype=torch.int32)
-
-
-def _tiles(pooled: object) -> list[Tensor]:
-    """Projector outputs, which models give as one tensor or as a list -> (tokens, width) each."""
-    parts = [pooled] if isinstance(pooled, Tensor) else pooled
-    assert isinstance(parts, list | tuple), "projector outputs are a tensor or a list of them"
-    return [part.reshape(-1, part.shape[-1]) for part in parts]
 
 
 def _first(value: object) -> int:

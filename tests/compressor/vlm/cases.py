@@ -77,7 +77,7 @@ def case(name: str) -> Case:
     encoder = PageEncoder(
         model, FAMILIES[name], codec=CODEC, image_processor=None, tokenize=tokenize, image_text=IMAGE_TEXT
     )
-    return Case(name, model, tuple(encoder.encode_pixels(pixels(name, page)) for page in range(3)))
+    return Case(name, model, tuple(encoder.encode_pixels([pixels(name, page)])[0] for page in range(3)))
 
 
 @cache

@@ -108,7 +108,7 @@ def test_a_model_in_bf16_reads_caches_in_bf16_as_its_pixels(name: str) -> None:
     encoder = PageEncoder(
         model, FAMILIES[name], codec=CODEC, image_processor=None, tokenize=tokenize, image_text=IMAGE_TEXT
     )
-    tokens = encoder.encode_pixels(pixels(name, 0))
+    tokens = encoder.encode_pixels([pixels(name, 0)])[0]
     assert tokens.features.dtype == torch.bfloat16
     page = store_page(tokens, codec=CODEC, image_token=IMAGE, format="bf16")
     decoder = PageDecoder(model, FAMILIES[name], codec=CODEC)

@@ -7,12 +7,13 @@ import torch
 from PIL import Image, ImageDraw
 
 from compressor.errors import ModelError
+from compressor.vlm.batch import take_apart
 from compressor.vlm.encode import PageEncoder
 from compressor.vlm.families import FAMILIES
 from compressor.vlm.spans import page_text
 from tests.compressor.vlm.cases import CODEC, case
 from tests.compressor.vlm.marks import IMAGE_TEXT, make_tokenizer, tokenize, tokenizer
-from tests.compressor.vlm.tiny import IMAGE, image_processor
+from tests.compressor.vlm.tiny import IMAGE, image_processor, pixels
 
 WITH_PIL = [name for name, family in FAMILIES.items() if family.image_backend == "pil"]
 
@@ -42,6 +43,49 @@ def test_an_image_gives_the_features_of_its_models_own_pixels(name: str, size: t
     assert torch.equal(tokens.features, rows)
     assert int((tokens.ids == IMAGE).sum()) == len(rows)
     assert (tokens.grid is None) == (not FAMILIES[name].grid)
+
+
+@pytest.mark.parametrize("name", list(FAMILIES))
+def test_pages_encoded_together_are_those_encoded_one_by_one(name: str) -> None:
+    order = [2, 0, 1, 0]
+    together = encoder(name).encode_pixels([pixels(name, page) for page in order])
+    for tokens, page in zip(together, order, strict=True):
+        alone = case(name).tokens[page]
+        assert tokens.features.shape == alone.features.shape
+        assert float((tokens.features - alone.features).abs().max()) <= 1e-4
+        assert (tokens.ids.tolist(), tokens.grid) == (alone.ids.tolist(), alone.grid)
+        assert (tokens.deepstack is None) == (alone.deepstack is None)
+        if tokens.deepstack is not None and alone.deepstack is not None:
+            assert float((tokens.deepstack - alone.deepstack).abs().max()) <= 1e-4
+
+
+@pytest.mark.parametrize("name", WITH_PIL)
+def test_images_of_all_sizes_are_encoded_together(name: str) -> None:
+    images = [draw_page(*size) for size in ((40, 60), (700, 500), (30, 30), (40, 60))]
+    together = encoder(name).encode_many(images)
+    for tokens, image in zip(together, images, strict=True):
+        alone = encoder(name).encode(image)
+        assert float((tokens.features - alone.features).abs().max()) <= 1e-4
+        assert tokens.ids.tolist() == alone.ids.tolist()
+
+
+def test_alike_pages_take_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = []
+    inner = case("qwen3_vl").model.model
+    given = inner.get_image_features
+    maker = encoder("qwen3_vl")
+    monkeypatch.setattr(inner, "get_image_features", lambda **pixels: passes.append(1) or given(**pixels))
+    assert len(maker.encode_pixels([pixels("qwen3_vl", page) for page in (0, 1, 2)])) == 3
+    assert len(passes) == 1
+
+
+def test_no_pages_are_no_tokens() -> None:
+    assert encoder("janus").encode_many([]) == []
+
+
+def test_another_number_of_blocks_than_pages_is_refused() -> None:
+    with pytest.raises(ModelError, match="the model gave 2 blocks of features for 3 images or tiles"):
+        take_apart([torch.zeros(4, 8), torch.zeros(4, 8)], [1, 2])
 
 
 def test_pages_that_differ_give_features_that_differ() -> None:
