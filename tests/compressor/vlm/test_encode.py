@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from compressor.errors import ModelError
-from compressor.vlm.batch import take_apart
+from compressor.vlm.batch import join, likeness, take_apart
 from compressor.vlm.encode import PageEncoder
 from compressor.vlm.families import FAMILIES
 from compressor.vlm.spans import page_text
@@ -77,6 +77,16 @@ def test_alike_pages_take_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inner, "get_image_features", lambda **pixels: passes.append(1) or given(**pixels))
     assert len(maker.encode_pixels([pixels("qwen3_vl", page) for page in (0, 1, 2)])) == 3
     assert len(passes) == 1
+
+
+def test_pages_are_alike_whatever_the_number_of_their_tiles() -> None:
+    def tiled(tiles: int, side: int) -> dict:
+        return {"pixel_values": torch.zeros(1, tiles, 3, side, side), "rows": [[tiles]]}
+
+    assert likeness(tiled(2, 32)) == likeness(tiled(5, 32))
+    assert likeness(tiled(2, 32)) != likeness(tiled(2, 48))
+    assert likeness(tiled(2, 32)) != likeness(tiled(2, 32) | {"pixel_attention_mask": torch.ones(1, 2, 32, 32) > 0})
+    assert join([tiled(2, 32), tiled(5, 32)])["pixel_values"].shape == (1, 7, 3, 32, 32)
 
 
 def test_no_pages_are_no_tokens() -> None:
