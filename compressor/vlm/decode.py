@@ -8,7 +8,7 @@ chunk, however many pages there are.
 import copy
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from compressor.vlm.page import PageCache
 
 if TYPE_CHECKING:
     from transformers import Cache, PreTrainedModel
+    from transformers.cache_utils import DynamicLayer
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +116,15 @@ class PageDecoder:
 
         Raises ModelError for a family with a running state, whose contexts can only be copied.
         """
-        if self.family.page_kv != "shifted":
+        if not self.rewinds:
             raise ModelError(
                 f"{self.family.label} keeps a running state: copy the context before each question instead"
             )
-        for layer in context.kv.layers:
+        for layer in cast("list[DynamicLayer]", context.kv.layers):
             _drop_answer(layer)
-        surplus = context.kv.get_seq_length() - mark.tokens
-        if surplus > 0:
-            context.kv.crop(-surplus)
+            surplus = layer.get_seq_length() - mark.tokens  # layers differ where a read broke off between two
+            if surplus > 0:
+                layer.crop(-surplus)
         context.tokens, context.next_position, context.logits = mark.tokens, mark.next_position, mark.logits
         context.answering = False
 

@@ -1,8 +1,9 @@
 """Pages that were read once answer every question as pages read for it."""
 
 import pytest
+import torch
 
-from compressor.errors import ModelError
+from compressor.errors import ContextTooLong, DeviceFull, ModelError
 from compressor.vlm.answer import stream_answer
 from compressor.vlm.blocks import assemble, read_block
 from compressor.vlm.opened import join_pages, read_pages
@@ -44,12 +45,26 @@ def test_an_answer_that_is_left_in_the_middle_does_no_harm(name: str, words) -> 
     assert list(opened.ask(QUESTIONS[0], limit=6)) == expected
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_device_that_fills_up_within_a_layer_does_no_harm(name: str, words, monkeypatch) -> None:
+    decoder, pages = case(name).decoder, case(name).stored()
+    opened = read_pages(decoder, words, pages)
+    expected = list(opened.ask(QUESTIONS[0], limit=6))
+
+    def fill(*given: object, **named: object) -> None:
+        raise torch.OutOfMemoryError("no room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(decoder.language.layers[1], "forward", fill)
+        with pytest.raises(DeviceFull, match="the memory of cpu is too small for this batch: no room"):
+            next(opened.ask(QUESTIONS[1]))
+    assert list(opened.ask(QUESTIONS[0], limit=6)) == expected
+
+
 def test_a_question_that_does_not_fit_does_no_harm(words) -> None:
     decoder, pages = case("qwen3_vl").decoder, case("qwen3_vl").stored()
     opened = read_pages(decoder, words, pages)
     expected = list(opened.ask(QUESTIONS[0], limit=6))
-    from compressor.errors import ContextTooLong
-
     with pytest.raises(ContextTooLong, match="tokens do not fit the context of 4096 tokens of Qwen3-VL"):
         next(opened.ask(5000 * "a"))
     assert list(opened.ask(QUESTIONS[0], limit=6)) == expected
