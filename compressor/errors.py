@@ -12,6 +12,8 @@ CompressorError
 │   ├── CacheDamaged             a checksum differs, or a cache does not read back to its text
 │   └── UnknownCodec             a fingerprint that this installation does not have
 ├── ModelError                   weights are missing or not the published ones
+│   └── UnsupportedModel         a model class that no family covers
+├── ContextTooLong               more tokens than the decoder has positions for
 └── DeviceError
     ├── DeviceFull               the device's memory is too small for this batch: halve it
     └── DeviceLost               the device answers with errors only: start a new process
@@ -64,6 +66,14 @@ class UnknownCodec(CacheError):
 
 class ModelError(CompressorError):
     """Weights are missing or not the published ones."""
+
+
+class UnsupportedModel(ModelError):
+    """A model class that no family covers."""
+
+
+class ContextTooLong(CompressorError):
+    """More tokens than the decoder has positions for."""
 
 
 class DeviceError(CompressorError):

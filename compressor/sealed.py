@@ -1,0 +1,202 @@
+"""Owns sealed files: entries of byte tensors in one safetensors file, every byte of it under a checksum.
+
+Each entry has the same named parts, uint8 tensors `<entry>.<part>`. The header's metadata holds the version under
+the kind's own key, `entries` (JSON: entry -> facts, and a sha256 over its parts) and `header_sha256` (over the
+header's own bytes with that field zeroed). So reading one entry touches and checks only the header and that entry.
+Tensors lie in the order of their names, so an entry's parts are one stretch of bytes. Knows nothing of what the
+parts mean.
+"""
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from compressor.errors import CacheDamaged
+from compressor.ranges import ByteRanges, MappedFile
+
+HEADER_LIMIT = 1 << 28  # bytes; a longer header is no header
+HEAD_BYTES = 1 << 16  # asked for first: the header of some hundred entries, or all of a small file
+GAP_BYTES = 1 << 16  # unwanted bytes between two entries that cost less than another request
+RUN_BYTES = 1 << 23  # most that is read at once
+_UNSIGNED = "0" * 64
+
+Facts = dict[str, Any]  # of one entry: JSON that the kind of file gives its own type
+Parts = dict[str, NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of sealed file."""
+
+    name: str  # in messages: "cache file"
+    version_key: str  # of the header's metadata
+    version: str
+    parts: tuple[str, ...]  # of every entry, in the order that its checksum takes them
+    remedy: str  # ends the message about a damaged file
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    start: int
+    end: int
+    shape: tuple[int, ...]
+
+
+def seal(kind: Kind, entries: Mapping[str, tuple[Mapping[str, Any], Parts]]) -> bytes:
+    """The bytes of a file that holds these facts and parts by entry name; equal entries give equal bytes."""
+    tensors: Parts = {}
+    facts: dict[str, Facts] = {}
+    for entry, (known, parts) in entries.items():
+        tensors |= {f"{entry}.{part}": np.ascontiguousarray(parts[part]) for part in kind.parts}
+        facts[entry] = {**known, "sha256": _checksum([parts[part] for part in kind.parts])}
+    metadata = {
+        kind.version_key: kind.version,
+        "header_sha256": _UNSIGNED,
+        "entries": json.dumps(facts, sort_keys=True),
+    }
+    return _sign(save(tensors, metadata=metadata))
+
+
+def _sign(data: bytes) -> bytes:
+    (length,) = struct.unpack("<Q", data[:8])
+    # The header's JSON comes in no fixed order of keys; ours is sorted, so that equal entries give equal bytes.
+    header = json.loads(data[8 : 8 + length])
+    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    digest = hashlib.sha256(text).hexdigest().encode()
+    return struct.pack("<Q", len(text)) + text.replace(_UNSIGNED.encode(), digest, 1) + data[8 + length :]
+
+
+class SealedFile:
+    """A sealed file, mapped where it is a path, read in ranges elsewhere; safe for several threads.
+
+    Opening checks the header, taking an entry checks that entry. Raises CacheDamaged with the file's name.
+    """
+
+    def __init__(self, source: Path | ByteRanges, kind: Kind) -> None:
+        self._kind = kind
+        self._ranges: ByteRanges = MappedFile(source) if isinstance(source, Path) else source
+        self._head = b""  # of what is not mapped: a small file comes whole with the first read
+        try:
+            self.entries, self._places, self._data = self._read_header()
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            self.close()
+            raise self.damaged("its header cannot be read") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Lets go of the map; a view that is still held keeps it until it goes."""
+        if isinstance(self._ranges, MappedFile):
+            self._ranges.close()
+
+    def shape(self, entry: str, part: str) -> tuple[int, ...]:
+        """Of a part as stored. Touches only the header."""
+        return self._places[f"{entry}.{part}"].shape
+
+    def checked(self, entries: Sequence[str]) -> Iterator[tuple[int, Parts]]:
+        """Place in `entries` and parts of each entry, compared with their checksum, in the order of the file.
+
+        Views of the map, or of the bytes that one read brought; what lies side by side comes in one read.
+        Raises CacheDamaged; KeyError for an entry that is not there.
+        """
+        for run in _runs([self._stretch(entry) for entry in entries]):
+            held = self._read(self._data + run.start, run.end - run.start)
+            if len(held) != run.end - run.start:
+                raise self.damaged("it is cut off")
+            for place in run.members:
+                entry = entries[place]
+                parts = {part: self._part(f"{entry}.{part}", held, run.start) for part in self._kind.parts}
+                if _checksum([parts[part] for part in self._kind.parts]) != self.entries[entry]["sha256"]:
+                    raise self.damaged(f"the checksum of {entry} differs")
+                yield place, parts
+
+    def damaged(self, why: str) -> CacheDamaged:
+        """The error for this file."""
+        return CacheDamaged(f"{self._kind.name} {self._ranges.name} is damaged: {why}; {self._kind.remedy}")
+
+    def _read(self, start: int, length: int) -> bytes | memoryview:
+        if start + length <= len(self._head):
+            return memoryview(self._head)[start : start + length]
+        return self._ranges.read(start, length)
+
+    def _part(self, name: str, held: bytes | memoryview, start: int) -> NDArray[np.uint8]:
+        place = self._places[name]
+        return np.frombuffer(held, np.uint8, place.end - place.start, place.start - start).reshape(place.shape)
+
+    def _stretch(self, entry: str) -> tuple[int, int]:
+        parts = [self._places[f"{entry}.{part}"] for part in self._kind.parts]
+        return min(part.start for part in parts), max(part.end for part in parts)
+
+    def _read_header(self) -> tuple[dict[str, Facts], dict[str, _Place], int]:
+        head = self._ranges.read(0, HEAD_BYTES)
+        self._head = b"" if isinstance(head, memoryview) else head
+        total = self._ranges.size()
+        if not total:
+            raise self.damaged("it is empty")
+        (length,) = struct.unpack("<Q", bytes(head[:8]).ljust(8, b"\0"))
+        if not 0 < length <= min(HEADER_LIMIT, total - 8):
+            raise self.damaged(f"it is cut off or not a {self._kind.name}")
+        text = bytes(head[8 : 8 + length])
+        if len(text) < length:
+            text += self._ranges.read(8 + len(text), length - len(text))
+        header = json.loads(text)
+        metadata = header.pop("__metadata__")
+        signature = metadata["header_sha256"].encode()
+        if hashlib.sha256(text.replace(signature, _UNSIGNED.encode(), 1)).hexdigest().encode() != signature:
+            raise self.damaged("the checksum of its header differs")
+        if metadata[self._kind.version_key] != self._kind.version:
+            raise self.damaged(
+                f"it is of version {metadata[self._kind.version_key]}; "
+                f"this installation reads version {self._kind.version}"
+            )
+        places = {}
+        for name, tensor in header.items():
+            start, end = tensor["data_offsets"]
+            places[name] = _Place(start, end, tuple(tensor["shape"]))
+        if 8 + length + max((place.end for place in places.values()), default=0) != total:
+            raise self.damaged("it is cut off")
+        return json.loads(metadata["entries"]), places, 8 + length
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Bytes to read at once, and the places in a list of entries that they serve."""
+
+    start: int
+    end: int
+    members: tuple[int, ...]
+
+
+def _runs(stretches: Sequence[tuple[int, int]]) -> Iterator[_Run]:
+    """Stretches that lie side by side, together, in the order of the file."""
+    start = end = 0
+    members: list[int] = []
+    for place in sorted(range(len(stretches)), key=stretches.__getitem__):
+        first, last = stretches[place]
+        if members and (first > end + GAP_BYTES or last > start + RUN_BYTES):
+            yield _Run(start, end, tuple(members))
+            members = []
+        if not members:
+            start = end = first
+        end = max(end, last)
+        members.append(place)
+    if members:
+        yield _Run(start, end, tuple(members))
+
+
+def _checksum(parts: list[NDArray[np.uint8]]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(struct.pack("<Q", part.size))
+        digest.update(np.ascontiguousarray(part).data)
+    return digest.hexdigest()

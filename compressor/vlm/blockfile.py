@@ -1,0 +1,121 @@
+"""Owns the block file: keys and values of pages read apart, in one sealed file.
+
+Layout, version 1. Parts of an entry, both uint8: `keys` and `values`, (layers, heads, tokens, bytes of a vector)
+little-endian as the model computed them. The facts hold codec, number type, start and span. A later version must
+still read this one.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypedDict, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compressor.errors import ModelError
+from compressor.ranges import ByteRanges
+from compressor.sealed import Kind, Parts, SealedFile, seal
+from compressor.vlm.blocks import Block
+
+VERSION = "1"
+NUMBERS = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
+
+
+class Facts(TypedDict):
+    """What the header says of a block."""
+
+    codec: str
+    numbers: str
+    start: int
+    span: int
+    sha256: str
+
+
+def _kind() -> Kind:
+    return Kind(
+        name="block file",
+        version_key="percel_blocks",
+        version=VERSION,
+        parts=("keys", "values"),
+        remedy="delete it, blocks are read anew from their pages",
+    )
+
+
+def write_blocks(blocks: Mapping[str, Block]) -> bytes:
+    """The bytes of a block file that holds these blocks by entry name.
+
+    Raises ModelError for a block whose layers differ in shape: no family of the list has such.
+    """
+    return seal(_kind(), {entry: (_facts(block), _parts(block)) for entry, block in blocks.items()})
+
+
+def _facts(block: Block) -> dict[str, object]:
+    names = {dtype: name for name, dtype in NUMBERS.items()}
+    return {"codec": block.codec, "numbers": names[block.keys[0].dtype], "start": block.start, "span": block.span}
+
+
+def _parts(block: Block) -> Parts:
+    return {"keys": _stacked(block.keys), "values": _stacked(block.values)}
+
+
+def _stacked(layers: Sequence[Tensor]) -> NDArray[np.uint8]:
+    if len({layer.shape for layer in layers}) != 1:
+        raise ModelError("the layers of this block differ in shape: it cannot be stored")
+    stored: NDArray[np.uint8] = torch.cat(list(layers)).cpu().contiguous().view(torch.uint8).numpy()
+    return stored
+
+
+class BlockFile:
+    """A block file, mapped where it is a path, read in ranges elsewhere; a context manager, safe for several threads.
+
+    Opening checks the header, loading a block checks that block. Raises CacheDamaged with the file's name.
+    """
+
+    def __init__(self, source: Path | ByteRanges) -> None:
+        self._file = SealedFile(source, _kind())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of the map; blocks that were loaded are copies and stay."""
+        self._file.close()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._file.entries)
+
+    def __len__(self) -> int:
+        return len(self._file.entries)
+
+    def facts(self, entry: str) -> Facts:
+        """What the header says of a block. Touches only the header."""
+        return cast("Facts", self._file.entries[entry])
+
+    def load(self, entry: str) -> Block:
+        """One block, on the CPU, copied out of the file and checked. Raises KeyError for one that is not there."""
+        return self.load_many([entry])[0]
+
+    def load_many(self, entries: Sequence[str]) -> list[Block]:
+        """Blocks in the order asked for, as `load`; what lies side by side comes in one read."""
+        blocks = {place: self._block(entries[place], parts) for place, parts in self._file.checked(entries)}
+        return [blocks[place] for place in range(len(entries))]
+
+    def _block(self, entry: str, parts: Parts) -> Block:
+        facts = self.facts(entry)
+        dtype = NUMBERS[facts["numbers"]]
+        keys, values = (torch.from_numpy(parts[name].copy()).view(dtype) for name in ("keys", "values"))
+        return Block(
+            codec=facts["codec"],
+            keys=keys.split(1),
+            values=values.split(1),
+            start=facts["start"],
+            span=facts["span"],
+        )

@@ -1,0 +1,163 @@
+"""Owns the page file: many page caches in one sealed file, mapped and read page by page.
+
+Layout, version 1. Parts of an entry, all uint8: `ids` (positions, 4) little-endian int32, `features` (tokens, bytes
+of a row), `scales` (tokens, 4) little-endian float32 or (0, 4), `deepstack` and `deepstack_scales` the same for all
+levels one after another. The facts hold codec, format, image token, grid and the number of deepstack levels.
+A later version must still read this one.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypedDict, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compressor.ranges import ByteRanges
+from compressor.sealed import Kind, Parts, SealedFile, seal
+from compressor.vlm.page import PageCache
+from compressor.vlm.rows import SCALE_BYTES, RowFormat, Rows, check_format
+
+VERSION = "1"
+
+
+class Facts(TypedDict):
+    """What the header says of a page."""
+
+    codec: str
+    format: str
+    image_token: int
+    grid: list[int] | None
+    levels: int  # of deepstack
+    sha256: str
+
+
+def _kind() -> Kind:
+    return Kind(
+        name="page file",
+        version_key="percel_pages",
+        version=VERSION,
+        parts=("ids", "features", "scales", "deepstack", "deepstack_scales"),
+        remedy="encode its pages anew from their document",
+    )
+
+
+def write_pages(pages: Mapping[str, PageCache]) -> bytes:
+    """The bytes of a page file that holds these pages by entry name; equal pages give equal bytes."""
+    return seal(_kind(), {entry: (_facts(page), _parts(page)) for entry, page in pages.items()})
+
+
+def _facts(page: PageCache) -> dict[str, object]:
+    return {
+        "codec": page.codec,
+        "format": page.features.format,
+        "image_token": page.image_token,
+        "grid": None if page.grid is None else list(page.grid),
+        "levels": len(page.deepstack),
+    }
+
+
+def _parts(page: PageCache) -> Parts:
+    row = page.features.values.shape[1]
+    return {
+        "ids": _bytes(page.ids.to(torch.int32)).reshape(-1, 4),
+        "features": page.features.values.numpy(),
+        "scales": _bytes(page.features.scales).reshape(-1, SCALE_BYTES),
+        "deepstack": _stack([rows.values.numpy() for rows in page.deepstack], row),
+        "deepstack_scales": _stack([_bytes(rows.scales).reshape(-1, SCALE_BYTES) for rows in page.deepstack], 4),
+    }
+
+
+class PageFile:
+    """A page file, mapped where it is a path, read in ranges elsewhere; a context manager, safe for several threads.
+
+    Opening checks the header, loading a page checks that page. Raises CacheDamaged with the file's name.
+    """
+
+    def __init__(self, source: Path | ByteRanges) -> None:
+        self._file = SealedFile(source, _kind())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of the map; pages that were loaded are copies and stay."""
+        self._file.close()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._file.entries)
+
+    def __len__(self) -> int:
+        return len(self._file.entries)
+
+    def facts(self, entry: str) -> Facts:
+        """What the header says of a page. Touches only the header."""
+        return cast("Facts", self._file.entries[entry])
+
+    def positions(self, entry: str) -> int:
+        """Tokens of a decoder's context that a page occupies. Touches only the header."""
+        return self._file.shape(entry, "ids")[0]
+
+    def load(self, entry: str) -> PageCache:
+        """One page, copied out of the file and checked. Raises KeyError for an entry that is not there."""
+        return self.load_many([entry])[0]
+
+    def load_many(self, entries: Sequence[str]) -> list[PageCache]:
+        """Pages in the order asked for, as `load`; what lies side by side comes in one read."""
+        pages = {place: self._page(entries[place], parts) for place, parts in self._file.checked(entries)}
+        return [pages[place] for place in range(len(entries))]
+
+    def verify(self) -> None:
+        """Checks every byte of the file."""
+        for _ in self._file.checked(list(self)):
+            pass
+
+    def _page(self, entry: str, parts: Parts) -> PageCache:
+        facts = self.facts(entry)
+        format = check_format(facts["format"])
+        grid = facts["grid"]
+        levels = facts["levels"]
+        return PageCache(
+            codec=facts["codec"],
+            features=_rows(format, parts["features"], parts["scales"]),
+            deepstack=tuple(
+                _rows(format, values, scales)
+                for values, scales in zip(
+                    _split(parts["deepstack"], levels), _split(parts["deepstack_scales"], levels), strict=True
+                )
+            ),
+            grid=None if grid is None else (grid[0], grid[1]),
+            ids=_numbers(parts["ids"], "<i4"),
+            image_token=facts["image_token"],
+        )
+
+
+def _bytes(tensor: Tensor) -> NDArray[np.uint8]:
+    """A vector of int32 or float32 as little-endian bytes."""
+    array = tensor.numpy()
+    return np.frombuffer(array.astype(array.dtype.newbyteorder("<")).tobytes(), np.uint8)
+
+
+def _stack(parts: Sequence[NDArray[np.uint8]], width: int) -> NDArray[np.uint8]:
+    return np.concatenate(parts) if parts else np.zeros((0, width), np.uint8)
+
+
+def _split(stacked: NDArray[np.uint8], levels: int) -> list[NDArray[np.uint8]]:
+    return np.split(stacked, levels) if levels else []
+
+
+def _rows(format: RowFormat, values: NDArray[np.uint8], scales: NDArray[np.uint8]) -> Rows:
+    return Rows(format, torch.from_numpy(values.copy()), _numbers(scales, "<f4"))
+
+
+def _numbers(stored: NDArray[np.uint8], dtype: str) -> Tensor:
+    numbers = np.frombuffer(stored.tobytes(), dtype)
+    return torch.from_numpy(numbers.astype(numbers.dtype.newbyteorder("=")))

@@ -1,0 +1,96 @@
+"""A plan of memory counts what is then used."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from compressor.errors import DeviceFull, UnsupportedModel
+from compressor.vlm.families import FAMILIES
+from compressor.vlm.load import load_decoder
+from compressor.vlm.memory import Shape, check_memory, chunk_of, largest_context, plan_memory
+from compressor.vlm.shape import read_shape
+from tests.compressor.vlm.cases import case
+
+BF16 = {"number_bytes": 2, "chunk": 4096}
+# Qwen3-VL-8B's language model as published, except for the parameters
+QWEN = Shape(
+    parameters=8_190_735_360,
+    kv_numbers=36 * 2 * 8 * 128,
+    layer_kv_numbers=2 * 8 * 128,
+    layer_head_numbers=2 * 32 * 128,
+    state_numbers=0,
+    width=4096,
+    inner_width=12288,
+    vocabulary=151936,
+    max_tokens=262144,
+)
+
+
+def held_bytes(thing: object) -> int:
+    """Of all float tensors within a cache's layers, however they keep them."""
+    if isinstance(thing, torch.Tensor):
+        return thing.nbytes if thing.is_floating_point() else 0
+    if isinstance(thing, dict):
+        return sum(held_bytes(value) for value in thing.values())
+    return 0
+
+
+@pytest.mark.parametrize("name", list(FAMILIES))
+def test_weights_keys_and_values_are_counted_to_the_byte(name: str, tmp_path: Path) -> None:
+    case(name).model.config.save_pretrained(tmp_path)
+    shape = read_shape(tmp_path)  # no weights are there yet
+    case(name).model.save_pretrained(tmp_path)
+    decoder = load_decoder(tmp_path, device="cpu", dtype=torch.float32)
+    used = {id(weight): weight.nbytes for part in (decoder.language, decoder.head) for weight in part.parameters()}
+    context = decoder.read(decoder.lay_out([[20] * 77]))
+    plan = plan_memory(shape, 77, number_bytes=4, chunk=16)
+    separators = 4 * 2 * decoder.config.get_text_config().hidden_size  # of page ends and line ends, at most
+    assert 0 <= plan.weights - sum(used.values()) <= separators
+    assert plan.kv == sum(held_bytes(vars(layer)) for layer in context.kv.layers)
+
+
+def test_a_real_shape_takes_what_the_arithmetic_says() -> None:
+    plan = plan_memory(QWEN, 100_000, **BF16)
+    assert plan.weights == 16_381_470_720
+    assert plan.kv == 100_000 * 147_456
+    parts = "weights 15.26 GiB, keys and values 13.73 GiB, working 5.05 GiB"
+    assert str(plan) == f"34.04 GiB for 100000 tokens ({parts})"
+
+
+def test_longer_contexts_take_more() -> None:
+    totals = [plan_memory(QWEN, tokens, **BF16).total for tokens in (1, 1000, 4096, 100_000, 200_000)]
+    assert totals == sorted(set(totals))
+
+
+@pytest.mark.parametrize("gib", [20, 24, 40])
+def test_the_largest_context_fits_and_one_token_more_does_not(gib: int) -> None:
+    most = largest_context(QWEN, gib * 2**30, **BF16)
+    assert 0 < most < QWEN.max_tokens
+    assert check_memory(QWEN, most, gib * 2**30, **BF16).total <= gib * 2**30
+    with pytest.raises(DeviceFull, match=f"the context needs .*; there are {gib}.00 GiB: at most {most} tokens fit"):
+        check_memory(QWEN, most + 1, gib * 2**30, **BF16)
+
+
+def test_chunks_grow_shorter_where_contexts_grow_long() -> None:
+    assert [chunk_of(tokens) for tokens in (0, 1000, 1 << 18, 1 << 20, 1 << 24)] == [4096, 4096, 4096, 1024, 256]
+    long = dataclasses.replace(QWEN, max_tokens=1 << 21)
+    assert plan_memory(long, 1 << 20, number_bytes=2) == plan_memory(long, 1 << 20, number_bytes=2, chunk=1024)
+    mask = 2 * chunk_of(1 << 20) * (1 << 20)
+    assert mask == 2 * chunk_of(1 << 18) * (1 << 18) == 2 << 30
+
+
+def test_the_models_positions_bound_the_largest_context() -> None:
+    assert largest_context(QWEN, 10**15, **BF16) == QWEN.max_tokens
+
+
+def test_a_device_that_is_too_small_for_the_weights_is_named() -> None:
+    with pytest.raises(DeviceFull, match=r"there are 8\.00 GiB: not even the weights fit, choose a smaller model"):
+        check_memory(QWEN, 1000, 8 * 2**30, **BF16)
+
+
+def test_a_model_that_is_not_on_the_list_has_no_plan(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(UnsupportedModel, match="models of type 'llama' are not supported; these are: deepseek_ocr2"):
+        read_shape(tmp_path)

@@ -1,0 +1,122 @@
+"""A page file keeps pages as they are stored, and no byte of it can change unnoticed."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from compressor.cachefile import CacheFile
+from compressor.errors import CacheDamaged
+from compressor.vlm.page import PageCache, PageTokens, store_page
+from compressor.vlm.pagefile import PageFile, write_pages
+from compressor.vlm.rows import ROW_FORMATS, RowFormat
+from tests.compressor.test_cachefile import Counted
+
+
+def make_page(seed: int, *, format: RowFormat = "int8", rows: int = 2, columns: int = 3, levels: int = 0) -> PageCache:
+    generator = torch.Generator().manual_seed(seed)
+    tokens = rows * columns
+    tokens_of_page = PageTokens(
+        features=torch.randn(tokens, 16, generator=generator),
+        deepstack=torch.randn(levels, tokens, 16, generator=generator) if levels else None,
+        grid=(rows, columns) if levels else None,
+        ids=torch.tensor([7, *tokens * [9], 8]),
+    )
+    return store_page(tokens_of_page, codec=f"hf:tiny@{seed:012}", image_token=9, format=format)
+
+
+def equal(a: PageCache, b: PageCache) -> bool:
+    same = (a.codec, a.grid, a.image_token, a.ids.tolist()) == (b.codec, b.grid, b.image_token, b.ids.tolist())
+    pairs = zip((a.features, *a.deepstack), (b.features, *b.deepstack), strict=True)
+    return same and all(
+        x.format == y.format and torch.equal(x.values, y.values) and torch.equal(x.scales, y.scales) for x, y in pairs
+    )
+
+
+@pytest.fixture
+def pages() -> dict[str, PageCache]:
+    made = {format: make_page(number, format=format) for number, format in enumerate(ROW_FORMATS)}
+    return made | {"deep": make_page(8, levels=3), "large": make_page(9, rows=40, columns=50, format="int4")}
+
+
+def test_pages_come_back_as_they_were(tmp_path: Path, pages: dict[str, PageCache]) -> None:
+    path = tmp_path / "pages"
+    path.write_bytes(write_pages(pages))
+    with PageFile(path) as file:
+        assert sorted(file) == sorted(pages)
+        assert all(equal(file.load(entry), page) for entry, page in pages.items())
+        assert file.positions("large") == pages["large"].positions == 2002
+        assert file.facts("deep")["levels"] == 3
+
+
+def test_equal_pages_give_equal_bytes(pages: dict[str, PageCache]) -> None:
+    assert write_pages(pages) == write_pages(dict(reversed(pages.items())))
+
+
+def test_every_flipped_byte_is_detected(tmp_path: Path) -> None:
+    data = write_pages({"0": make_page(3, levels=1)})
+    path = tmp_path / "pages"
+    for place in range(len(data)):
+        damaged = bytearray(data)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(CacheDamaged, match="page file pages is damaged"), PageFile(path) as file:
+            file.verify()
+
+
+def test_damage_in_one_page_leaves_the_others_readable(tmp_path: Path, pages: dict[str, PageCache]) -> None:
+    data = bytearray(write_pages(pages))
+    data[-1] ^= 1
+    path = tmp_path / "pages"
+    path.write_bytes(data)
+    with PageFile(path) as file:
+        *others, last = sorted(file)
+        assert all(equal(file.load(entry), pages[entry]) for entry in others)
+        message = f"page file pages is damaged: the checksum of {last} differs; encode its pages anew"
+        with pytest.raises(CacheDamaged, match=message):
+            file.load(last)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, 2000])
+def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, pages: dict[str, PageCache], keep: int) -> None:
+    path = tmp_path / "pages"
+    path.write_bytes(write_pages(pages)[:keep])
+    with pytest.raises(CacheDamaged, match="page file pages is damaged: it"):
+        PageFile(path)
+
+
+def test_a_later_version_is_refused_by_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compressor.vlm.pagefile.VERSION", "2")
+    data = write_pages({"0": make_page(1)})
+    monkeypatch.undo()
+    path = tmp_path / "pages"
+    path.write_bytes(data)
+    with pytest.raises(CacheDamaged, match="it is of version 2; this installation reads version 1"):
+        PageFile(path)
+
+
+def test_a_page_file_is_no_cache_file(tmp_path: Path) -> None:
+    path = tmp_path / "pages"
+    path.write_bytes(write_pages({"0": make_page(1)}))
+    with pytest.raises(CacheDamaged, match="cache file pages is damaged: its header cannot be read"):
+        CacheFile(path)
+
+
+def test_one_page_of_a_large_file_is_read_alone() -> None:
+    pages = {f"{number:04}": make_page(number, rows=30, columns=40) for number in range(40)}
+    far = Counted(write_pages(pages))
+    with PageFile(far) as file:
+        opened = len(far.requests)
+        assert equal(file.load("0017"), pages["0017"])
+    assert len(far.requests) == opened + 1
+    assert far.requests[-1] < len(far.data) / 30
+
+
+def test_int8_takes_at_most_half_of_bf16_and_one_percent() -> None:
+    """For the narrowest model of the list, SmolVLM-256M."""
+    tokens = PageTokens(torch.randn(1088, 576), None, None, torch.full((1150,), 9))
+    sizes = {format: store_page(tokens, codec="c", image_token=9, format=format).stored_bytes for format in ROW_FORMATS}
+    assert sizes["int8"] <= 0.51 * sizes["bf16"]
+    assert sizes["int4"] <= 0.26 * sizes["bf16"]
+    page = store_page(tokens, codec="c", image_token=9)
+    assert len(write_pages({"0": page})) - page.stored_bytes < 1500
