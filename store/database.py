@@ -1,12 +1,14 @@
 """Owns the connection to the database: engine, transactions, schema."""
 
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from sqlite3 import SQLITE_FULL
 from sqlite3 import Connection as SqliteConnection
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
@@ -19,6 +21,7 @@ _BUSY_MS = 30_000  # how long a writer waits for another one
 _CONNECT_SECONDS = 10
 _DISK_FULL = "53100"  # PostgreSQL's state for it
 _POOL = {"pool_size": 8, "max_overflow": 32}  # connections of a process; a search takes two at a time
+_TURNS: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
 _MIGRATION_LOCK = 0x70657263656C  # PostgreSQL advisory lock, "percel"
 
 
@@ -87,11 +90,20 @@ def transaction(engine: Engine) -> Iterator[Session]:
     changed then (or, where the connection broke during the commit itself, nobody knows: do the same again).
     """
     try:
-        with Session(engine.execution_options(writes=True), expire_on_commit=False) as session, session.begin():
+        with (
+            _turn(engine),
+            Session(engine.execution_options(writes=True), expire_on_commit=False) as session,
+            session.begin(),
+        ):
             yield session
     except OperationalError as error:
         _explain(engine, error)
         raise
+
+
+def _turn(engine: Engine) -> AbstractContextManager[object]:
+    """One thread at a time writes to SQLite: who waits for its lock only looks again after ever longer pauses."""
+    return nullcontext() if engine.dialect.name == "postgresql" else _TURNS.setdefault(engine, threading.Lock())
 
 
 @contextmanager
