@@ -1,6 +1,6 @@
 """Rate against fidelity and bytes, by kind of text, on documents that took no part in training.
 
-    python -m bench.codec --text train-text.jsonl.xz [--scripts FOLDER] [--codec native-20]... [--chars 200000]
+    python -m bench.codec --text train-text.jsonl.xz [--scripts FOLDER] [--codec native-20]... [--chars 400000]
 
 Kinds come from the file; random printable strings and, with --scripts, UTF-8 texts by script are added.
 """
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--text", type=Path, nargs="+", required=True)
     parser.add_argument("--scripts", type=Path, help="folder of UTF-8 texts, one a script")
     parser.add_argument("--codec", action="append", help="repeat for more; default: every rate that is installed")
-    parser.add_argument("--chars", type=int, default=200_000, help="characters a kind")
+    parser.add_argument("--chars", type=int, default=400_000, help="characters a kind")
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
     kinds = held_out_texts(arguments.text, arguments.chars)
