@@ -7,8 +7,7 @@ checksum. A later version must still read this one.
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypedDict, cast
+from typing import TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,43 +62,16 @@ def _parts(cache: Cache) -> Parts:
     }
 
 
-class CacheFile:
+class CacheFile(SealedFile[Cache]):
     """A cache file, mapped where it is a path, read in ranges elsewhere; a context manager, safe for several threads.
 
     Opening checks the header, loading an entry checks that entry. Raises CacheDamaged with the file's name.
     """
 
     def __init__(self, source: Path | ByteRanges) -> None:
-        self._file = SealedFile(source, _kind())
+        super().__init__(source, _kind())
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Lets go of the map; a view that is still held keeps it until it goes."""
-        self._file.close()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._file.entries)
-
-    def __len__(self) -> int:
-        return len(self._file.entries)
-
-    def load(self, entry: str) -> Cache:
-        """One cache, copied out of the file and checked. Raises KeyError for an entry that is not there."""
-        return self.load_many([entry])[0]
-
-    def load_many(self, entries: Sequence[str]) -> list[Cache]:
-        """Caches in the order asked for, as `load`; what lies side by side comes in one read."""
-        caches = {place: self._cache(entries[place], parts) for place, parts in self._file.checked(entries)}
-        return [caches[place] for place in range(len(entries))]
-
-    def _cache(self, entry: str, parts: Parts) -> Cache:
+    def _entry(self, entry: str, parts: Parts) -> Cache:
         facts = self.facts(entry)
         return Cache(
             codec=facts["codec"],
@@ -111,27 +83,17 @@ class CacheFile:
             raw_char_accuracy=facts["raw_char_accuracy"],
         )
 
-    def check(self, entry: str) -> None:
-        """Compares an entry with its checksum. Raises CacheDamaged, KeyError."""
-        for _ in self._file.checked([entry]):
-            pass
-
     def facts(self, entry: str) -> Facts:
         """What the header says of an entry."""
-        return cast("Facts", self._file.entries[entry])
+        return cast("Facts", self._entries[entry])
 
     def token_shape(self, entry: str) -> tuple[int, ...]:
         """Of the packed tokens of an entry: (tokens, stored width). Touches only the header."""
-        return self._file.shape(entry, "tokens")
+        return self._shape(entry, "tokens")
 
     def stored_tokens(self, entries: Sequence[str]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Place in `entries` and packed tokens (tokens, stored width), checked, in the order of the file.
 
         Views of the map, or of the bytes that one read brought: for loading in bulk.
         """
-        return ((place, parts["tokens"]) for place, parts in self._file.checked(entries))
-
-    def verify(self) -> None:
-        """Checks every byte of the file."""
-        for entry in self:
-            self.load(entry)
+        return ((place, parts["tokens"]) for place, parts in self._checked(entries))

@@ -10,10 +10,12 @@ parts mean.
 import hashlib
 import json
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +32,7 @@ _UNSIGNED = "0" * 64
 
 Facts = dict[str, Any]  # of one entry: JSON that the kind of file gives its own type
 Parts = dict[str, NDArray[np.uint8]]
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +78,10 @@ def _sign(data: bytes) -> bytes:
     return struct.pack("<Q", len(text)) + text.replace(_UNSIGNED.encode(), digest, 1) + data[8 + length :]
 
 
-class SealedFile:
-    """A sealed file, mapped where it is a path, read in ranges elsewhere; safe for several threads.
+class SealedFile(ABC, Generic[Entry]):
+    """A sealed file, mapped where it is a path, read in ranges elsewhere; a context manager, safe for several threads.
 
-    Opening checks the header, taking an entry checks that entry. Raises CacheDamaged with the file's name.
+    Opening checks the header, loading an entry checks that entry. Raises CacheDamaged with the file's name.
     """
 
     def __init__(self, source: Path | ByteRanges, kind: Kind) -> None:
@@ -86,24 +89,61 @@ class SealedFile:
         self._ranges: ByteRanges = MappedFile(source) if isinstance(source, Path) else source
         self._head = b""  # of what is not mapped: a small file comes whole with the first read
         try:
-            self.entries, self._places, self._data = self._read_header()
+            self._entries, self._places, self._data = self._read_header()
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             self.close()
-            raise self.damaged("its header cannot be read") from error
+            raise self._damaged("its header cannot be read") from error
         except BaseException:
             self.close()
             raise
 
+    @abstractmethod
+    def _entry(self, entry: str, parts: Parts) -> Entry:
+        """What an entry's parts, which may be views of the file, stand for; copied out of them."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
     def close(self) -> None:
-        """Lets go of the map; a view that is still held keeps it until it goes."""
+        """Lets go of the map; a view that is still held keeps it until it goes, and what was loaded is a copy."""
         if isinstance(self._ranges, MappedFile):
             self._ranges.close()
 
-    def shape(self, entry: str, part: str) -> tuple[int, ...]:
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def load(self, entry: str) -> Entry:
+        """One entry, copied out of the file and checked. Raises KeyError for one that is not there."""
+        return self.load_many([entry])[0]
+
+    def load_many(self, entries: Sequence[str]) -> list[Entry]:
+        """Entries in the order asked for, as `load`; what lies side by side comes in one read."""
+        found = {place: self._entry(entries[place], parts) for place, parts in self._checked(entries)}
+        return [found[place] for place in range(len(entries))]
+
+    def check(self, entry: str) -> None:
+        """Compares an entry with its checksum. Raises CacheDamaged, KeyError."""
+        for _ in self._checked([entry]):
+            pass
+
+    def verify(self) -> None:
+        """Checks every byte of the file."""
+        for entry in self:
+            self.check(entry)
+
+    def _shape(self, entry: str, part: str) -> tuple[int, ...]:
         """Of a part as stored. Touches only the header."""
         return self._places[f"{entry}.{part}"].shape
 
-    def checked(self, entries: Sequence[str]) -> Iterator[tuple[int, Parts]]:
+    def _checked(self, entries: Sequence[str]) -> Iterator[tuple[int, Parts]]:
         """Place in `entries` and parts of each entry, compared with their checksum, in the order of the file.
 
         Views of the map, or of the bytes that one read brought; what lies side by side comes in one read.
@@ -112,15 +152,15 @@ class SealedFile:
         for run in _runs([self._stretch(entry) for entry in entries]):
             held = self._read(self._data + run.start, run.end - run.start)
             if len(held) != run.end - run.start:
-                raise self.damaged("it is cut off")
+                raise self._damaged("it is cut off")
             for place in run.members:
                 entry = entries[place]
                 parts = {part: self._part(f"{entry}.{part}", held, run.start) for part in self._kind.parts}
-                if _checksum([parts[part] for part in self._kind.parts]) != self.entries[entry]["sha256"]:
-                    raise self.damaged(f"the checksum of {entry} differs")
+                if _checksum([parts[part] for part in self._kind.parts]) != self._entries[entry]["sha256"]:
+                    raise self._damaged(f"the checksum of {entry} differs")
                 yield place, parts
 
-    def damaged(self, why: str) -> CacheDamaged:
+    def _damaged(self, why: str) -> CacheDamaged:
         """The error for this file."""
         return CacheDamaged(f"{self._kind.name} {self._ranges.name} is damaged: {why}; {self._kind.remedy}")
 
@@ -142,10 +182,10 @@ class SealedFile:
         self._head = b"" if isinstance(head, memoryview) else head
         total = self._ranges.size()
         if not total:
-            raise self.damaged("it is empty")
+            raise self._damaged("it is empty")
         (length,) = struct.unpack("<Q", bytes(head[:8]).ljust(8, b"\0"))
         if not 0 < length <= min(HEADER_LIMIT, total - 8):
-            raise self.damaged(f"it is cut off or not a {self._kind.name}")
+            raise self._damaged(f"it is cut off or not a {self._kind.name}")
         text = bytes(head[8 : 8 + length])
         if len(text) < length:
             text += self._ranges.read(8 + len(text), length - len(text))
@@ -153,9 +193,9 @@ class SealedFile:
         metadata = header.pop("__metadata__")
         signature = metadata["header_sha256"].encode()
         if hashlib.sha256(text.replace(signature, _UNSIGNED.encode(), 1)).hexdigest().encode() != signature:
-            raise self.damaged("the checksum of its header differs")
+            raise self._damaged("the checksum of its header differs")
         if metadata[self._kind.version_key] != self._kind.version:
-            raise self.damaged(
+            raise self._damaged(
                 f"it is of version {metadata[self._kind.version_key]}; "
                 f"this installation reads version {self._kind.version}"
             )
@@ -164,7 +204,7 @@ class SealedFile:
             start, end = tensor["data_offsets"]
             places[name] = _Place(start, end, tuple(tensor["shape"]))
         if 8 + length + max((place.end for place in places.values()), default=0) != total:
-            raise self.damaged("it is cut off")
+            raise self._damaged("it is cut off")
         return json.loads(metadata["entries"]), places, 8 + length
 
 

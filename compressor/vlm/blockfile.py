@@ -5,10 +5,9 @@ little-endian as the model computed them. The facts hold codec, number type, sta
 still read this one.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypedDict, cast
+from typing import TypedDict, cast
 
 import numpy as np
 import torch
@@ -68,47 +67,20 @@ def _stacked(layers: Sequence[Tensor]) -> NDArray[np.uint8]:
     return stored
 
 
-class BlockFile:
+class BlockFile(SealedFile[Block]):
     """A block file, mapped where it is a path, read in ranges elsewhere; a context manager, safe for several threads.
 
     Opening checks the header, loading a block checks that block. Raises CacheDamaged with the file's name.
     """
 
     def __init__(self, source: Path | ByteRanges) -> None:
-        self._file = SealedFile(source, _kind())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Lets go of the map; blocks that were loaded are copies and stay."""
-        self._file.close()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._file.entries)
-
-    def __len__(self) -> int:
-        return len(self._file.entries)
+        super().__init__(source, _kind())
 
     def facts(self, entry: str) -> Facts:
         """What the header says of a block. Touches only the header."""
-        return cast("Facts", self._file.entries[entry])
+        return cast("Facts", self._entries[entry])
 
-    def load(self, entry: str) -> Block:
-        """One block, on the CPU, copied out of the file and checked. Raises KeyError for one that is not there."""
-        return self.load_many([entry])[0]
-
-    def load_many(self, entries: Sequence[str]) -> list[Block]:
-        """Blocks in the order asked for, as `load`; what lies side by side comes in one read."""
-        blocks = {place: self._block(entries[place], parts) for place, parts in self._file.checked(entries)}
-        return [blocks[place] for place in range(len(entries))]
-
-    def _block(self, entry: str, parts: Parts) -> Block:
+    def _entry(self, entry: str, parts: Parts) -> Block:
         facts = self.facts(entry)
         dtype = NUMBERS[facts["numbers"]]
         keys, values = (torch.from_numpy(parts[name].copy()).view(dtype) for name in ("keys", "values"))

@@ -6,10 +6,9 @@ levels one after another. The facts hold codec, format, image token, grid and th
 A later version must still read this one.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypedDict, cast
+from typing import TypedDict, cast
 
 import numpy as np
 import torch
@@ -71,56 +70,24 @@ def _parts(page: PageCache) -> Parts:
     }
 
 
-class PageFile:
+class PageFile(SealedFile[PageCache]):
     """A page file, mapped where it is a path, read in ranges elsewhere; a context manager, safe for several threads.
 
     Opening checks the header, loading a page checks that page. Raises CacheDamaged with the file's name.
     """
 
     def __init__(self, source: Path | ByteRanges) -> None:
-        self._file = SealedFile(source, _kind())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Lets go of the map; pages that were loaded are copies and stay."""
-        self._file.close()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._file.entries)
-
-    def __len__(self) -> int:
-        return len(self._file.entries)
+        super().__init__(source, _kind())
 
     def facts(self, entry: str) -> Facts:
         """What the header says of a page. Touches only the header."""
-        return cast("Facts", self._file.entries[entry])
+        return cast("Facts", self._entries[entry])
 
     def positions(self, entry: str) -> int:
         """Tokens of a decoder's context that a page occupies. Touches only the header."""
-        return self._file.shape(entry, "ids")[0]
+        return self._shape(entry, "ids")[0]
 
-    def load(self, entry: str) -> PageCache:
-        """One page, copied out of the file and checked. Raises KeyError for an entry that is not there."""
-        return self.load_many([entry])[0]
-
-    def load_many(self, entries: Sequence[str]) -> list[PageCache]:
-        """Pages in the order asked for, as `load`; what lies side by side comes in one read."""
-        pages = {place: self._page(entries[place], parts) for place, parts in self._file.checked(entries)}
-        return [pages[place] for place in range(len(entries))]
-
-    def verify(self) -> None:
-        """Checks every byte of the file."""
-        for _ in self._file.checked(list(self)):
-            pass
-
-    def _page(self, entry: str, parts: Parts) -> PageCache:
+    def _entry(self, entry: str, parts: Parts) -> PageCache:
         facts = self.facts(entry)
         format = check_format(facts["format"])
         grid = facts["grid"]
