@@ -26,7 +26,6 @@ from api.views import document_out
 from store import catalog
 from store.catalog import Accepted
 from store.database import reading
-from store.models import IdempotentReply
 from workers.ingest import Offer, accept
 from workers.outbound import download
 from workers.resources import Resources
@@ -123,8 +122,15 @@ def parse_metadata(text: str | None) -> dict[str, object] | None:
 
 def replayed(resources: Resources, caller: Caller, key: str | None, digest: str) -> Reply | None:
     """What a request under this Idempotency-Key was answered with before. Raises KeyReused for another request."""
-    known = None if key is None else _known(resources, caller, key)
-    return None if known is None else _replay(known, digest)
+    if key is None:
+        return None
+    with reading(resources.engine) as session:
+        known = catalog.find_reply(session, caller.tenant, key)
+    if known is None:
+        return None
+    if known.request_sha256 != digest:
+        raise KeyReused
+    return Reply(known.status, known.body, replayed=True)
 
 
 def take_in(
@@ -166,17 +172,6 @@ def take_in(
             raise
         return before
     return reply[0]
-
-
-def _known(resources: Resources, caller: Caller, key: str) -> IdempotentReply | None:
-    with reading(resources.engine) as session:
-        return catalog.find_reply(session, caller.tenant, key)
-
-
-def _replay(known: IdempotentReply, digest: str) -> Reply:
-    if known.request_sha256 != digest:
-        raise KeyReused
-    return Reply(known.status, known.body, replayed=True)
 
 
 def _digest(upload: Upload) -> str:

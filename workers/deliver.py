@@ -13,6 +13,7 @@ from store.database import transaction
 from workers.errors import WorkerError
 from workers.outbound import request
 from workers.resources import Resources
+from workers.tend import repeat
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +39,7 @@ def deliver_due(resources: Resources) -> int:
 
 def keep_delivering(resources: Resources, stop: threading.Event) -> None:
     """Sends what becomes due until told to stop. A thread of its own: receivers may be slow."""
-    while not stop.wait(TICK_SECONDS):
-        try:
-            deliver_due(resources)
-        except Exception:
-            log.warning("delivering failed", exc_info=True)
+    repeat("delivering", lambda: deliver_due(resources), stop, seconds=TICK_SECONDS)
 
 
 def send(delivery: DueDelivery, *, allow_private: bool) -> str | None:

@@ -46,11 +46,7 @@ class Tender:
 
     def run(self, stop: threading.Event) -> None:
         """Ticks until told to stop; a tick that fails (a database that restarts, say) is one that the next makes up."""
-        while not stop.wait(TICK_SECONDS):
-            try:
-                self.tick()
-            except Exception:
-                log.warning("tending failed", exc_info=True)
+        repeat("tending", self.tick, stop, seconds=TICK_SECONDS)
 
 
 def wipe(resources: Resources) -> None:
@@ -67,6 +63,15 @@ def clean(resources: Resources) -> None:
         kept = catalog.all_collections(session)
     resources.blobs.remove_partial()
     remove_gone(resources.index_directory, kept)
+
+
+def repeat(what: str, work: Callable[[], object], stop: threading.Event, *, seconds: float) -> None:
+    """Does something every so often until `stop`; a failure is logged, and the next time makes up for it."""
+    while not stop.wait(seconds):
+        try:
+            work()
+        except Exception:
+            log.warning("%s failed", what, exc_info=True)
 
 
 def start_thread(name: str, run: Callable[[threading.Event], None], stop: threading.Event) -> threading.Thread:
