@@ -7,7 +7,7 @@ no scale need be stored per row; the format's name fixes it.
 import torch
 from torch import Tensor
 
-from compressor.formats import Format
+from compressor.formats import SHARED, Format
 
 
 def quantise(tokens: Tensor, format: Format) -> Tensor:
@@ -21,6 +21,32 @@ def dequantise(levels: Tensor, format: Format) -> Tensor:
     return (levels.float() - (format.levels - 1) / 2) * format.step
 
 
+def store(tokens: Tensor, digits: int) -> Tensor:
+    """Float tokens (..., digits * width) -> uint8 levels (..., width) of int4; neighbours share a level."""
+    levels = quantise(tokens, SHARED[digits])
+    if digits == 1:
+        return levels
+    base = SHARED[digits].levels
+    places = torch.tensor([base**place for place in range(digits)], dtype=torch.uint8, device=tokens.device)
+    return (levels.unflatten(-1, (-1, digits)) * places).sum(-1, dtype=torch.uint8)
+
+
+def recall(levels: Tensor, digits: int) -> Tensor:
+    """uint8 levels (..., width) of int4 -> float32 tokens (..., digits * width): the inverse of `store`."""
+    if digits > 1:
+        bits = (SHARED[digits].levels - 1).bit_length()
+        shifts = torch.arange(0, digits * bits, bits, dtype=torch.uint8, device=levels.device)
+        levels = ((levels[..., None] >> shifts) & (SHARED[digits].levels - 1)).flatten(-2)
+    return dequantise(levels, SHARED[digits])
+
+
 def through(tokens: Tensor, format: Format) -> Tensor:
     """What a reader will see of these tokens; the gradient passes straight through."""
     return tokens + (dequantise(quantise(tokens, format), format) - tokens).detach()
+
+
+def between(fine: Format, coarse: Format, share: float) -> Format:
+    """A format on the way from a fine one (share 0) to a coarser one (1): the step grows, the range shrinks with it."""
+    step = fine.step * (coarse.step / fine.step) ** share
+    reach = (1 - share) * fine.levels * fine.step + share * coarse.levels * coarse.step
+    return Format(coarse.name, max(coarse.levels, round(reach / step)), step)

@@ -118,7 +118,7 @@ def train_codec(
             device=where,
             progress=show,
         )
-    path = save_level(trained, shape, level, ", ".join(sorted(path.name for path in text)), out)
+    path = save_level(trained, trained.shape, level, ", ".join(sorted(path.name for path in text)), out)
     plot = draw_curve(run / "log.jsonl", run / "curve.png", f"native-{rate}")
     output.document(
         {"codec": f"native-{rate}", "weights": str(path), "log": str(run / "log.jsonl"), "curve": str(plot)}

@@ -56,6 +56,11 @@ class Block(nn.Module):
         widened: Tensor = self.down(functional.relu(self.up(self.norm_mlp(x)), inplace=True))
         return x + widened
 
+    def change_nothing(self) -> None:
+        """Begins as the identity."""
+        for parameter in (self.out.weight, self.down.weight, self.down.bias):
+            nn.init.zeros_(parameter)
+
 
 def normalise(slices: Tensor) -> Tensor:
     """Slices (n, slices, m) -> tokens (n, slices * m) float32 of mean 0 and variance 1 a slice, as the quantiser needs.
@@ -83,14 +88,16 @@ class Reader(nn.Module):
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (n, width) -> logits of the low and high byte (strips, 56, 256), (strips, 56, 512)."""
-        slices = self.unpack(tokens.view(len(tokens), self.shape.slices, -1))
-        x = self.blocks(slices.view(len(tokens), self.cells, -1) + self.place)
+        slices = self.unpack(tokens.reshape(-1, self.shape.slices, self.shape.width // self.shape.slices))
+        x = self.blocks(slices.view(len(slices), self.cells, -1) + self.place)
         x = self.norm(x).view(-1, STRIP_CELLS, self.shape.cell_dim)
         return self.low(x), self.high(x)
 
 
 class Base(nn.Module):
     """`native-10`: one token a strip."""
+
+    digits = 1
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -111,6 +118,8 @@ class Base(nn.Module):
 
 class Octave(nn.Module):
     """Merges two neighbouring tokens into one of the same width; has a reader of its own."""
+
+    digits = 1
 
     def __init__(self, shape: Shape, level: int) -> None:
         super().__init__()
@@ -135,3 +144,55 @@ class Octave(nn.Module):
         for name in ("blocks", "norm", "low", "high"):
             getattr(self.reader, name).load_state_dict(getattr(below, name).state_dict())
         self.reader.place.copy_(below.place.repeat(2, 1))
+
+
+class Squeeze(nn.Module):
+    """Rewrites two neighbouring tokens in numbers of half the bits, so that both fit in one; has a reader of its own.
+
+    It begins as a copy that changes nothing, and the numbers lose their bits little by little while it is trained:
+    merging slices again, as an octave does, did not leave its plateau at this rate.
+    """
+
+    def __init__(self, shape: Shape, level: int) -> None:
+        super().__init__()
+        self.shape = shape
+        self.digits = 1 << (level - 1)  # numbers that share one stored number
+        dim, slice_width = shape.octave_dim, shape.width // shape.slices
+        self.slices = self.digits * shape.slices
+        self.enter = nn.Linear(slice_width, dim)
+        self.place = nn.Parameter(torch.randn(self.slices, dim) * 0.02)
+        self.blocks = nn.Sequential(*(Block(dim, shape.head_dim) for _ in range(shape.octave_layers)))
+        self.norm = nn.LayerNorm(dim)
+        self.pack = nn.Linear(dim, slice_width)
+        nn.init.zeros_(self.pack.weight)
+        nn.init.zeros_(self.pack.bias)
+        self.reader = Reader(shape, 2 * STRIP_CELLS)
+
+    def merge(self, tokens: Tensor) -> Tensor:
+        """Tokens (2n, digits / 2 * width) -> (n, digits * width) float32."""
+        slices = tokens.reshape(-1, self.slices, self.shape.width // self.shape.slices)
+        x = self.norm(self.blocks(self.enter(slices) + self.place))
+        return normalise(slices + self.pack(x))
+
+    @torch.no_grad()
+    def learn_from(self, below: Reader) -> None:
+        """Begins with the reader of the rate below; layers that it lacks begin as copies that change nothing."""
+        for name in ("unpack", "norm", "low", "high"):
+            getattr(self.reader, name).load_state_dict(getattr(below, name).state_dict())
+        self.reader.place.copy_(below.place)
+        for index, block in enumerate(self.reader.blocks):
+            if index < len(below.blocks):
+                block.load_state_dict(below.blocks[index].state_dict())
+            else:
+                assert isinstance(block, Block)
+                block.change_nothing()
+
+
+Level = Base | Octave | Squeeze
+
+
+def build_level(shape: Shape, level: int) -> Level:
+    """The network that one rate adds to the rates below: level 0 is native-10, 1 native-20, ..."""
+    if level == 0:
+        return Base(shape)
+    return Octave(shape, level) if level == 1 else Squeeze(shape, level)

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compressor.codec.corpus import PRINTABLE, Corpus, Sampler
-from compressor.codec.model import Base, Octave, Reader, Shape
+from compressor.codec.model import Base, Level, Octave, Reader, Shape, Squeeze, build_level
 from compressor.codec.typography import STRIP_CELLS, cell_bitmaps, set_text, unpack_cells
 from compressor.errors import ModelError
-from compressor.formats import INT4
-from compressor.quantise import through
+from compressor.formats import SHARED
+from compressor.quantise import between, through
 
 DOCUMENTS = {"prose": 0.42, "tech": 0.26, "code": 0.21, "spanish": 0.11}  # shares of the kinds of text
 
@@ -37,15 +37,17 @@ class Recipe:
     learning_rate: float = 2e-3
     warm_up: int = 100
     decay_from: float = 0.5  # share of the steps after which the rate falls linearly to 2 %
+    narrow_until: float = 0.3  # share of the steps in which the numbers of a squeeze lose their bits
     weight_decay: float = 0.01
     scripts: float = 0.35  # share of synthetic words in all scripts; the rest is documents
     seed: int = 1
     checkpoint_every: int = 250
+    reader_layers: int = 2
     further: bool = False  # begins with the weights that are installed instead of from scratch
 
     def trained_further(self) -> "Recipe":
         """The schedule for weights that are good already: a gentler peak, and most of the run is decay."""
-        return replace(self, learning_rate=self.learning_rate / 2, decay_from=0.25, further=True)
+        return replace(self, learning_rate=self.learning_rate / 2, decay_from=0.25, narrow_until=0.0, further=True)
 
 
 # One a level. A step takes .7 s on two quiet CPU cores with native bf16. The committed weights came about in several
@@ -53,8 +55,8 @@ class Recipe:
 RECIPES = (
     Recipe(level=0, steps=2800),
     Recipe(level=1, steps=2000, scripts=0.2),
-    Recipe(level=2, steps=2400, scripts=0.2),
-    Recipe(level=3, steps=3000, scripts=0.2),
+    Recipe(level=2, steps=2400, learning_rate=1e-3, scripts=0.2, reader_layers=3),
+    Recipe(level=3, steps=2400, learning_rate=1e-3, scripts=0.2, reader_layers=4),
 )
 
 
@@ -68,15 +70,17 @@ def targets_of(codes: NDArray[np.int32], device: torch.device) -> Tensor:
     return torch.from_numpy(np.minimum(codes, 0x1FFFF).astype(np.int64)).to(device)
 
 
-def encode(base: Base, octaves: list[Octave], pixels: Tensor) -> Tensor:
+def encode(base: Base, octaves: list[Octave | Squeeze], pixels: Tensor) -> Tensor:
     """Float tokens at the rate of the last octave; every rate below is quantised first, as stored."""
     tokens = base.encode(pixels)
+    digits = base.digits
     for octave in octaves:
-        tokens = octave.merge(through(tokens, INT4))
+        tokens = octave.merge(through(tokens, SHARED[digits]))
+        digits = octave.digits
     return tokens
 
 
-def reader_of(base: Base, octaves: list[Octave]) -> Reader:
+def reader_of(base: Base, octaves: list[Octave | Squeeze]) -> Reader:
     """The reader of the last rate."""
     return octaves[-1].reader if octaves else base.reader
 
@@ -106,12 +110,13 @@ def held_out_codes(corpus: Corpus, strips: int) -> dict[str, NDArray[np.int32]]:
 
 
 @torch.no_grad()
-def accuracy(base: Base, octaves: list[Octave], codes: NDArray[np.int32], device: torch.device) -> float:
-    """Share of cells read right from int4 tokens."""
+def accuracy(base: Base, octaves: list[Octave | Squeeze], codes: NDArray[np.int32], device: torch.device) -> float:
+    """Share of cells read right from tokens as stored."""
     right = 0
+    digits = octaves[-1].digits if octaves else base.digits
     for part in np.split(codes, range(512, len(codes), 512)):
         with torch.autocast(device.type, torch.bfloat16):
-            tokens = through(encode(base, octaves, pixels_of(part, device)), INT4)
+            tokens = through(encode(base, octaves, pixels_of(part, device)), SHARED[digits])
             low, high = reader_of(base, octaves)(tokens)
         found = low.argmax(-1) + 256 * high.argmax(-1)
         right += int((found == targets_of(part, device)).sum())
@@ -124,26 +129,26 @@ def train(
     run: Path,
     *,
     shape: Shape,
-    below: tuple[Base, list[Octave]] | None,
-    start: nn.Module | None = None,
+    below: tuple[Base, list[Octave | Squeeze]] | None,
+    start: Level | None = None,
     device: torch.device,
     progress: Callable[[int, dict[str, float]], None] = lambda step, facts: None,
-) -> nn.Module:
+) -> Level:
     """Trains one level and returns it; resumes from `run/checkpoint.safetensors` if it is there.
 
     Writes `run/log.jsonl` (loss and held-out accuracy by step). `below` are the frozen levels, None for level 0;
     `start` is the level as it was trained before, to be trained on.
     """
     torch.manual_seed(recipe.seed)
-    base, octaves = below or (Base(shape), [])
-    level: nn.Module = base
-    if recipe.level:
-        octave = Octave(shape, recipe.level)
-        octave.learn_from(reader_of(base, octaves))
+    level: Level = build_level(replace(shape, reader_layers=recipe.reader_layers), recipe.level)
+    base, octaves = below or (level, [])
+    assert isinstance(base, Base)
+    below_digits = octaves[-1].digits if octaves else base.digits
+    if not isinstance(level, Base):
+        level.learn_from(reader_of(base, octaves))
         for frozen in (base, *octaves):
             frozen.requires_grad_(False)
-        octaves = [*octaves, octave]
-        level = octave
+        octaves = [*octaves, level]
     if start is not None:
         level.load_state_dict(start.state_dict())
     for module in (base, *octaves):
@@ -152,7 +157,7 @@ def train(
         level.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
     )
     run.mkdir(parents=True, exist_ok=True)
-    identity = json.dumps({**asdict(recipe), **asdict(shape), "cells": STRIP_CELLS}, sort_keys=True)
+    identity = json.dumps({**asdict(recipe), **asdict(level.shape), "cells": STRIP_CELLS}, sort_keys=True)
     step = resume(run, level, optimizer, identity)
     strips = 2**recipe.level
     shares = {kind: (1 - recipe.scripts) * share for kind, share in DOCUMENTS.items()} | {"scripts": recipe.scripts}
@@ -168,8 +173,12 @@ def train(
             with torch.set_grad_enabled(recipe.level == 0):
                 tokens = encode(base, octaves[:-1], pixels_of(codes, device))
             if octaves:
-                tokens = octaves[-1].merge(through(tokens, INT4))
-            low, high = reader_of(base, octaves)(through(tokens, INT4))
+                tokens = octaves[-1].merge(through(tokens, SHARED[below_digits]))
+            narrowed = (
+                1.0 if step >= recipe.narrow_until * recipe.steps else step / (recipe.narrow_until * recipe.steps)
+            )
+            stored = between(SHARED[below_digits], SHARED[level.digits], narrowed)
+            low, high = reader_of(base, octaves)(through(tokens, stored))
         loss = functional.cross_entropy(low.float().flatten(0, 1), target.flatten() % 256)
         loss = loss + functional.cross_entropy(high.float().flatten(0, 1), target.flatten() // 256)
         optimizer.zero_grad(set_to_none=True)

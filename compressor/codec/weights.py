@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from compressor.codec.atlas import ATLAS_PATH
-from compressor.codec.model import Base, Octave, Shape
+from compressor.codec.model import Base, Level, Octave, Shape, Squeeze, build_level
 from compressor.errors import ModelError
 from compressor.formats import Format
 
@@ -27,10 +27,10 @@ class Levels:
 
     shape: Shape
     base: Base
-    octaves: list[Octave]
+    octaves: list[Octave | Squeeze]
 
     @property
-    def top(self) -> Base | Octave:
+    def top(self) -> Level:
         """The level of the rate itself."""
         return self.octaves[-1] if self.octaves else self.base
 
@@ -67,7 +67,7 @@ def load_levels(rate: int, device: torch.device, directory: Path = DIRECTORY) ->
     if rate not in RATES:
         raise ModelError(f"native-{rate} is not a rate of the native codec; choose from {_names(RATES)}")
     base: Base | None = None
-    octaves: list[Octave] = []
+    octaves: list[Octave | Squeeze] = []
     for level in range(RATES.index(rate) + 1):
         path = weight_path(level, directory)
         try:
@@ -83,7 +83,7 @@ def load_levels(rate: int, device: torch.device, directory: Path = DIRECTORY) ->
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{path.name} is not a weight file of the native codec: {error}") from error
         with torch.device("meta"):
-            module = Octave(shape, level) if level else Base(shape)
+            module = build_level(shape, level)
         try:
             module.load_state_dict(state, assign=True)
         except RuntimeError as error:
