@@ -1,14 +1,20 @@
 """Owns what text looks like beyond its letters: bold, italic, code, links and headings, as runs of characters.
 
 A style is a small bit field a character, because that is how it is drawn, read back and compared.
+Imports no numpy before it is needed: parsers' processes start without.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntFlag
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_RUN = re.compile(rb"([^\0])\1*", re.S)
 
 
 class Style(IntFlag):
@@ -46,17 +52,17 @@ def heading_level(style: int) -> int:
     return style >> 4 & 3
 
 
-def styles_of(runs: Iterable[StyleRun], characters: int) -> NDArray[np.uint8]:
+def styles_of(runs: Iterable[StyleRun], characters: int) -> "NDArray[np.uint8]":
     """Runs, which may overlap, -> a bit field a character, (characters,) uint8."""
+    import numpy as np
+
     styles = np.zeros(characters, np.uint8)
     for run in runs:
-        styles[run.start : run.end] |= run.style
+        styles[run.start : run.end] |= np.uint8(run.style)
     return styles
 
 
-def runs_of(styles: NDArray[np.uint8]) -> Iterator[StyleRun]:
-    """The longest runs of one style, plain ones left out."""
-    edges = np.flatnonzero(np.diff(styles, prepend=0, append=0))
-    for start, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        if styles[start]:
-            yield StyleRun(start, end, Style(int(styles[start])))
+def runs_of(styles: "NDArray[np.uint8] | bytes") -> Iterator[StyleRun]:
+    """The longest runs of one style, plain ones left out; of a byte a character."""
+    for run in _RUN.finditer(bytes(styles)):
+        yield StyleRun(run.start(), run.end(), Style(run[1][0]))

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from compressor.styles import StyleRun
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
@@ -37,6 +39,7 @@ class Block:
     box: Box
     level: int = 0  # of a heading, 1 is the highest
     lines: tuple[int, int] | None = None  # first and last line, from 1, in formats without pages
+    styles: tuple[StyleRun, ...] = ()  # of ranges of the text; what the kind says already is not repeated
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +82,4 @@ class Chunk:
     text_tokens: int
     spans: tuple[Span, ...]  # in order, not overlapping; together they cover every character but separators
     passages: tuple[Passage, ...]
+    styles: tuple[StyleRun, ...] = ()  # of ranges of the text, in order, not overlapping

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, cast
@@ -23,9 +23,11 @@ from compressor.errors import DocumentError, ParserFailed
 from compressor.limits import Limits
 from compressor.parse import PARSERS, parse
 from compressor.parse.source import display_name
+from compressor.styles import Style, StyleRun
 from compressor.types import Block, BlockKind, Box, ParsedDocument
 
-_Row = tuple[str, str, int, tuple[float, float, float, float], int, list[int] | None]  # a Block on the wire
+# a Block on the wire
+_Row = tuple[str, str, int, tuple[float, float, float, float], int, list[int] | None, list[tuple[int, int, int]]]
 _LENGTH = struct.Struct(">I")
 _ROOT = Path(__file__).resolve().parents[2]  # where the child finds the package when it is not installed
 
@@ -153,12 +155,17 @@ def _error(name: str, message: str) -> DocumentError:
 
 
 def _document(answer: Mapping[str, object]) -> ParsedDocument:
-    rows = cast(
-        "list[tuple[str, str, int, tuple[float, float, float, float], int, list[int] | None]]", answer["blocks"]
-    )
     blocks = tuple(
-        Block(BlockKind(kind), text, page, Box(*box), level, (lines[0], lines[1]) if lines else None)
-        for kind, text, page, box, level, lines in rows
+        Block(
+            BlockKind(kind),
+            text,
+            page,
+            Box(*box),
+            level,
+            (lines[0], lines[1]) if lines else None,
+            tuple(StyleRun(start, end, Style(style)) for start, end, style in styles),
+        )
+        for kind, text, page, box, level, lines, styles in cast("list[_Row]", answer["blocks"])
     )
     return ParsedDocument(
         media_type=cast(str, answer["media_type"]),
@@ -176,7 +183,7 @@ def _answer(document: ParsedDocument) -> dict[str, object]:
         "source_pages": document.source_pages,
         "warnings": document.warnings,
         "blocks": [
-            (b.kind, b.text, b.page, (b.box.x0, b.box.y0, b.box.x1, b.box.y1), b.level, b.lines)
+            (b.kind, b.text, b.page, astuple(b.box), b.level, b.lines, [astuple(run) for run in b.styles])
             for b in document.blocks
         ],
     }

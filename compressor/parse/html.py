@@ -9,7 +9,9 @@ from lxml import html as lxml_html
 
 from compressor.errors import EmptyDocument
 from compressor.parse.decode import decode, html_charset
-from compressor.parse.source import SourceFile, clean, line_block, one_line, row_text
+from compressor.parse.source import SourceFile, clean, line_block, one_line, styled_row
+from compressor.parse.styled import Styled
+from compressor.styles import Style
 from compressor.types import Block, BlockKind, ParsedDocument
 
 _SKIP = frozenset(
@@ -65,7 +67,14 @@ _BLOCK = frozenset(
         "caption",
     }
 )
+_STYLES = {
+    **dict.fromkeys(("b", "strong"), Style.BOLD),
+    **dict.fromkeys(("i", "em"), Style.ITALIC),
+    **dict.fromkeys(("code", "kbd", "samp", "tt", "pre"), Style.CODE),
+}
 _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
+_Piece = tuple[BlockKind, Styled, int, etree._Element]  # kind, text, heading level, where it was found
+
 _MAX_SPAN = 1000  # of a cell, as browsers have it
 _MAX_DEPTH = 400  # of nested elements; deeper ones are taken as running text
 
@@ -96,7 +105,7 @@ def html_blocks(root: etree._Element, *, total: int, page: int = 1, first_line: 
     """Blocks of a tree whose source has `total` lines and begins at `first_line`."""
     blocks: list[Block] = []
     last = first_line
-    for kind, text, level, element in _pieces(root, 0):
+    for kind, text, level, element in _pieces(root, 0, Style.PLAIN):
         text = text.strip("\n") if kind is BlockKind.CODE else text
         if not text.strip():
             continue
@@ -110,60 +119,63 @@ def html_blocks(root: etree._Element, *, total: int, page: int = 1, first_line: 
     return blocks
 
 
-def _pieces(element: etree._Element, depth: int) -> Iterator[tuple[BlockKind, str, int, etree._Element]]:
-    """Depth first; inline content between block elements is gathered into paragraphs of its own."""
+def _pieces(element: etree._Element, depth: int, around: Style) -> Iterator[_Piece]:
+    """Depth first; inline content between block elements is gathered into paragraphs of its own.
+
+    `around` is how elements around this one make its text look.
+    """
     tag = _tag(element)
     if tag in _SKIP or element.get("hidden") is not None:
         return
     if tag in _HEADINGS:
-        yield BlockKind.HEADING, one_line(_inline(element)), _HEADINGS[tag], element
+        yield BlockKind.HEADING, one_line(_inline(element)).also(around), _HEADINGS[tag], element
     elif tag == "pre":
-        yield BlockKind.CODE, clean("".join(str(t) for t in element.itertext())).rstrip(), 0, element
+        code = clean("".join(str(t) for t in element.itertext())).rstrip()
+        yield BlockKind.CODE, Styled.of(code), 0, element
     elif tag == "table" and not element.xpath(".//table"):
-        yield from _table(element)
+        yield from _table(element, around)
     elif depth > _MAX_DEPTH or not _holds_blocks(element):
         kind = BlockKind.LIST if tag in ("li", "dd", "dt") else BlockKind.TEXT
-        mark = "- " if tag == "li" else ""
-        text = one_line(_inline(element))
-        yield kind, mark + text if text else "", 0, element
+        text = one_line(_inline(element)).also(around)
+        yield kind, Styled.of("- ") + text if text and tag == "li" else text, 0, element
     else:
-        yield from _mixed(element, depth)
+        yield from _mixed(element, depth, around | _style(element))
 
 
-def _mixed(element: etree._Element, depth: int) -> Iterator[tuple[BlockKind, str, int, etree._Element]]:
+def _mixed(element: etree._Element, depth: int, around: Style) -> Iterator[_Piece]:
     tag = _tag(element)
     kind = BlockKind.LIST if tag == "li" else BlockKind.TEXT
-    mark = "- " if tag == "li" else ""
-    running = [element.text or ""]
+    mark = Styled.of("- " if tag == "li" else "")
+    running = [Styled.of(element.text or "")]
     near = element  # whose line is nearest to the running text
     for child in element:
         if isinstance(child.tag, str) and (_tag(child) in _BLOCK or _holds_blocks(child)):
-            text = one_line("".join(running))
+            text = one_line(Styled.join("", running))
             if text:
-                yield kind, mark + text, 0, near
-                mark = ""
+                yield kind, mark + text.also(around), 0, near
+                mark = Styled.of("")
             running = []
             near = child
-            yield from _pieces(child, depth + 1)
+            yield from _pieces(child, depth + 1, around)
         elif isinstance(child.tag, str):
             running.append(_inline(child))
-        running.append(child.tail or "")
-    text = one_line("".join(running))
+        running.append(Styled.of(child.tail or ""))
+    text = one_line(Styled.join("", running))
     if text:
-        yield kind, mark + text, 0, near
+        yield kind, mark + text.also(around), 0, near
 
 
-def _table(table: etree._Element) -> Iterator[tuple[BlockKind, str, int, etree._Element]]:
+def _table(table: etree._Element, around: Style) -> Iterator[_Piece]:
     caption = table.find(".//caption")
     if caption is not None:
-        yield BlockKind.TEXT, one_line(_inline(caption)), 0, caption
+        yield BlockKind.TEXT, one_line(_inline(caption)).also(around), 0, caption
     below: dict[int, int] = {}  # column -> rows that a cell above still covers
-    rows = [row for row in (row_text(_cells(tr, below)) for tr in table.iter("tr")) if row]
+    rows = [row for row in (styled_row(_cells(tr, below)) for tr in table.iter("tr")) if row]
     if rows:
-        yield BlockKind.TABLE, "\n".join(rows), 0, table
+        yield BlockKind.TABLE, Styled.join("\n", rows), 0, table
 
 
-def _cells(row: etree._Element, below: dict[int, int]) -> Iterator[str]:
+def _cells(row: etree._Element, below: dict[int, int]) -> Iterator[Styled]:
     """One text a column; columns that a spanning cell covers are empty, so that columns stay in line."""
     column = 0
     for cell in row:
@@ -172,11 +184,11 @@ def _cells(row: etree._Element, below: dict[int, int]) -> Iterator[str]:
         while below.get(column, 0):
             below[column] -= 1
             column += 1
-            yield ""
+            yield Styled.of("")
         yield _inline(cell)
         width = _span(cell, "colspan")
         for _ in range(width - 1):
-            yield ""
+            yield Styled.of("")
         for covered in range(column, column + width):
             below[covered] = _span(cell, "rowspan") - 1
         column += width
@@ -189,21 +201,30 @@ def _span(cell: etree._Element, name: str) -> int:
     return min(max(int(value), 1), _MAX_SPAN) if value.isdecimal() else 1
 
 
-def _inline(element: etree._Element) -> str:
+def _inline(element: etree._Element) -> Styled:
     """The text inside an element; breaks and inner blocks become spaces, images their alternative text."""
     tag = _tag(element)
     if tag in _SKIP or element.get("hidden") is not None:
-        return ""
+        return Styled.of("")
     if tag == "img":
-        return element.get("alt") or ""
-    parts = [element.text or ""]
+        return Styled.of(element.get("alt") or "")
+    space = Styled.of(" ")
+    parts = [Styled.of(element.text or "")]
     for child in element:
         if isinstance(child.tag, str):
             child_tag = _tag(child)
-            inner = " " if child_tag == "br" else _inline(child)
-            parts.append(f" {inner} " if child_tag in _BLOCK else inner)
-        parts.append(child.tail or "")
-    return "".join(parts)
+            inner = space if child_tag == "br" else _inline(child)
+            parts += (space, inner, space) if child_tag in _BLOCK else (inner,)
+        parts.append(Styled.of(child.tail or ""))
+    return Styled.join("", parts).also(_style(element))
+
+
+def _style(element: etree._Element) -> Style:
+    """How an element makes the text inside it look."""
+    tag = _tag(element)
+    if tag == "a" and element.get("href") is not None:
+        return Style.LINK
+    return _STYLES.get(tag, Style.PLAIN)
 
 
 def _holds_blocks(element: etree._Element) -> bool:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, groupby, pairwise
 from statistics import median
 
+from compressor.parse.styled import Styled
+from compressor.styles import Style
 from compressor.types import BlockKind
 
 _BULLET = re.compile(r"^(?:[•‣▪●○■□◦–—*·]|-|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,4})[.)])\s+\S")
@@ -23,18 +25,22 @@ _NUMBERED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of text of one visual style."""
+    """One line of text."""
 
-    text: str
+    styled: Styled
     x0: float
     y0: float
     x1: float
     y1: float
     size: float  # of the font, in points
-    bold: bool
+    bold: bool  # most of it, and `mono` too
     mono: bool
     group: int  # lines that the library saw as one block share it
     kind: BlockKind = BlockKind.TEXT  # TABLE for a whole table that stands in a line's place
+
+    @property
+    def text(self) -> str:
+        return self.styled.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ class Placed:
     """A block before it is normalised to its page."""
 
     kind: BlockKind
-    text: str
+    text: Styled
     x0: float
     y0: float
     x1: float
@@ -198,13 +204,13 @@ def blocks_of(flow: Sequence[Line], style: Typography) -> list[Placed]:
         if rows[i][0].kind is BlockKind.TABLE:
             _flush(paragraph, placed, style)
             line = rows[i][0]
-            placed.append(Placed(BlockKind.TABLE, line.text, line.x0, line.y0, line.x1, line.y1))
+            placed.append(Placed(BlockKind.TABLE, line.styled, line.x0, line.y0, line.x1, line.y1))
             i += 1
             continue
         end = _table_end(rows, i)
         if end - i >= 3:
             _flush(paragraph, placed, style)
-            text = "\n".join(" | ".join(_cells(row)) for row in rows[i:end])
+            text = Styled.join("\n", (Styled.join(" | ", _cells(row)) for row in rows[i:end]))
             placed.append(_around(BlockKind.TABLE, text, [line for row in rows[i:end] for line in row]))
             i = end
             continue
@@ -217,14 +223,14 @@ def blocks_of(flow: Sequence[Line], style: Typography) -> list[Placed]:
     return placed
 
 
-def _cells(row: Sequence[Line]) -> list[str]:
+def _cells(row: Sequence[Line]) -> list[Styled]:
     """Neighbouring pieces closer than a word space belong to one cell."""
-    cells = [row[0].text.strip()]
+    cells = [row[0].styled.strip()]
     for before, line in pairwise(row):
         if line.x0 - before.x1 > 1.2 * line.size:
-            cells.append(line.text.strip())
+            cells.append(line.styled.strip())
         else:
-            cells[-1] += " " + line.text.strip()
+            cells[-1] = Styled.join(" ", (cells[-1], line.styled.strip()))
     return cells
 
 
@@ -249,7 +255,7 @@ def _merged(row: Sequence[Line]) -> Line:
     main = max(row, key=lambda line: len(line.text))
     return replace(
         main,
-        text=" ".join(line.text.strip() for line in row),
+        styled=Styled.join(" ", (line.styled.strip() for line in row)),
         x0=min(line.x0 for line in row),
         y0=min(line.y0 for line in row),
         x1=max(line.x1 for line in row),
@@ -292,17 +298,18 @@ def _flush(paragraph: list[Line], placed: list[Placed], style: Typography) -> No
     if all(line.mono for line in paragraph) and len(paragraph) > 1:
         placed.append(_around(BlockKind.CODE, _code(paragraph), paragraph))
     else:
-        text = joined([line.text for line in paragraph], style.words)
-        level = _heading_level(paragraph[0], text, style) if len(paragraph) <= 3 else 0
-        kind = BlockKind.HEADING if level else BlockKind.LIST if _BULLET.match(text) else BlockKind.TEXT
+        text = joined([line.styled for line in paragraph], style.words)
+        level = _heading_level(paragraph[0], text.text, style) if len(paragraph) <= 3 else 0
+        kind = BlockKind.HEADING if level else BlockKind.LIST if _BULLET.match(text.text) else BlockKind.TEXT
         placed.append(replace(_around(kind, text, paragraph), level=level))
     paragraph.clear()
 
 
-def _code(lines: Sequence[Line]) -> str:
+def _code(lines: Sequence[Line]) -> Styled:
     """Indentation is rebuilt from positions: fixed-pitch characters are 0.6 em wide."""
     left = min(line.x0 for line in lines)
-    return "\n".join(" " * round((line.x0 - left) / (0.6 * line.size)) + line.text.strip() for line in lines)
+    indents = (" " * round((line.x0 - left) / (0.6 * line.size)) for line in lines)
+    return Styled.of("\n".join(indent + line.text.strip() for indent, line in zip(indents, lines, strict=True)))
 
 
 def _heading_level(first: Line, text: str, style: Typography) -> int:
@@ -321,24 +328,32 @@ def _heading_level(first: Line, text: str, style: Typography) -> int:
     return 0
 
 
-def joined(texts: Sequence[str], words: frozenset[str]) -> str:
-    """Wrapped lines as running text. A hyphen at a line's end goes when the document's words allow it."""
+def joined(texts: Sequence[Styled], words: frozenset[str]) -> Styled:
+    """Wrapped lines as running text. A hyphen at a line's end goes when the document's words allow it.
+
+    The space between two lines looks as both of them do where they meet.
+    """
     text = texts[0].strip()
     for following in texts[1:]:
         following = following.strip()
-        hyphen = _HYPHEN.search(text)
-        if hyphen is None or not following or not following[0].islower():
-            keep = hyphen is not None and bool(following) and following[0].isalnum()
-            text = f"{text}{following}" if keep else f"{text} {following}"
+        hyphen = _HYPHEN.search(text.text)
+        if hyphen is None or not following or not following.text[0].islower():
+            keep = hyphen is not None and bool(following) and following.text[0].isalnum()
+            text = text + following if keep else text + _space_between(text, following) + following
             continue
-        head, tail = hyphen.group(1).lower(), (_WORD.match(following) or [following])[0].lower()
+        head, tail = hyphen.group(1).lower(), (_WORD.match(following.text) or [following.text])[0].lower()
         whole = head + tail in words
         compound = f"{head}-{tail}" in words or (head in words and tail in words)
         text = text[:-1] + following if whole or not compound else text + following
     return text
 
 
-def _around(kind: BlockKind, text: str, lines: Sequence[Line]) -> Placed:
+def _space_between(before: Styled, after: Styled) -> Styled:
+    look = before.looks[-1] & after.looks[0] if before and after else 0
+    return Styled.of(" ", Style(look))
+
+
+def _around(kind: BlockKind, text: Styled, lines: Sequence[Line]) -> Placed:
     return Placed(
         kind,
         text,

@@ -7,14 +7,17 @@ from markdown_it.tree import SyntaxTreeNode
 
 from compressor.parse.decode import read_text
 from compressor.parse.html import html_blocks, html_root
-from compressor.parse.source import SourceFile, line_block, row_text
+from compressor.parse.source import SourceFile, line_block, styled_row
+from compressor.parse.styled import Styled
+from compressor.styles import Style
 from compressor.types import Block, BlockKind, ParsedDocument
 
+_STYLES = {"strong": Style.BOLD, "em": Style.ITALIC, "code_inline": Style.CODE, "link": Style.LINK}
 _FRONT_MATTER = re.compile(r"\A---\n(.*?\n)(?:---|\.\.\.)\n", re.S)
 
 
 def parse_markdown(source: SourceFile) -> ParsedDocument:
-    """Marks of emphasis and link targets go, text stays; code blocks are verbatim; list items keep "- " or "1. "."""
+    """Marks become styles, link targets go, text stays; code blocks are verbatim; list items keep "- " or "1. "."""
     decoded = read_text(source)
     text = decoded.text
     total = text.rstrip("\n").count("\n") + 1
@@ -38,13 +41,13 @@ def _blocks(node: SyntaxTreeNode, *, total: int, mark: str = "", in_list: bool =
         return [line_block(BlockKind.HEADING, _text(node), first=first, last=last, total=total, level=int(node.tag[1]))]
     if node.type == "paragraph":
         kind = BlockKind.LIST if in_list else BlockKind.TEXT
-        text = mark + _text(node)
+        text = Styled.of(mark) + _text(node)
         return [line_block(kind, text, first=first, last=last, total=total)] if text.strip() else []
     if node.type in ("fence", "code_block"):
         return [line_block(BlockKind.CODE, node.content.rstrip("\n"), first=first, last=last, total=total)]
     if node.type == "table":
-        rows = [row_text(_text(cell) for cell in row.children) for part in node.children for row in part.children]
-        text = "\n".join(row for row in rows if row)
+        rows = [styled_row(_text(cell) for cell in row.children) for part in node.children for row in part.children]
+        text = Styled.join("\n", filter(None, rows))
         return [line_block(BlockKind.TABLE, text, first=first, last=last, total=total)]
     if node.type == "html_block":
         root = html_root(node.content)
@@ -65,10 +68,11 @@ def _lines(node: SyntaxTreeNode) -> tuple[int, int]:
     return first + 1, max(after, first + 1)
 
 
-def _text(node: SyntaxTreeNode) -> str:
+def _text(node: SyntaxTreeNode) -> Styled:
     """What a reader sees of inline content; a soft line break stays a line break."""
     if node.type in ("softbreak", "hardbreak"):
-        return "\n"
+        return Styled.of("\n")
+    style = _STYLES.get(node.type, Style.PLAIN)
     if node.type in ("text", "code_inline", "image"):  # an image's content is its alternative text
-        return node.content
-    return "".join(_text(child) for child in node.children)
+        return Styled.of(node.content, style)
+    return Styled.join("", (_text(child) for child in node.children)).also(style)

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, TypedDict, cast
 
 from compressor.errors import DamagedDocument, DocumentTooLarge, EmptyDocument, EncryptedDocument
 from compressor.parse.layout import Line, Typography, blocks_of, reading_order, typography
-from compressor.parse.source import SourceFile, clean, one_line, row_text
+from compressor.parse.source import SourceFile, clean, one_line, row_text, styled_block
+from compressor.parse.styled import Styled, is_monospaced
+from compressor.styles import Style
 from compressor.types import Block, BlockKind, Box, ParsedDocument
 
 if TYPE_CHECKING:
@@ -28,14 +30,18 @@ _OCR_DPI = 200
 _MIN_OCR_DPI = 72  # below it letters are too small to read
 _ORIENTATION_DPI = 150
 _NAMED_PAGES = 20  # that were not read; a scan of a thousand pages needs no thousand warnings
-_SPACES = str.maketrans("\n\t\xa0", "   ")
+_SPACES = re.compile("[\n\t\xa0]")
 _RULES_FOR_TABLE = 4  # ruling lines or filled cells that make looking for a table worth 45 ms
 _RULE_LENGTH = 30  # points; shorter strokes belong to drawings
 # MuPDF turns the ligature of lam and alef around; after another alef it can be nothing else
 _TORN_LAM_ALEF = re.compile("(?<=ا)([أإآ])ل")
 _DIGITS = re.compile(r"\d+")
 _BOLD = re.compile(r"bold|black|heavy|semibold|demi", re.I)
-_MONO = re.compile(r"mono(?!type)|courier|consol|typewriter|menlo|sourcecode|firacode|cmtt", re.I)
+_ITALIC = re.compile(r"italic|oblique", re.I)
+_LINKED = 0.8  # of a span's width under a link; less, and it is not known which of its letters are
+
+
+_Rectangle = tuple[float, float, float, float]  # x0, y0, x1, y1
 
 
 class _Span(TypedDict):
@@ -43,12 +49,13 @@ class _Span(TypedDict):
     size: float
     flags: int
     font: str
+    bbox: _Rectangle
 
 
 class _Line(TypedDict):
     spans: list[_Span]
     dir: tuple[float, float]
-    bbox: tuple[float, float, float, float]
+    bbox: _Rectangle
 
 
 class _Group(TypedDict):
@@ -192,20 +199,43 @@ def _view(fitz: ModuleType, page: "pymupdf.Page", textpage: "pymupdf.TextPage | 
     groups = cast("list[_Group]", page.get_text("dict", flags=flags, textpage=textpage)["blocks"])
     turn = _rotation_matrix(page, _upright(groups, page.rotation))
     area = fitz.Rect(page.rect) * page.derotation_matrix * turn
+    links = _links(page) if textpage is None else []
     lines: list[Line] = []
     for index, group in enumerate(groups):
         for line in group.get("lines", ()):
-            text = clean("".join(span["text"] for span in line["spans"])).translate(_SPACES).rstrip()
-            text = _TORN_LAM_ALEF.sub(r"ل\1", text)
-            if not text.strip():
+            # Tesseract's invisible font has a fixed pitch, and tells nothing
+            styles = [_style(span, links) if textpage is None else Style.PLAIN for span in line["spans"]]
+            text = Styled.join("", map(Styled.of, (span["text"] for span in line["spans"]), styles))
+            text = clean(text).sub(_SPACES, " ").rstrip().sub(_TORN_LAM_ALEF, r"ل\1")
+            if not text.text.strip():
                 continue
-            main = max(line["spans"], key=lambda span: len(span["text"]))
+            main = max(range(len(styles)), key=lambda place: len(line["spans"][place]["text"]))
             box = fitz.Rect(line["bbox"]) * turn
-            bold = bool(main["flags"] & 16) or _BOLD.search(main["font"]) is not None
-            mono = bool(main["flags"] & 8) or _MONO.search(main["font"]) is not None
-            mono = mono and textpage is None  # Tesseract's invisible font has a fixed pitch
-            lines.append(Line(text, box.x0, box.y0, box.x1, box.y1, main["size"], bold, mono, index))
+            size, bold, mono = line["spans"][main]["size"], Style.BOLD in styles[main], Style.CODE in styles[main]
+            lines.append(Line(text, box.x0, box.y0, box.x1, box.y1, size, bold, mono, index))
     return _View(tuple(lines), turn, abs(area.height) or 1.0)
+
+
+def _style(span: _Span, links: Sequence[_Rectangle]) -> Style:
+    """What a span's font says, and the links over it."""
+    style = Style.BOLD if span["flags"] & 16 or _BOLD.search(span["font"]) else Style.PLAIN
+    style |= Style.ITALIC if span["flags"] & 2 or _ITALIC.search(span["font"]) else Style.PLAIN
+    style |= Style.CODE if span["flags"] & 8 or is_monospaced(span["font"]) else Style.PLAIN
+    return style | (Style.LINK if any(_covers(link, span["bbox"]) for link in links) else Style.PLAIN)
+
+
+def _links(page: "pymupdf.Page") -> list[_Rectangle]:
+    """Where a page's links are, in the coordinates of its text."""
+    if page.first_link is None:
+        return []
+    return [tuple(link["from"] * page.derotation_matrix) for link in page.get_links()]
+
+
+def _covers(link: _Rectangle, span: _Rectangle) -> bool:
+    """Whether nearly all of a span's width, and the middle of its height, are under a link."""
+    middle = (span[1] + span[3]) / 2
+    shared = min(link[2], span[2]) - max(link[0], span[0])
+    return link[1] <= middle <= link[3] and shared >= _LINKED * (span[2] - span[0])
 
 
 def _upright(groups: Sequence[_Group], rotation: int) -> int:
@@ -243,10 +273,9 @@ def _page_blocks(
         for placed in blocks_of(flow, style):
             rect = fitz.Rect(placed.x0, placed.y0, placed.x1, placed.y1) * back
             box = Box(_unit(rect.x0 / width), _unit(rect.y0 / height), _unit(rect.x1 / width), _unit(rect.y1 / height))
-            if placed.level and (box.y1 <= _MARGIN or box.y0 >= 1 - _MARGIN) and _DIGITS.search(placed.text):
-                yield Block(BlockKind.TEXT, placed.text, number, box)  # a large running header with its page number
-            else:
-                yield Block(placed.kind, placed.text, number, box, placed.level)
+            if placed.level and (box.y1 <= _MARGIN or box.y0 >= 1 - _MARGIN) and _DIGITS.search(placed.text.text):
+                placed = replace(placed, kind=BlockKind.TEXT, level=0)  # a large running header with its page number
+            yield styled_block(placed.kind, placed.text, number, box, placed.level)
 
 
 def _tables(fitz: ModuleType, page: "pymupdf.Page", turn: "pymupdf.Matrix") -> list[Line]:
@@ -266,7 +295,8 @@ def _tables(fitz: ModuleType, page: "pymupdf.Page", turn: "pymupdf.Matrix") -> l
         if table.col_count < 2 or len(rows) < 2 or sum(" | " in row for row in rows) < len(rows) / 2:
             continue
         box = fitz.Rect(table.bbox) * turn
-        found.append(Line("\n".join(rows), box.x0, box.y0, box.x1, box.y1, 10.0, False, False, -1, BlockKind.TABLE))
+        text = Styled.of("\n".join(rows))
+        found.append(Line(text, box.x0, box.y0, box.x1, box.y1, 10.0, False, False, -1, BlockKind.TABLE))
     return found
 
 

@@ -8,17 +8,23 @@ import pptx
 from lxml import etree
 from pptx.chart.chart import Chart
 from pptx.exc import PackageNotFoundError
+from pptx.oxml.ns import qn
 from pptx.oxml.xmlchemy import BaseOxmlElement
 from pptx.shapes.autoshape import Shape
 from pptx.shapes.base import BaseShape
 from pptx.shapes.graphfrm import GraphicFrame
 from pptx.shapes.group import GroupShape
 from pptx.slide import Slide
+from pptx.table import _Cell
+from pptx.text.text import TextFrame, _Paragraph
 
 from compressor.errors import DamagedDocument, DocumentTooLarge
-from compressor.parse.source import SourceFile, clean, one_line, row_text
+from compressor.parse.source import SourceFile, clean, one_line, row_text, styled_block, styled_row
+from compressor.parse.styled import Styled, is_monospaced
+from compressor.styles import Style
 from compressor.types import WHOLE_PAGE, Block, BlockKind, Box, ParsedDocument
 
+_ON = ("1", "true")  # of an XML attribute that is a switch
 _MAX_POINTS = 10_000  # of one series that are read
 _DAMAGE = (  # what python-pptx raises on files that break the format's rules
     PackageNotFoundError,
@@ -71,9 +77,9 @@ def _slide(slide: Slide, page: int, *, size: tuple[int, int]) -> Iterator[Block]
     for shape in shapes:
         yield from _shape(shape, page, box=_box(shape, size), is_title=shape.shape_id == title_id)
     if slide.has_notes_slide and slide.notes_slide.notes_text_frame is not None:
-        notes = clean(slide.notes_slide.notes_text_frame.text).strip()
+        notes = _text(slide.notes_slide.notes_text_frame).strip()
         if notes:
-            yield Block(BlockKind.TEXT, f"Notes: {notes}", page, WHOLE_PAGE)
+            yield styled_block(BlockKind.TEXT, Styled.of("Notes: ") + notes, page, WHOLE_PAGE)
 
 
 def _flat(shapes: object) -> Iterator[BaseShape]:
@@ -87,17 +93,42 @@ def _flat(shapes: object) -> Iterator[BaseShape]:
 
 def _shape(shape: BaseShape, page: int, *, box: Box, is_title: bool) -> Iterator[Block]:
     if isinstance(shape, GraphicFrame) and shape.has_table:
-        rows = [row_text("" if cell.is_spanned else cell.text for cell in row.cells) for row in shape.table.rows]
-        yield Block(BlockKind.TABLE, "\n".join(row for row in rows if row), page, box)
+        rows = [styled_row(_cell(cell) for cell in row.cells) for row in shape.table.rows]
+        yield styled_block(BlockKind.TABLE, Styled.join("\n", filter(None, rows)), page, box)
     elif isinstance(shape, GraphicFrame) and shape.has_chart:
         yield from (Block(kind, text, page, box) for kind, text in _chart(shape.chart))
     elif isinstance(shape, Shape) and shape.has_text_frame:
-        paragraphs = [clean(p.text).strip() for p in shape.text_frame.paragraphs]
-        text = "\n".join(p for p in paragraphs if p)
+        text = Styled.join("\n", filter(None, (_line(p).strip() for p in shape.text_frame.paragraphs)))
         if is_title and text:
-            yield Block(BlockKind.HEADING, one_line(text), page, box, 1)
+            yield styled_block(BlockKind.HEADING, one_line(text), page, box, 1)
         elif text:
-            yield Block(BlockKind.LIST if "\n" in text else BlockKind.TEXT, text, page, box)
+            yield styled_block(BlockKind.LIST if "\n" in text.text else BlockKind.TEXT, text, page, box)
+
+
+def _cell(cell: _Cell) -> Styled:
+    return Styled.of("") if cell.is_spanned else _text(cell.text_frame)
+
+
+def _text(frame: TextFrame) -> Styled:
+    return Styled.join("\n", (_line(paragraph) for paragraph in frame.paragraphs))
+
+
+def _line(paragraph: _Paragraph) -> Styled:
+    """A paragraph's runs, fields and breaks."""
+    return clean(Styled.join("", (Styled.of(part.text, _style(part)) for part in paragraph._p.content_children)))
+
+
+def _style(run: BaseOxmlElement) -> Style:
+    """What a run itself says; what it takes over from its layout is the same for all of a shape's text."""
+    style = Style.PLAIN
+    properties = run.find(qn("a:rPr"))
+    if properties is None:
+        return style
+    style |= Style.BOLD if properties.get("b") in _ON else Style.PLAIN
+    style |= Style.ITALIC if properties.get("i") in _ON else Style.PLAIN
+    style |= Style.LINK if properties.find(qn("a:hlinkClick")) is not None else Style.PLAIN
+    font = properties.find(qn("a:latin"))
+    return style | (Style.CODE if font is not None and is_monospaced(font.get("typeface", "")) else Style.PLAIN)
 
 
 def _chart(chart: Chart) -> Iterator[tuple[BlockKind, str]]:

@@ -6,7 +6,9 @@ import docutils.core
 from docutils import nodes
 
 from compressor.parse.decode import read_text
-from compressor.parse.source import SourceFile, line_block, one_line, row_text
+from compressor.parse.source import SourceFile, line_block, one_line, styled_row
+from compressor.parse.styled import Styled
+from compressor.styles import Style
 from compressor.types import Block, BlockKind, ParsedDocument
 
 _SETTINGS = {
@@ -22,6 +24,14 @@ _SETTINGS = {
     "line_length_limit": 1_000_000,
     "traceback": True,
 }
+
+_STYLES: dict[type[nodes.Node], Style] = {
+    nodes.strong: Style.BOLD,
+    nodes.emphasis: Style.ITALIC,
+    nodes.literal: Style.CODE,
+    nodes.reference: Style.LINK,
+}
+_Piece = tuple[BlockKind, Styled, int, str]  # kind, text, heading level, source text
 
 _SILENT = (nodes.comment, nodes.substitution_definition, nodes.target, nodes.system_message)
 
@@ -46,51 +56,61 @@ def parse_rst(source: SourceFile) -> ParsedDocument:
     return ParsedDocument(source.media_type, title, 1, tuple(blocks), decoded.warnings)
 
 
-def _pieces(node: nodes.Node, depth: int) -> Iterator[tuple[BlockKind, str, int, str]]:
+def _pieces(node: nodes.Node, depth: int) -> Iterator[_Piece]:
     """Kind, text, heading level, source text; depth is the number of sections around the node."""
     for child in node.children:
         if isinstance(child, _SILENT):
             continue
         match child:
             case nodes.title():
-                yield BlockKind.HEADING, one_line(child.astext()), min(max(depth, 1), 6), child.rawsource
+                yield BlockKind.HEADING, one_line(_styled(child)), min(max(depth, 1), 6), child.rawsource
             case nodes.section():
                 yield from _pieces(child, depth + 1)
             case nodes.literal_block() | nodes.doctest_block() | nodes.math_block():
-                yield BlockKind.CODE, child.astext().rstrip(), 0, child.astext()
+                yield BlockKind.CODE, Styled.of(child.astext().rstrip()), 0, child.astext()
             case nodes.field() | nodes.option_list_item():
-                text = ": ".join(one_line(part.astext()) for part in child.children)
-                yield BlockKind.LIST, text, 0, child.rawsource or text
+                text = Styled.join(": ", (one_line(_styled(part)) for part in child.children))
+                yield BlockKind.LIST, text, 0, child.rawsource or text.text
             case nodes.list_item() | nodes.table():
                 yield from _item(child, depth) if isinstance(child, nodes.list_item) else _table(child)
             case (
                 nodes.paragraph() | nodes.term() | nodes.line() | nodes.rubric() | nodes.caption() | nodes.attribution()
             ):
                 kind = BlockKind.LIST if isinstance(child, nodes.term) else BlockKind.TEXT
-                yield kind, child.astext(), 0, child.rawsource or child.astext()
+                yield kind, _styled(child), 0, child.rawsource or child.astext()
             case nodes.Text():
-                yield BlockKind.TEXT, child.astext(), 0, child.astext()
+                yield BlockKind.TEXT, _styled(child), 0, child.astext()
             case _:
                 yield from _pieces(child, depth)
 
 
-def _item(item: nodes.list_item, depth: int) -> Iterator[tuple[BlockKind, str, int, str]]:
+def _item(item: nodes.list_item, depth: int) -> Iterator[_Piece]:
     parent = item.parent
     mark = "- "
     if isinstance(parent, nodes.enumerated_list):
         mark = f"{int(parent.get('start', 1)) + parent.index(item)}. "
     for kind, text, level, raw in _pieces(item, depth):
-        yield (BlockKind.LIST if kind is BlockKind.TEXT else kind), mark + text, level, raw
+        yield (BlockKind.LIST if kind is BlockKind.TEXT else kind), Styled.of(mark) + text, level, raw
         mark = ""
 
 
-def _table(table: nodes.table) -> Iterator[tuple[BlockKind, str, int, str]]:
+def _table(table: nodes.table) -> Iterator[_Piece]:
     for title in table.findall(nodes.title):
-        yield BlockKind.TEXT, one_line(title.astext()), 0, title.rawsource
-    rows = [row_text(entry.astext() for entry in row.findall(nodes.entry)) for row in table.findall(nodes.row)]
+        yield BlockKind.TEXT, one_line(_styled(title)), 0, title.rawsource
+    rows = [styled_row(_styled(entry) for entry in row.findall(nodes.entry)) for row in table.findall(nodes.row)]
     rows = [row for row in rows if row]
     if rows:
-        yield BlockKind.TABLE, "\n".join(rows), 0, rows[0].partition(" | ")[0] + "\n" * len(rows)
+        yield BlockKind.TABLE, Styled.join("\n", rows), 0, rows[0].text.partition(" | ")[0] + "\n" * len(rows)
+
+
+def _styled(node: nodes.Node) -> Styled:
+    """A node's text with its inline markup; plain where docutils puts the text together in a way of its own."""
+    style = _STYLES.get(type(node), Style.PLAIN)
+    text = node.astext()
+    if not isinstance(node, nodes.Element) or not node.children:
+        return Styled.of(text, style)
+    joined = Styled.join(node.child_text_separator, (_styled(child) for child in node.children))
+    return (joined if joined.text == text else Styled.of(text)).also(style)
 
 
 def _find(stripped: Sequence[str], raw: str, cursor: int) -> int:

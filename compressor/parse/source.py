@@ -5,11 +5,16 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from compressor.limits import Limits
+from compressor.parse.styled import Styled
 from compressor.types import Block, BlockKind, Box
 
+T = TypeVar("T", str, Styled)
+
 LINES_PER_BLOCK = 40  # of tables and run-on text: short enough to cite, long enough to read
+_LINE_END = re.compile(r"\r\n|[\r\x0b\x0c]")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _SPACE = re.compile(r"\s+")
 
@@ -37,39 +42,58 @@ def display_name(name: str) -> str:
     return shown or "unnamed file"
 
 
-def clean(text: str) -> str:
+def clean(text: T) -> T:
     """Line ends become line feeds; NUL, other controls and lone surrogates go; everything else stays verbatim."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x0b", "\n").replace("\x0c", "\n")
-    return _CONTROL.sub("", text)
+    return _sub(_CONTROL, "", _sub(_LINE_END, "\n", text))
 
 
-def one_line(text: str) -> str:
+def one_line(text: T) -> T:
     """Text with every run of white space as one space: titles, table cells, wrapped prose."""
-    return _SPACE.sub(" ", _CONTROL.sub("", text)).strip()
+    return _sub(_SPACE, " ", _sub(_CONTROL, "", text)).strip()
+
+
+def _sub(pattern: re.Pattern[str], replacement: str, text: T) -> T:
+    return text.sub(pattern, replacement) if isinstance(text, Styled) else pattern.sub(replacement, text)
 
 
 def row_text(cells: Iterable[str]) -> str:
     """A table row on one line; "" when every cell is empty. Empty cells at the end are left out."""
+    return " | ".join(_up_to_last(cells))
+
+
+def styled_row(cells: Iterable[Styled]) -> Styled:
+    """The same of styled cells."""
+    return Styled.join(" | ", _up_to_last(cells))
+
+
+def _up_to_last(cells: Iterable[T]) -> list[T]:
+    """Cells on one line each, without the empty ones at the end."""
     texts = [one_line(cell) for cell in cells]
     while texts and not texts[-1]:
         texts.pop()
-    return " | ".join(texts)
+    return texts
+
+
+def styled_block(kind: BlockKind, text: Styled, page: int, box: Box, level: int = 0) -> Block:
+    """A block of styled text."""
+    return Block(kind, text.text, page, box, level, styles=text.runs)
 
 
 def line_block(
-    kind: BlockKind, text: str, *, first: int, last: int, total: int, level: int = 0, page: int = 1
+    kind: BlockKind, text: str | Styled, *, first: int, last: int, total: int, level: int = 0, page: int = 1
 ) -> Block:
     """A block of a format without pages; `first` and `last` are source lines from 1, `total` the file's lines."""
     total = max(total, last, 1)
     box = Box(0.0, (first - 1) / total, 1.0, last / total)
-    return Block(kind, text, page, box, level, (first, last))
+    styled = text if isinstance(text, Styled) else Styled.of(text)
+    return Block(kind, styled.text, page, box, level, (first, last), styled.runs)
 
 
-def stacked(kinds_texts_levels: Sequence[tuple[BlockKind, str, int]], page: int) -> list[Block]:
+def stacked(kinds_texts_levels: Sequence[tuple[BlockKind, Styled, int]], page: int) -> list[Block]:
     """Blocks of a format with neither lines nor positions, one under the other in equal slices of the page."""
     count = max(len(kinds_texts_levels), 1)
     return [
-        Block(kind, text, page, Box(0.0, i / count, 1.0, (i + 1) / count), level)
+        styled_block(kind, text, page, Box(0.0, i / count, 1.0, (i + 1) / count), level)
         for i, (kind, text, level) in enumerate(kinds_texts_levels)
     ]
 

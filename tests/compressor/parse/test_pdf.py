@@ -8,6 +8,7 @@ import pytest
 from compressor.limits import Limits
 from compressor.parse import parse
 from compressor.parse.layout import joined
+from compressor.parse.styled import Styled
 from compressor.types import BlockKind
 
 WORDS = "The quick brown duck crosses the wide lake while the other ducks look on"
@@ -47,9 +48,12 @@ def test_wrapped_lines_become_one_paragraph_and_a_gap_begins_another(tmp_path):
 
 
 def test_hyphens_at_line_ends_go_only_where_the_documents_words_allow_it():
-    assert joined(["the conver-", "sion of"], frozenset({"conversion"})) == "the conversion of"
-    assert joined(["a long-", "term plan"], frozenset({"long", "term"})) == "a long-term plan"
-    assert joined(["COVID-", "19 and", "id A-", "B"], frozenset()) == "COVID-19 and id A-B"
+    def text(lines: list[str], words: frozenset[str]) -> str:
+        return joined([Styled.of(line) for line in lines], words).text
+
+    assert text(["the conver-", "sion of"], frozenset({"conversion"})) == "the conversion of"
+    assert text(["a long-", "term plan"], frozenset({"long", "term"})) == "a long-term plan"
+    assert text(["COVID-", "19 and", "id A-", "B"], frozenset()) == "COVID-19 and id A-B"
 
 
 def test_a_ruled_table_becomes_rows_with_exact_numbers(tmp_path):
