@@ -4,7 +4,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from compressor.sentences import split_sentences
+from compressor.styles import Style, heading_style, runs_of, styles_of
 from compressor.types import Block, BlockKind, Box, Chunk, Passage, Span
 
 CountTokens = Callable[[list[str]], list[int]]
@@ -16,6 +20,7 @@ _ENOUGH = 0.7  # of the target: from here on a chunk may end before a heading
 _CHARACTERS_PER_TOKEN = 8  # at most; English has 4 to 5
 _SPACE = re.compile(r"\s+")
 _BATCH = 512  # texts counted at once
+_PLAIN = np.zeros(1, np.uint8)  # of the line feed between two blocks
 _LINE = re.compile(r"[^\n]*\n+|[^\n]+")
 
 
@@ -27,6 +32,7 @@ class _Unit:
     tokens: int
     block: Block
     offset: int  # in the block's text
+    styles: NDArray[np.uint8]  # (characters,) as the text
 
     @property
     def starts_block(self) -> bool:
@@ -107,6 +113,7 @@ class _Filling:
 
     def chunk(self, ordinal: int) -> Chunk:
         parts: list[str] = []
+        styles: list[NDArray[np.uint8]] = []
         spans: list[Span] = []
         ranges: list[tuple[int, int]] = []  # of every unit in the chunk's text
         length = start = 0
@@ -114,18 +121,21 @@ class _Filling:
         for i, unit in enumerate(self.units):
             if i and unit.starts_block:
                 parts.append("\n")
+                styles.append(_PLAIN)
                 length += 1
             if i == 0 or unit.starts_block:
                 start, first = length, unit
             ends_span = i + 1 == len(self.units) or self.units[i + 1].starts_block
             text = unit.text.rstrip() if i + 1 == len(self.units) else unit.text
             parts.append(text)
+            styles.append(unit.styles[: len(text)])
             ranges.append((length, length + len(text)))
             length += len(text)
             if ends_span:
                 spans.append(_span(start, length, first.block, first.offset))
         passages = tuple(_passages(self.units, ranges))
-        return Chunk(ordinal, "".join(parts), self._above, self._tokens, tuple(spans), passages)
+        runs = tuple(runs_of(np.concatenate(styles)))
+        return Chunk(ordinal, "".join(parts), self._above, self._tokens, tuple(spans), passages, runs)
 
 
 def _span(start: int, end: int, block: Block, offset: int) -> Span:
@@ -182,12 +192,26 @@ def _counted(batch: Sequence[tuple[Block, list[str]]], count_tokens: CountTokens
     counts = iter(count_tokens(texts) if texts else [])
     for block, pieces in batch:
         units: list[_Unit] = []
+        styles = _styles(block)
         offset = 0
         for piece in pieces:
             for text, tokens in _fitting(piece, next(counts), count_tokens):
-                units.append(_Unit(text, tokens, block, offset))
+                units.append(_Unit(text, tokens, block, offset, styles[offset : offset + len(text)]))
                 offset += len(text)
         yield units
+
+
+def _styles(block: Block) -> NDArray[np.uint8]:
+    """How a block's characters look, (characters,): what the file says of them, and what the block's kind does.
+
+    Nothing stands out in code; a heading is bold as it is.
+    """
+    if block.kind is BlockKind.CODE:
+        return np.full(len(block.text), Style.CODE, np.uint8)
+    styles = styles_of(block.styles, len(block.text))
+    if block.kind is BlockKind.HEADING:
+        return styles & ~np.uint8(Style.BOLD) | np.uint8(heading_style(block.level))
+    return styles
 
 
 def _pieces(block: Block) -> list[str]:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compressor.chunk import MAX_PASSAGE_TOKENS, chunk_blocks
+from compressor.styles import Style, StyleRun, runs_of, styles_of
 from compressor.types import WHOLE_PAGE, Block, BlockKind, Box
 
 SENTENCE = "The duck with number {i} swims across the lake on the 3rd of May. "  # 15 tokens
@@ -157,3 +158,48 @@ def test_texts_are_counted_in_few_calls():
     blocks = [paragraph(9) for _ in range(300)]
     assert len(list(chunk_blocks(blocks, count_tokens=counting))) > 30
     assert len(calls) <= 10
+
+
+def shown(chunk):
+    return [(chunk.text[run.start : run.end], run.style) for run in chunk.styles]
+
+
+def test_styles_of_blocks_become_those_of_the_chunk():
+    (chunk,) = chunks(
+        [
+            Block(
+                BlockKind.HEADING, "Old prices", 1, WHOLE_PAGE, 2, styles=(StyleRun(0, 10, Style.BOLD | Style.LINK),)
+            ),
+            Block(BlockKind.TEXT, "See the list.", 1, WHOLE_PAGE, styles=(StyleRun(8, 12, Style.ITALIC),)),
+            Block(BlockKind.CODE, "a = 1\n\nb = 2", 1, WHOLE_PAGE, styles=(StyleRun(0, 1, Style.BOLD),)),
+            Block(BlockKind.HEADING, "Deep", 1, WHOLE_PAGE, 5),
+            Block(BlockKind.HEADING, "Unknown", 1, WHOLE_PAGE),
+        ]
+    )
+    assert shown(chunk) == [
+        ("Old prices", Style.HEADING_2 | Style.LINK),
+        ("list", Style.ITALIC),
+        ("a = 1\n\nb = 2", Style.CODE),
+        ("Deep", Style.HEADING_3),
+        ("Unknown", Style.HEADING_1),
+    ]
+
+
+@given(st.lists(st.text("a .\n", max_size=60), min_size=1, max_size=8), st.integers(5, 40), st.randoms())
+def test_every_character_of_a_divided_block_keeps_its_style(texts, target, random):
+    styles = [bytes(random.choice((0, 1, 2)) for _ in text) for text in texts]
+    blocks = [
+        Block(BlockKind.TEXT, text, 1, WHOLE_PAGE, styles=tuple(runs_of(looks)))
+        for text, looks in zip(texts, styles, strict=True)
+    ]
+    put_in = [
+        (letter, look)
+        for text, looks in zip(texts, styles, strict=True)
+        for letter, look in zip(text, looks, strict=True)
+        if letter in "a."
+    ]
+    found = []
+    for chunk in chunks(blocks, target):
+        looks = styles_of(chunk.styles, len(chunk.text)).tolist()
+        found += [(letter, look) for letter, look in zip(chunk.text, looks, strict=True) if letter in "a."]
+    assert found == put_in
