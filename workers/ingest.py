@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from compressor.cache import Cache
 from compressor.cachefile import CacheFile, write_caches
 from compressor.chunk import chunk_blocks
 from compressor.errors import DeviceFull, EmptyDocument
+from compressor.styles import StyleRun, styles_of
 from compressor.types import Chunk
 from store import catalog
 from store.blobs import StoredBlob
@@ -27,7 +30,7 @@ from store.errors import BlobMissing, LeaseLost
 from store.models import Job, JobKind
 from store.types import ChunkCache, EncodedChunk, NewCache, NewChunk, NewVector, Parsed
 from workers.events import Event, Listener, Stage
-from workers.pending import read_pending, write_pending
+from workers.pending import PendingText, read_pending, write_pending
 from workers.resources import Resources
 
 log = logging.getLogger(__name__)
@@ -61,6 +64,7 @@ class Work:
     ordinal: int
     heading: str
     text: str
+    styles: tuple[StyleRun, ...]
     passages: list[list[int]]
 
 
@@ -129,7 +133,7 @@ def parse(resources: Resources, job: Job, *, owner: str, listen: Listener) -> No
     if not chunks:
         reasons = "".join(f"; {warning}" for warning in parsed.warnings)
         raise EmptyDocument(f"{document.title} holds no text{reasons}")
-    pending = write_pending([chunk.text for chunk in chunks])
+    pending = write_pending([PendingText(chunk.text, chunk.styles) for chunk in chunks])
     blob = resources.blobs.put_bytes(pending, tenant=document.tenant)
     found = Parsed(
         media_type=parsed.media_type,
@@ -245,7 +249,8 @@ def pending_work(resources: Resources, job: Job) -> list[Work]:
             chunk_id=chunk.id,
             ordinal=chunk.ordinal,
             heading=chunk.heading,
-            text=texts[chunk.ordinal],
+            text=texts[chunk.ordinal].text,
+            styles=texts[chunk.ordinal].styles,
             passages=chunk.passages,
         )
         for chunk in chunks
@@ -261,7 +266,8 @@ def encode_batch(resources: Resources, batch: Sequence[Work]) -> list[EncodedChu
 
     with device_faults(resources.settings.device):
         with resources.timings.step("render, encode and verify"):
-            caches = adaptive_caches(resources, [item.text for item in batch])
+            styles = [styles_of(item.styles, len(item.text)) for item in batch]
+            caches = adaptive_caches(resources, [item.text for item in batch], styles)
         with resources.timings.step("embed"):
             vectors = passage_vectors(resources, batch)
     encoded = []
@@ -274,14 +280,18 @@ def encode_batch(resources: Resources, batch: Sequence[Work]) -> list[EncodedChu
     return encoded
 
 
-def adaptive_caches(resources: Resources, texts: Sequence[str]) -> list[Cache]:
-    """Caches at the rate in force; what it reads poorly is encoded at the next lower rate."""
+def adaptive_caches(resources: Resources, texts: Sequence[str], styles: Sequence[NDArray[np.uint8]]) -> list[Cache]:
+    """Caches at the rate in force; what it reads poorly is encoded at the next lower rate.
+
+    `styles` has (characters,) of Style for every text.
+    """
     codec = resources.codec(resources.settings.codec)
-    caches = codec.encode(texts)
+    caches = codec.encode(texts, styles)
     poor = [place for place, cache in enumerate(caches) if cache.raw_char_accuracy < LEAST_ACCURACY]
     if poor and codec.rate > 10:
-        lower = resources.codec(f"native-{codec.rate // 2}").encode([texts[place] for place in poor])
-        for place, cache in zip(poor, lower, strict=True):
+        lower = resources.codec(f"native-{codec.rate // 2}")
+        again = lower.encode([texts[place] for place in poor], [styles[place] for place in poor])
+        for place, cache in zip(poor, again, strict=True):
             caches[place] = cache
     return caches
 

@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from api.library import documents_of, read_document, remove_document
 from compressor.errors import EmptyDocument
+from compressor.styles import Style, StyleRun, styles_of
 from store import catalog
 from store.blobs import DirectoryBlobs
 from store.database import reading, transaction
@@ -16,7 +17,7 @@ from store.errors import BlobTooLarge, StoreFull
 from store.models import Delivery, DeliveryState, Document, DocumentState, Job
 from store.sweep import check_blobs
 from workers.events import Event, silent
-from workers.ingest import Offer, accept, encode_batch, parse, pending_work
+from workers.ingest import Offer, accept, adaptive_caches, encode_batch, parse, pending_work
 from workers.resources import Resources
 from workers.runner import recover, run_due_jobs
 from workers.tend import clean
@@ -156,6 +157,28 @@ def test_a_document_deleted_while_it_is_encoded_is_dropped(resources: Resources,
     run_due_jobs(resources, delete_at_encode)
     assert seen == [accepted.document.id]
     assert counts(resources) == {"documents": 0, "vectors": 0, "chunks": 0}
+
+
+def test_what_waits_to_be_encoded_knows_its_styles(resources: Resources, tmp_path: Path) -> None:
+    accept(resources, "default", "test", offer(tmp_path, "a.md", "# Weirs\n\nThe *gauge* stood."))
+    parse(resources, claim(resources, catalog.JobKind.PARSE), owner="other", listen=silent)
+    (item,) = pending_work(resources, claim(resources, catalog.JobKind.ENCODE))
+    assert item.text == "Weirs\nThe gauge stood."
+    assert item.styles == (StyleRun(0, 5, Style.HEADING_1), StyleRun(10, 15, Style.ITALIC))
+
+
+def test_what_is_encoded_again_at_a_lower_rate_keeps_its_styles(resources: Resources) -> None:
+    hard = "".join(map(chr, range(0x4E00, 0x4E00 + 400)))
+    texts = [STORY, hard]
+    styles = [
+        styles_of([StyleRun(4, 9, Style.BOLD)], len(STORY)),
+        styles_of([StyleRun(0, 3, Style.CODE)], len(hard)),
+    ]
+    caches = adaptive_caches(resources, texts, styles)
+    assert [cache.codec.partition("@")[0] for cache in caches] == ["native-20", "native-10"]
+    for cache, given in zip(caches, styles, strict=True):
+        (found,) = resources.codec(cache.codec).read_styles([cache])
+        assert found.tolist() == given.tolist()
 
 
 def test_publishing_a_batch_twice_changes_nothing(resources: Resources, tmp_path: Path) -> None:
