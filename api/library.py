@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from sqlalchemy.orm import Session
@@ -10,6 +11,7 @@ from api.errors import AmbiguousName
 from compressor.cache import Cache, text_digest
 from compressor.cachefile import CacheFile
 from compressor.errors import CacheDamaged
+from compressor.marks import to_markdown
 from store import catalog, lexical
 from store.database import reading, transaction, truncate_log
 from store.errors import BlobMissing
@@ -119,12 +121,26 @@ def resolve_document(resources: Resources, tenant: str, collection: str, name: s
     return found[-1]
 
 
-def read_document(resources: Resources, document: Document, ordinal: int | None = None) -> list[str]:
+class TextFormat(StrEnum):
+    """How a text is shown."""
+
+    TEXT = "text"  # the letters alone, exactly as they were parsed
+    MARKDOWN = "markdown"  # with marks for headings, emphasis, code and links
+
+
+def read_document(
+    resources: Resources, document: Document, ordinal: int | None = None, *, format: TextFormat = TextFormat.TEXT
+) -> list[str]:
     """The texts of a document's chunks (or of one), read out of the caches. Raises NotFound, CacheDamaged."""
     try:
         rows, caches = _document_caches(resources, document.id, ordinal)
     except BlobMissing:  # between the look at the rows and the load, its files were put together
         rows, caches = _document_caches(resources, document.id, ordinal)
+    texts = _texts(resources, document, rows, caches)
+    return texts if format is TextFormat.TEXT else _as_markdown(resources, rows, caches, texts)
+
+
+def _texts(resources: Resources, document: Document, rows: Sequence[ChunkCache], caches: Sequence[Cache]) -> list[str]:
     texts: list[str] = []
     for cache, row in zip(caches, rows, strict=True):
         texts += resources.codec(cache.codec).read([cache])
@@ -133,6 +149,20 @@ def read_document(resources: Resources, document: Document, ordinal: int | None 
                 f"chunk {row.ordinal} of {document.title} is not the text that was parsed: run `percel doctor --repair`"
             )
     return texts
+
+
+def _as_markdown(
+    resources: Resources, rows: Sequence[ChunkCache], caches: Sequence[Cache], texts: Sequence[str]
+) -> list[str]:
+    """The texts in the styles that the caches hold."""
+    with reading(resources.engine) as session:
+        chunks = catalog.chunks_by_ids(session, [row.chunk_id for row in rows])
+    shown = []
+    for row, cache, text in zip(rows, caches, texts, strict=True):
+        (styles,) = resources.codec(cache.codec).read_styles([cache])
+        layout = chunks[row.chunk_id].layout if row.chunk_id in chunks else []  # not there yet while it is ingested
+        shown.append(to_markdown(text, styles, {int(span[0] or 0) for span in layout}))
+    return shown
 
 
 def _document_caches(

@@ -213,13 +213,14 @@ def read(
     document: Annotated[str, typer.Argument(help="An id, the beginning of one, or a title.")],
     chunk: Annotated[int | None, typer.Option(help="Only this chunk, from 0.", min=0)] = None,
     png: Annotated[Path | None, typer.Option(help="Write the chunk's image here, as the encoder sees it.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="With headings, bold, italic, code and links.")] = False,
     collection: Collection = None,
     as_json: AsJson = False,
 ) -> None:
     """Prints a document's text, read out of its caches; with --png the image of a chunk."""
     import sys
 
-    from api.library import read_document, resolve_document
+    from api.library import TextFormat, read_document, resolve_document
 
     if png is not None and chunk is None:
         raise usage("--png needs --chunk: an image holds one chunk")
@@ -229,15 +230,17 @@ def read(
             resources, resources.settings.tenant, collection or resources.settings.collection, document
         )
         texts = read_document(resources, found, chunk)
-    if png is not None:
-        from compressor.codec.typography import draw, set_text
+        if png is not None:
+            from compressor.codec.typography import draw, set_text
 
-        draw(set_text(texts[0])).save(png, "PNG")
+            draw(set_text(texts[0])).save(png, "PNG")
+        if markdown:
+            texts = read_document(resources, found, chunk, format=TextFormat.MARKDOWN)
     first = chunk or 0
     chunks = [{"chunk": first + index, "text": text} for index, text in enumerate(texts)]
     output.document({"id": found.id, "title": found.title, "chunks": chunks, "png": None if png is None else str(png)})
     if not as_json:
-        sys.stdout.write("\n".join(texts) + "\n")
+        sys.stdout.write(("\n\n" if markdown else "\n").join(texts) + "\n")
 
 
 def remove(

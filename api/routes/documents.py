@@ -14,7 +14,7 @@ from api.access import Caller, FoundDocument, Ingester, Opened, Reader, find_doc
 from api.cursors import cursor_of, place_of
 from api.events import document_events
 from api.images import chunk_image
-from api.library import delete_documents, read_document
+from api.library import TextFormat, delete_documents, read_document
 from api.problems import STATUS, problem_of
 from api.quotas import Quotas
 from api.schemas import (
@@ -56,6 +56,10 @@ ExternalId = Annotated[
 ]
 Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str | None, Query(description="`next` of the page before")]
+FORMATS = (
+    "`text`: exactly the characters that were parsed. `markdown`: with marks for headings, bold, italic, code and "
+    "links (`[text]`, without targets); characters that would be marks are escaped."
+)
 
 
 def only(*names: str) -> Callable[[Request], Awaitable[None]]:
@@ -218,11 +222,15 @@ def _current(resources: Opened, caller: Caller, document_id: str) -> DocumentOut
 
 @router.get("/{document_id}/text", summary="Read a document")
 def text(
-    resources: Opened, caller: Reader, document_id: str, chunk: Annotated[int | None, Query(ge=0)] = None
+    resources: Opened,
+    caller: Reader,
+    document_id: str,
+    chunk: Annotated[int | None, Query(ge=0)] = None,
+    format: Annotated[TextFormat, Query(description=FORMATS)] = TextFormat.TEXT,
 ) -> DocumentText:
-    """A document's text, read out of its caches: exactly what was parsed."""
+    """A document's text, read out of its caches: exactly what was parsed, or the same as Markdown."""
     found = find_document(resources, caller, document_id)
-    texts = read_document(resources, found.document, chunk)
+    texts = read_document(resources, found.document, chunk, format=format)
     first = chunk or 0
     return DocumentText(id=document_id, chunks=[ChunkText(chunk=first + n, text=each) for n, each in enumerate(texts)])
 

@@ -124,6 +124,17 @@ def test_read_prints_the_text_out_of_the_caches(folder: Path, tmp_path: Path) ->
         assert image.width == 896
 
 
+def test_read_shows_styles_as_markdown_where_it_is_asked_to(folder: Path) -> None:
+    (folder / "log.md").write_text(
+        "# Harbour\n\nThe *ferry* left at\n**07:40**.\n\n- `QX-5521`\n- [a * b](http://a.b)\n"
+    )
+    percel("ingest", folder)
+    expected = "# Harbour\n\nThe *ferry* left at\n**07:40**.\n\n- `QX-5521`\n- [a \\* b]\n"
+    assert percel("read", "log.md", "--markdown").stdout == expected
+    assert as_json("read", "log.md", "--markdown")["chunks"] == [{"chunk": 0, "text": expected.strip()}]
+    assert percel("read", "log.md").stdout == "Harbour\nThe ferry left at\n07:40.\n- QX-5521\n- a * b\n"
+
+
 def test_ls_status_and_rm_follow_the_documents(folder: Path) -> None:
     percel("ingest", folder)
     assert [d["title"] for d in as_json("ls")["documents"]] == ["log.md", "prices.csv"]

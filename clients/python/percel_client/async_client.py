@@ -205,9 +205,11 @@ class AsyncPercel:
         """The documents of a collection, or those in a state; pages are fetched as they are needed."""
         return self._connection.pages(requests.documents(collection, state=state, page_size=page_size))
 
-    async def document_text(self, document_id: str, *, chunk: int | None = None) -> DocumentText:
-        """The text, read out of the caches; of one chunk where it is named."""
-        return await self._connection.run(requests.document_text(document_id, chunk=chunk))
+    async def document_text(
+        self, document_id: str, *, chunk: int | None = None, markdown: bool = False
+    ) -> DocumentText:
+        """The text, read out of the caches; of one chunk where it is named; with `markdown` its styles as marks."""
+        return await self._connection.run(requests.document_text(document_id, chunk=chunk, markdown=markdown))
 
     async def chunk_image(self, document_id: str, chunk: int) -> bytes:
         """The image that was encoded for a chunk, a PNG."""

@@ -105,9 +105,9 @@ def events(document_id: str) -> Call[None]:
     return Call("GET", path, _nothing, headers={"Accept": "text/event-stream"})
 
 
-def document_text(document_id: str, *, chunk: int | None) -> Call[DocumentText]:
+def document_text(document_id: str, *, chunk: int | None, markdown: bool) -> Call[DocumentText]:
     path = f"/v1/documents/{_part(document_id)}/text"
-    return Call("GET", path, _one(DocumentText), params=_given(chunk=chunk))
+    return Call("GET", path, _one(DocumentText), params=_given(chunk=chunk, format="markdown" if markdown else None))
 
 
 def chunk_image(document_id: str, chunk: int) -> Call[bytes]:

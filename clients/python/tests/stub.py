@@ -92,7 +92,9 @@ class Stub:
         if rest[0] not in self.documents:
             return problem(404, "Not Found", f"There is no document {rest[0]!r}.")
         if rest[1:] == ["text"]:
-            return httpx.Response(200, json={"id": rest[0], "chunks": [{"chunk": 0, "text": self.texts[rest[0]]}]})
+            text = self.texts[rest[0]]
+            shown = f"**{text}**" if request.url.params.get("format") == "markdown" else text
+            return httpx.Response(200, json={"id": rest[0], "chunks": [{"chunk": 0, "text": shown}]})
         if rest[-1] == "image":
             return httpx.Response(200, content=b"\x89PNG", headers={"Content-Type": "image/png"})
         if rest[1:] == ["events"]:

@@ -72,6 +72,7 @@ def test_pages_are_fetched_only_as_they_are_needed(stub):
 def test_a_document_is_read_and_shown(percel):
     document = percel.upload(b"alpha", collection="c", name="a.txt")
     assert percel.document_text(document.id).chunks[0].text == "alpha"
+    assert percel.document_text(document.id, chunk=0, markdown=True).chunks[0].text == "**alpha**"
     assert percel.chunk_image(document.id, 0) == b"\x89PNG"
 
 

@@ -37,6 +37,26 @@ def test_a_document_is_accepted_worked_on_and_read_back(service: Service) -> Non
         assert Image.open(BytesIO(image.content)).size[0] > 100
 
 
+def test_a_text_is_read_as_markdown_where_it_is_asked_for(service: Service) -> None:
+    with service.client() as client:
+        source = "## Weir\n\nThe **gauge** stood at `2.417`.\n\nIt *fell* again, see [the log](http://a.b)."
+        document = upload(client, "weir.md", source).json()
+        service.work()
+        path = f"/v1/documents/{document['id']}/text"
+        plain = "Weir\nThe gauge stood at 2.417.\nIt fell again, see the log."
+        shown = {name: client.get(path, params={"format": name}) for name in ("text", "markdown", "html")}
+        assert client.get(path).json() == shown["text"].json()
+        assert shown["text"].json()["chunks"] == [{"chunk": 0, "text": plain}]
+        assert shown["markdown"].json()["chunks"] == [{"chunk": 0, "text": source.replace("(http://a.b)", "")}]
+        assert shown["html"].status_code == 422
+        assert shown["html"].json()["errors"][0]["at"] == "query.format"
+        parameters = client.get("/openapi.json").json()["paths"]["/v1/documents/{document_id}/text"]["get"][
+            "parameters"
+        ]
+        (format,) = (parameter for parameter in parameters if parameter["name"] == "format")
+        assert "links (`[text]`, without targets)" in format["description"]
+
+
 def test_the_same_bytes_again_are_the_same_document(service: Service) -> None:
     with service.client() as client:
         first = upload(client, "a.txt", WEIR)
