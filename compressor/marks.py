@@ -91,7 +91,7 @@ def _parts(lines: Iterator[_Line]) -> Iterator[_Part]:
     number = -1  # of the list item above, where that had one
     for code, group in groupby(lines, key=lambda line: line.code):
         if code:
-            yield from _fenced([line.text for line in group])
+            yield from _fenced(list(group))
             number = -1
             continue
         for line in group:
@@ -112,9 +112,9 @@ def _parts(lines: Iterator[_Line]) -> Iterator[_Part]:
                 number = -1 if line.begins else number
 
 
-def _fenced(lines: Sequence[str]) -> Iterator[_Part]:
-    """A block of code; nothing where all lines are blank."""
-    body = "\n".join(lines).strip("\n")
+def _fenced(lines: Sequence[_Line]) -> Iterator[_Part]:
+    """Code as one block, a blank line between what were several; nothing where all lines are blank."""
+    body = "\n".join(f"\n{line.text}" if line.begins else line.text for line in lines).strip("\n")
     if body.strip():
         fence = "`" * max(3, 1 + longest_backticks(body))
         yield _Part(f"{fence}\n{body}\n{fence}", alone=True)

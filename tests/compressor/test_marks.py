@@ -97,6 +97,11 @@ def test_a_blank_line_goes_where_a_block_starts_but_between_the_items_of_a_list(
     assert to_markdown(text, plain) == text
 
 
+def test_blocks_of_code_one_after_the_other_are_one_with_a_blank_line_between_them():
+    text, looks = pieces(("a = 1", CODE), "\n", ("b = 2\nc = 3", CODE), "\nend")
+    assert to_markdown(text, looks, [0, 6, 18]) == "```\na = 1\n\nb = 2\nc = 3\n```\n\nend"
+
+
 def test_text_without_a_letter_is_nothing():
     assert to_markdown("", np.zeros(0, np.uint8)) == ""
     assert to_markdown(" \n\n ", np.zeros(4, np.uint8)) == ""
