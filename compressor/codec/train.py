@@ -45,6 +45,10 @@ class Recipe:
     reader_layers: int = 2
     further: bool = False  # begins with the weights that are installed instead of from scratch
 
+    def shortened(self, steps: int) -> "Recipe":
+        """The same schedule in fewer steps."""
+        return replace(self, steps=steps, warm_up=min(self.warm_up, steps // 5))
+
     def trained_further(self) -> "Recipe":
         """The schedule for weights that are good already: a gentler peak, and most of the run is decay."""
         return replace(self, learning_rate=self.learning_rate / 2, decay_from=0.25, further=True)
