@@ -31,6 +31,7 @@ class Shape:
     reader_layers: int = 2
     octave_dim: int = 384
     octave_layers: int = 2
+    squeeze_layers: int = 2
     head_dim: int = 64
 
 
@@ -95,14 +96,14 @@ class Lift(nn.Module):
 class Cells(nn.Module):
     """Turns tokens into features of their cells, all at once."""
 
-    def __init__(self, shape: Shape, cells: int, *, lift: bool = False) -> None:
+    def __init__(self, shape: Shape, cells: int, *, layers: int, lift: bool = False) -> None:
         super().__init__()
         self.shape = shape
         self.cells = cells  # that attend to each other
         dim, slice_width, slice_cells = shape.cell_dim, shape.width // shape.slices, cells // shape.slices
         self.unpack = Lift(slice_width, slice_cells, dim) if lift else nn.Linear(slice_width, slice_cells * dim)
         self.place = nn.Parameter(torch.randn(cells, dim) * 0.02)
-        self.blocks = nn.Sequential(*(Block(dim, shape.head_dim) for _ in range(shape.reader_layers)))
+        self.blocks = nn.Sequential(*(Block(dim, shape.head_dim) for _ in range(layers)))
         self.norm = nn.LayerNorm(dim)
 
     def features(self, tokens: Tensor) -> Tensor:
@@ -129,7 +130,7 @@ class Reader(Cells):
     """Turns tokens back into the characters of their cells and their styles."""
 
     def __init__(self, shape: Shape, cells: int, *, lift: bool = False) -> None:
-        super().__init__(shape, cells, lift=lift)
+        super().__init__(shape, cells, layers=shape.reader_layers, lift=lift)
         self.low = nn.Linear(shape.cell_dim, LOW_CLASSES)
         self.high = nn.Linear(shape.cell_dim, HIGH_CLASSES)
         self.style = nn.Linear(shape.cell_dim, STYLE_BITS)
@@ -209,7 +210,7 @@ class Squeeze(nn.Module):
         self.digits = 1 << (level - 1)  # numbers that share one stored number
         self.reach = SHARED[self.digits].levels * SHARED[self.digits].step / 2
         cells, slice_width = 2 * STRIP_CELLS // shape.slices, shape.width // shape.slices
-        self.cells = Cells(shape, 2 * STRIP_CELLS, lift=level > 2)
+        self.cells = Cells(shape, 2 * STRIP_CELLS, layers=shape.squeeze_layers, lift=level > 2)
         self.own = nn.Linear(shape.cell_dim, slice_width // cells)
         self.shared = nn.Linear(cells * shape.cell_dim, slice_width % cells)
         self.reader = Reader(shape, 2 * STRIP_CELLS, lift=True)
