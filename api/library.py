@@ -1,7 +1,7 @@
 """Owns what the edges do with documents: offer, list, read, remove. Every edge calls the same functions."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy.orm import Session
@@ -39,6 +39,7 @@ class DocumentReport:
     error: str | None = None
     warnings: tuple[str, ...] = ()
     codecs: tuple[str, ...] = ()
+    rates: Mapping[str, int] = field(default_factory=dict)  # "native-40" -> chunks that were given that rate
 
 
 def files_below(paths: Sequence[Path]) -> Iterator[Path]:
@@ -91,6 +92,7 @@ def report_in(session: Session, documents: Sequence[Document]) -> list[DocumentR
                 error=document.error,
                 warnings=tuple(document.warnings),
                 codecs=tuple(part.codec for part in parts),
+                rates={part.codec.partition("@")[0]: part.chunks for part in parts},
             )
         )
     return reports
