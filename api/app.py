@@ -9,11 +9,12 @@ from importlib.metadata import version
 
 from anyio import to_thread
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
 
 from api.access import KeyFirst
 from api.observe import Observed, observe
-from api.problems import install_problems
+from api.problems import RESPONSES, install_problems
 from api.quotas import Quotas
 from api.routes import chat, collections, documents, health, jobs, keys, metrics, page, questions, webhooks
 from api.uploads import BodyLimit
@@ -48,7 +49,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             yield
             stop.set()
 
-    app = FastAPI(title="Percel", version=version("percel"), description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPIOffline(
+        title="Percel", version=version("percel"), description=DESCRIPTION, lifespan=lifespan, redoc_url=None
+    )
     app.state.quotas = Quotas(
         settings.broker_url, requests_per_minute=settings.requests_per_minute, bytes_per_day=settings.bytes_per_day
     )
@@ -57,7 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Observed)
     install_problems(app, {chat.PATH: chat.refuse_invalid})
     for module in ROUTES:
-        app.include_router(module.router)
+        app.include_router(module.router, responses=chat.RESPONSES if module is chat else RESPONSES)
     return app
 
 

@@ -27,7 +27,7 @@ def check_all(resources: Resources) -> list[Check]:
     return [
         _attempt("database", lambda: _database(resources)),
         _attempt("blobs", lambda: _blobs(resources)),
-        _attempt("codec", lambda: resources.codec(resources.settings.codec).fingerprint),
+        _attempt("codec", lambda: resources.codecs[-1].fingerprint),
         _attempt("embedder", lambda: resources.embedder.fingerprint),
         _attempt("broker", lambda: _broker(resources)),
         _attempt("workers", lambda: _workers(resources)),

@@ -1,10 +1,12 @@
 """Owns what the edges do with documents: offer, list, read, remove. Every edge calls the same functions."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from api.errors import AmbiguousName
@@ -41,6 +43,7 @@ class DocumentReport:
     error: str | None = None
     warnings: tuple[str, ...] = ()
     codecs: tuple[str, ...] = ()
+    rates: Mapping[str, int] = field(default_factory=dict)  # "native-40" -> chunks that were given that rate
 
 
 def files_below(paths: Sequence[Path]) -> Iterator[Path]:
@@ -93,6 +96,7 @@ def report_in(session: Session, documents: Sequence[Document]) -> list[DocumentR
                 error=document.error,
                 warnings=tuple(document.warnings),
                 codecs=tuple(part.codec for part in parts),
+                rates={part.codec.partition("@")[0]: part.chunks for part in parts},
             )
         )
     return reports
@@ -128,16 +132,38 @@ class TextFormat(StrEnum):
     MARKDOWN = "markdown"  # with marks for headings, emphasis, code and links
 
 
+@dataclass(frozen=True, slots=True)
+class StyledText:
+    """A chunk's text as it was drawn."""
+
+    text: str
+    styles: NDArray[np.uint8]  # (characters,) of Style
+    starts: frozenset[int]  # characters at which a block begins; none while its document is ingested
+
+
 def read_document(
     resources: Resources, document: Document, ordinal: int | None = None, *, format: TextFormat = TextFormat.TEXT
 ) -> list[str]:
     """The texts of a document's chunks (or of one), read out of the caches. Raises NotFound, CacheDamaged."""
-    try:
-        rows, caches = _document_caches(resources, document.id, ordinal)
-    except BlobMissing:  # between the look at the rows and the load, its files were put together
-        rows, caches = _document_caches(resources, document.id, ordinal)
+    if format is TextFormat.MARKDOWN:
+        chunks = read_styled(resources, document, ordinal)
+        return [to_markdown(chunk.text, chunk.styles, chunk.starts) for chunk in chunks]
+    rows, caches = _document_caches(resources, document.id, ordinal)
+    return _texts(resources, document, rows, caches)
+
+
+def read_styled(resources: Resources, document: Document, ordinal: int | None = None) -> list[StyledText]:
+    """The texts with their styles, both read out of the caches. Raises NotFound, CacheDamaged."""
+    rows, caches = _document_caches(resources, document.id, ordinal)
     texts = _texts(resources, document, rows, caches)
-    return texts if format is TextFormat.TEXT else _as_markdown(resources, rows, caches, texts)
+    with reading(resources.engine) as session:
+        chunks = catalog.chunks_by_ids(session, [row.chunk_id for row in rows])
+    found = []
+    for row, cache, text in zip(rows, caches, texts, strict=True):
+        (styles,) = resources.codec(cache.codec).read_styles([cache])
+        layout = chunks[row.chunk_id].layout if row.chunk_id in chunks else []
+        found.append(StyledText(text, styles, frozenset(int(span[0] or 0) for span in layout)))
+    return found
 
 
 def _texts(resources: Resources, document: Document, rows: Sequence[ChunkCache], caches: Sequence[Cache]) -> list[str]:
@@ -151,23 +177,16 @@ def _texts(resources: Resources, document: Document, rows: Sequence[ChunkCache],
     return texts
 
 
-def _as_markdown(
-    resources: Resources, rows: Sequence[ChunkCache], caches: Sequence[Cache], texts: Sequence[str]
-) -> list[str]:
-    """The texts in the styles that the caches hold."""
-    with reading(resources.engine) as session:
-        chunks = catalog.chunks_by_ids(session, [row.chunk_id for row in rows])
-    shown = []
-    for row, cache, text in zip(rows, caches, texts, strict=True):
-        (styles,) = resources.codec(cache.codec).read_styles([cache])
-        layout = chunks[row.chunk_id].layout if row.chunk_id in chunks else []  # not there yet while it is ingested
-        shown.append(to_markdown(text, styles, {int(span[0] or 0) for span in layout}))
-    return shown
-
-
 def _document_caches(
     resources: Resources, document_id: str, ordinal: int | None
 ) -> tuple[list[ChunkCache], list[Cache]]:
+    try:
+        return _found_caches(resources, document_id, ordinal)
+    except BlobMissing:  # between the look at the rows and the load, its files were put together
+        return _found_caches(resources, document_id, ordinal)
+
+
+def _found_caches(resources: Resources, document_id: str, ordinal: int | None) -> tuple[list[ChunkCache], list[Cache]]:
     with reading(resources.engine) as session:
         rows = catalog.document_caches(session, document_id)
         if ordinal is not None:

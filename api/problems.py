@@ -39,6 +39,26 @@ from workers.errors import AddressRefused, FetchFailed
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+# The shape of every error, for the OpenAPI document.
+PROBLEM: dict[str, object] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "const": "about:blank"},
+        "title": {"type": "string", "description": "What kind of error it is, in words."},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What happened here, and what to do."},
+        "errors": {
+            "type": "array",
+            "description": "Of a request that is not valid: each fault and where it is.",
+            "items": {"type": "object", "properties": {"at": {"type": "string"}, "message": {"type": "string"}}},
+        },
+    },
+}
+RESPONSES: dict[int | str, dict[str, object]] = {
+    status: {"description": description, "content": {MEDIA_TYPE: {"schema": PROBLEM}}}
+    for status, description in ((422, "The request is not valid"), ("default", "Any other error"))
+}
 RETRY_SECONDS = 5  # what a client is told to wait for something that should be back soon
 
 # The first class that fits counts.

@@ -86,6 +86,7 @@ class DocumentOut(Shape):
     error: str | None
     warnings: list[str]
     codecs: list[str]
+    rates: dict[str, int] = Field(description="codec name -> chunks that were given that rate")
     created_at: datetime | None
 
     @classmethod
@@ -115,6 +116,7 @@ class DocumentOut(Shape):
             error=document.error,
             warnings=list(document.warnings),
             codecs=list(report.codecs),
+            rates=dict(report.rates),
             created_at=moment(document.created_at),
         )
 

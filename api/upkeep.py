@@ -54,7 +54,7 @@ def _attempt(check: str, look: Callable[[], str]) -> Finding:
 
 def check_codec(resources: Resources) -> Finding:
     """Whether the codec in force loads."""
-    return _attempt("codec", lambda: resources.codec(resources.settings.codec).fingerprint)
+    return _attempt("codec", lambda: resources.codecs[-1].fingerprint)
 
 
 def check_embedder(resources: Resources) -> Finding:

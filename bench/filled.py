@@ -76,7 +76,7 @@ def fill(resources: Resources, chunks: int, texts: Iterator[str]) -> None:
 def _caches(resources: Resources, texts: Iterator[str]) -> list[NewCache]:
     """The rows of one document's caches, whose file is in the blob store."""
     bodies = ["".join(islice(texts, PASSAGES)) for _ in range(DOCUMENT_CHUNKS)]
-    caches = resources.codec(resources.settings.codec).encode(bodies)
+    caches = resources.codecs[-1].encode(bodies)
     file = write_caches({entry_name(ordinal): cache for ordinal, cache in enumerate(caches)})
     blob = resources.blobs.put_bytes(file, tenant=resources.settings.tenant)
     return [new_cache(cache, blob.key, ordinal) for ordinal, cache in enumerate(caches)]

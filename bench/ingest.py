@@ -120,7 +120,7 @@ def ingest(resources: Resources, pdfs: list[Path]) -> dict[str, object]:
             failed.append(f"{event.title}: {event.error}")
 
     # Loading the models is the price of a cold start, not of a document.
-    resources.codec(resources.settings.codec).encode(["warm"])
+    resources.codecs[-1].encode(["warm"])
     resources.embedder.embed(["warm"])
     watch = MemoryWatch()
     watch.start()

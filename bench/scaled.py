@@ -77,7 +77,7 @@ def measure_queue(servers: Servers, files: list[Path]) -> list[Row]:
     """Documents a second from accepted to ready: the direct runner, then one worker that is woken through Redis."""
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as home, Resources(Settings(home=Path(home))) as resources:
-        resources.codec(resources.settings.codec).encode(["warm"])
+        resources.codecs[-1].encode(["warm"])
         resources.embedder.embed(["warm"])
         start = accept_all(resources, files)
         run_due_jobs(resources)

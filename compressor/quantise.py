@@ -28,7 +28,8 @@ def store(tokens: Tensor, digits: int) -> Tensor:
         return levels
     base = SHARED[digits].levels
     places = torch.tensor([base**place for place in range(digits)], dtype=torch.uint8, device=tokens.device)
-    return (levels.unflatten(-1, (-1, digits)) * places).sum(-1, dtype=torch.uint8)
+    shared: Tensor = (levels.unflatten(-1, (-1, digits)) * places).sum(-1, dtype=torch.uint8)
+    return shared
 
 
 def recall(levels: Tensor, digits: int) -> Tensor:
@@ -43,10 +44,3 @@ def recall(levels: Tensor, digits: int) -> Tensor:
 def through(tokens: Tensor, format: Format) -> Tensor:
     """What a reader will see of these tokens; the gradient passes straight through."""
     return tokens + (dequantise(quantise(tokens, format), format) - tokens).detach()
-
-
-def between(fine: Format, coarse: Format, share: float) -> Format:
-    """A format on the way from a fine one (share 0) to a coarser one (1): the step grows, the range shrinks with it."""
-    step = fine.step * (coarse.step / fine.step) ** share
-    reach = (1 - share) * fine.levels * fine.step + share * coarse.levels * coarse.step
-    return Format(coarse.name, max(coarse.levels, round(reach / step)), step)

@@ -7,13 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.servers_s3 import aws, between, bucket, s3_server, s3_url
-from tests.styled_codec import stand_in
 from workers.resources import Resources
 from workers.settings import Settings
 
 __all__ = ["aws", "between", "bucket", "s3_server", "s3_url"]  # fixtures of every test
 pytest_plugins = ["tests.servers.fixtures"]
-stand_in()
 
 
 @pytest.fixture

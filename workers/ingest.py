@@ -37,9 +37,6 @@ log = logging.getLogger(__name__)
 
 SLICE_SECONDS = 5.0  # how long one claim of encode jobs is worked on before others get their turn
 PUBLISHED_AT_ONCE = 4  # chunks in one transaction: on SQLite others wait while it writes, five milliseconds a chunk
-# A chunk that the default rate reads worse than this is encoded at the next lower one: its residual would
-# cost more than the tokens saved.
-LEAST_ACCURACY = 0.97
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,19 +278,11 @@ def encode_batch(resources: Resources, batch: Sequence[Work]) -> list[EncodedChu
 
 
 def adaptive_caches(resources: Resources, texts: Sequence[str], styles: Sequence[NDArray[np.uint8]]) -> list[Cache]:
-    """Caches at the rate in force; what it reads poorly is encoded at the next lower rate.
+    """Caches in as few tokens as the settings' budget allows each chunk; `styles` are (characters,) a text."""
+    from compressor.codec.adaptive import Budget, encode_adaptive
 
-    `styles` has (characters,) of Style for every text.
-    """
-    codec = resources.codec(resources.settings.codec)
-    caches = codec.encode(texts, styles)
-    poor = [place for place, cache in enumerate(caches) if cache.raw_char_accuracy < LEAST_ACCURACY]
-    if poor and codec.rate > 10:
-        lower = resources.codec(f"native-{codec.rate // 2}")
-        again = lower.encode([texts[place] for place in poor], [styles[place] for place in poor])
-        for place, cache in zip(poor, again, strict=True):
-            caches[place] = cache
-    return caches
+    budget = Budget(resources.settings.least_accuracy, resources.settings.most_residual)
+    return encode_adaptive(resources.codecs, texts, styles, budget=budget)
 
 
 def passage_vectors(resources: Resources, batch: Sequence[Work]) -> list[list[NewVector]]:

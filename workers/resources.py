@@ -140,6 +140,16 @@ class Resources:
                 self._codecs[codec.name] = self._codecs[codec.fingerprint] = codec
             return self._codecs[name]
 
+    @cached_property
+    def codecs(self) -> "list[NativeCodec]":
+        """The rates that new caches may have, the lowest first. Raises ModelError where the one in force is missing."""
+        from compressor.codec.weights import available_rates
+
+        installed = [f"native-{rate}" for rate in available_rates()]
+        highest = self.settings.codec if self.settings.codec != "auto" else installed[-1]
+        self.codec(highest)
+        return [self.codec(name) for name in installed[: installed.index(highest) + 1]]
+
     def open_indexes(self) -> "list[VectorIndex]":
         """The vector indexes that were asked for so far."""
         with self._lock:

@@ -33,7 +33,16 @@ class Settings(BaseSettings):
     )
     collection: str = Field("default", description="the collection that commands use unless told otherwise")
     broker_url: str = Field("", description="redis://...: workers elsewhere are woken through it; empty: none are")
-    codec: Literal["native-10", "native-20"] = Field("native-20", description="the codec of new caches")
+    codec: Literal["auto", "native-10", "native-20", "native-40", "native-80"] = Field(
+        "auto",
+        description="the highest rate of new caches, auto: of all; each chunk gets the highest within the two below",
+    )
+    least_accuracy: float = Field(
+        0.99, ge=0, le=1, description="share of a chunk's characters that a rate must read right before the residual"
+    )
+    most_residual: float = Field(
+        0.02, ge=0, description="bytes that correct a chunk at a rate, at most, as a share of its text's"
+    )
     embedder: str = Field(
         "sentence-transformers/all-MiniLM-L6-v2", description="a sentence-transformers model: name or directory"
     )

@@ -5,11 +5,13 @@ what was deleted is wiped. Running it twice at once changes nothing.
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from store import catalog, lexical
 from store.database import reading, transaction, truncate_log
 from store.generations import remove_gone
+from store.models import JobKind
 from store.sweep import sweep_blobs
 from workers.resources import Resources
 from workers.runner import recover
@@ -18,6 +20,16 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 5.0
 WIPE_SECONDS = 600.0  # between wipes of full text and index files: each rewrites them
+LONGEST_PAUSE = 60.0  # seconds between wake-ups for work that nobody takes up
+
+
+@dataclass(frozen=True, slots=True)
+class Waking:
+    """When work of a kind was last said to be due, and how long until it is said again if none of it is done."""
+
+    count: int  # of jobs due then
+    said_at: float
+    pause: float
 
 
 class Tender:
@@ -27,14 +39,14 @@ class Tender:
         self.resources = resources
         self._wiped_at = self._cleaned_at = time.monotonic()
         self._unwiped = False
+        self._waking: dict[JobKind, Waking] = {}
 
     def tick(self) -> None:
         """One round."""
         recover(self.resources)
         with reading(self.resources.engine) as session:
             due = catalog.count_due(session)
-        for kind in due:
-            self.resources.wake(kind)
+        self._wake(due)
         self._unwiped |= sweep_blobs(self.resources.engine, self.resources.blobs) > 0
         if self._unwiped and not due and time.monotonic() - self._wiped_at > WIPE_SECONDS:
             wipe(self.resources)
@@ -43,6 +55,21 @@ class Tender:
         if time.monotonic() - self._cleaned_at > WIPE_SECONDS:
             clean(self.resources)
             self._cleaned_at = time.monotonic()
+
+    def _wake(self, due: Mapping[JobKind, int]) -> None:
+        """Says what is due, ever more rarely while nothing of it is taken up: unread messages would pile up."""
+        now = time.monotonic()
+        for kind, count in due.items():
+            last = self._waking.get(kind)
+            if last is None or count < last.count:
+                pause = TICK_SECONDS
+            elif now < last.said_at + last.pause:
+                continue
+            else:
+                pause = min(2 * last.pause, LONGEST_PAUSE)
+            self.resources.wake(kind)
+            self._waking[kind] = Waking(count, now, pause)
+        self._waking = {kind: waking for kind, waking in self._waking.items() if kind in due}
 
     def run(self, stop: threading.Event) -> None:
         """Ticks until told to stop; a tick that fails (a database that restarts, say) is one that the next makes up."""

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -116,16 +117,20 @@ def show_reports(output: Output, reports: "list[DocumentReport]", collection: st
     """The table of documents with its sums; as the JSON document too unless told otherwise."""
     if as_document:
         output.document({"collection": collection, "documents": [asdict(report) for report in reports]})
-    columns = ("document", "state", "chunks", "text", "vision", "ratio", "raw", "cache")
+    columns = ("document", "state", "chunks", "rates", "text", "vision", "ratio", "raw", "cache")
     rows: list[tuple[object, ...]] = []
     for r in reports:
         ratio = Figure("-" if r.compression is None else f"{r.compression:.1f}x")
         cache = Figure("-") if r.cache_bytes is None else size(r.cache_bytes)
-        numbers = [Figure("-" if n is None else f"{n:,}") for n in (r.chunks, r.text_tokens)]
+        chunks, text = (Figure("-" if n is None else f"{n:,}") for n in (r.chunks, r.text_tokens))
         positions = Figure("-" if r.vision_tokens is None else f"{r.vision_tokens:,}")
-        rows.append((_shortened(r.title, 28), r.state, *numbers, positions, ratio, share(r.raw_char_accuracy), cache))
+        figures = (chunks, _rates(r.rates), text, positions, ratio, share(r.raw_char_accuracy), cache)
+        rows.append((_shortened(r.title, 28), r.state, *figures))
     output.table(
-        columns, rows, title="text: text tokens, vision: vision tokens, raw: characters right before the residual"
+        columns,
+        rows,
+        title="rates: chunks at each rate, text: text tokens, vision: vision tokens, raw: characters right before the "
+        "residual",
     )
     for r in reports:
         if r.error:
@@ -142,6 +147,13 @@ def show_reports(output: Output, reports: "list[DocumentReport]", collection: st
             f"{positions_sum:,} vision tokens ({tokens / max(1, positions_sum):.1f}x), {stored} of caches, all read "
             "back exactly."
         )
+
+
+def _rates(rates: Mapping[str, int]) -> Figure:
+    """Chunks by rate, "5@40 1@10": the highest first."""
+    native = {name.removeprefix("native-"): count for name, count in rates.items() if name.startswith("native-")}
+    numbers = sorted(((int(rate), count) for rate, count in native.items()), reverse=True)
+    return Figure(" ".join(f"{count:,}@{rate}" for rate, count in numbers) or "-")
 
 
 def _shortened(title: str, length: int) -> str:
@@ -220,7 +232,7 @@ def read(
     """Prints a document's text, read out of its caches; with --png the image of a chunk."""
     import sys
 
-    from api.library import TextFormat, read_document, resolve_document
+    from api.library import TextFormat, read_document, read_styled, resolve_document
 
     if png is not None and chunk is None:
         raise usage("--png needs --chunk: an image holds one chunk")
@@ -229,13 +241,12 @@ def read(
         found = resolve_document(
             resources, resources.settings.tenant, collection or resources.settings.collection, document
         )
-        texts = read_document(resources, found, chunk)
+        texts = read_document(resources, found, chunk, format=TextFormat.MARKDOWN if markdown else TextFormat.TEXT)
         if png is not None:
-            from compressor.codec.typography import draw, set_text
+            from api.images import chunk_image
 
-            draw(set_text(texts[0])).save(png, "PNG")
-        if markdown:
-            texts = read_document(resources, found, chunk, format=TextFormat.MARKDOWN)
+            (drawn,) = read_styled(resources, found, chunk)
+            png.write_bytes(chunk_image(drawn.text, drawn.styles))
     first = chunk or 0
     chunks = [{"chunk": first + index, "text": text} for index, text in enumerate(texts)]
     output.document({"id": found.id, "title": found.title, "chunks": chunks, "png": None if png is None else str(png)})

@@ -28,6 +28,9 @@ router = APIRouter(prefix="/v1", tags=["openai"])
 
 COMPLETIONS = "/chat/completions"
 PATH = f"{router.prefix}{COMPLETIONS}"
+RESPONSES: dict[int | str, dict[str, object]] = {
+    "default": {"description": "An error: of a completion in OpenAI's shape, else problem details"}
+}
 NO_ANSWER = "Nothing in the collection answers this."
 # Values that say what happens anyway are welcome; anything else asks for what is not there.
 AS_IT_IS: dict[str, tuple[object, ...]] = {

@@ -14,7 +14,7 @@ from api.access import Caller, FoundDocument, Ingester, Opened, Reader, find_doc
 from api.cursors import cursor_of, place_of
 from api.events import document_events
 from api.images import chunk_image
-from api.library import TextFormat, delete_documents, read_document
+from api.library import TextFormat, delete_documents, read_document, read_styled
 from api.problems import STATUS, problem_of
 from api.quotas import Quotas
 from api.schemas import (
@@ -239,5 +239,9 @@ def text(
 def image(resources: Opened, caller: Reader, document_id: str, chunk: int) -> Response:
     """A chunk's image as the encoder saw it, PNG."""
     found = find_document(resources, caller, document_id)
-    (content,) = read_document(resources, found.document, chunk)
-    return Response(chunk_image(content), media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
+    (content,) = read_styled(resources, found.document, chunk)
+    return Response(
+        chunk_image(content.text, content.styles),
+        media_type="image/png",
+        headers={"Cache-Control": "private, max-age=3600"},
+    )

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from compressor.codec.atlas import PLANES, load_atlas
 from compressor.codec.typography import BLANK, CONTINUATION, STRIP_CELLS
+from compressor.styles import Style
 
+LINE_FEED = 0x0A
 HOLD_OUT = 50  # every fiftieth document takes no part in training
 PRINTABLE = np.arange(0x21, 0x7F, dtype=np.int32)
 # What keys, amounts and dates are made of: prose alone holds too few digits to learn them as well as letters.
@@ -40,6 +42,13 @@ BLOCKS = (
     (0x2300, 0x23FF, 1), (0x2500, 0x25FF, 3), (0x2600, 0x27BF, 3), (0x3000, 0x303F, 3), (0x3040, 0x30FF, 7),
     (0x4E00, 0x9FFF, 16), (0xAC00, 0xD7A3, 8), (0xFF00, 0xFFEF, 2), (0x1D400, 0x1D7FF, 1), (0x1F300, 0x1FAFF, 6),
 )  # fmt: skip
+STYLED = 0.5  # share of rows with styled words in them
+STYLES = (  # (style, weight) of runs of words
+    (Style.BOLD, 5), (Style.ITALIC, 4), (Style.CODE, 5), (Style.LINK, 3), (Style.BOLD | Style.ITALIC, 1),
+    (Style.BOLD | Style.LINK, 1), (Style.CODE | Style.LINK, 1), (Style.CODE | Style.BOLD, 1),
+    (Style.HEADING_1, 1), (Style.HEADING_2, 1), (Style.HEADING_3, 1), (Style.HEADING_2 | Style.CODE, 1),
+)  # fmt: skip
+CODE_BLOCK = 0.15  # share of styled rows that are code from end to end
 ANY_GLYPH = 6  # the weight of words from the whole font
 COMMON = 0.8  # share of the words in Han and Hangul that keep to the common characters
 
@@ -156,6 +165,26 @@ class Sampler:
         for short in np.flatnonzero(rng.random(rows) < SHORT_ENDS):
             out[short, int(rng.integers(1, self.cells)) :] = BLANK
         return out
+
+    def styles(self, codes: NDArray[np.int32]) -> NDArray[np.uint8]:
+        """Style bits for a batch, of its shape: half of the rows stay plain, the others have runs of styled words."""
+        rng = self.rng
+        styles = np.zeros(codes.shape, np.uint8)
+        weights = np.array([weight for _, weight in STYLES], float)
+        for row in np.flatnonzero(rng.random(len(codes)) < STYLED):
+            if rng.random() < CODE_BLOCK:
+                styles[row] = Style.CODE
+                continue
+            gaps = np.flatnonzero((codes[row] == BLANK) | (codes[row] == LINE_FEED))
+            for index in rng.choice(len(STYLES), size=rng.integers(1, 2 + self.cells // 50), p=weights / weights.sum()):
+                start = int(rng.integers(self.cells))
+                end = min(start + int(rng.geometric(1 / 16)), self.cells)
+                before, after = np.searchsorted(gaps, [start, end])
+                start = int(gaps[before - 1]) + 1 if before else 0
+                end = int(gaps[after]) if after < len(gaps) else self.cells
+                styles[row, start:end] = STYLES[index][0]
+        styles[:, 1:][codes[:, 1:] == CONTINUATION] = styles[:, :-1][codes[:, 1:] == CONTINUATION]
+        return styles
 
     def _scatter(self, out: NDArray[np.int32]) -> None:
         rng = self.rng

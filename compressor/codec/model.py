@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compressor.codec.typography import CELL_PIXELS, STRIP_CELLS
+from compressor.formats import SHARED
+from compressor.styles import STYLE_BITS
 
 LOW_CLASSES = 256  # a character is read as two bytes: code point % 256 ...
 HIGH_CLASSES = 512  # ... and code point // 256, planes 0 and 1
@@ -29,6 +31,7 @@ class Shape:
     reader_layers: int = 2
     octave_dim: int = 384
     octave_layers: int = 2
+    squeeze_layers: int = 2
     head_dim: int = 64
 
 
@@ -71,27 +74,78 @@ def normalise(slices: Tensor) -> Tensor:
     return functional.layer_norm(slices.float(), slices.shape[-1:]).flatten(1)
 
 
-class Reader(nn.Module):
-    """Turns tokens back into the characters of their cells, all at once."""
+class Lift(nn.Module):
+    """Slices as a squeeze writes them -> features of their cells: each from its own numbers and the shared ones."""
 
-    def __init__(self, shape: Shape, cells: int) -> None:
+    def __init__(self, slice_width: int, cells: int, dim: int) -> None:
+        super().__init__()
+        self.cells = cells
+        self.own = slice_width // cells
+        self.up = nn.Linear(self.own + slice_width - self.own * cells, 2 * dim)
+        self.down = nn.Linear(2 * dim, dim)
+
+    def forward(self, slices: Tensor) -> Tensor:
+        """(..., slice width) -> (..., cells * dim)."""
+        own, shared = slices.split([self.own * self.cells, slices.shape[-1] - self.own * self.cells], -1)
+        own = own.unflatten(-1, (self.cells, self.own))
+        shared = shared.unsqueeze(-2).expand(*own.shape[:-1], -1)
+        lifted: Tensor = self.down(functional.relu(self.up(torch.cat([own, shared], -1)), inplace=True))
+        return lifted.flatten(-2)
+
+
+class Cells(nn.Module):
+    """Turns tokens into features of their cells, all at once."""
+
+    def __init__(self, shape: Shape, cells: int, *, layers: int, lift: bool = False) -> None:
         super().__init__()
         self.shape = shape
-        self.cells = cells  # that one token stands for
-        dim = shape.cell_dim
-        self.unpack = nn.Linear(shape.width // shape.slices, cells // shape.slices * dim)
+        self.cells = cells  # that attend to each other
+        dim, slice_width, slice_cells = shape.cell_dim, shape.width // shape.slices, cells // shape.slices
+        self.unpack = Lift(slice_width, slice_cells, dim) if lift else nn.Linear(slice_width, slice_cells * dim)
         self.place = nn.Parameter(torch.randn(cells, dim) * 0.02)
-        self.blocks = nn.Sequential(*(Block(dim, shape.head_dim) for _ in range(shape.reader_layers)))
+        self.blocks = nn.Sequential(*(Block(dim, shape.head_dim) for _ in range(layers)))
         self.norm = nn.LayerNorm(dim)
-        self.low = nn.Linear(dim, LOW_CLASSES)
-        self.high = nn.Linear(dim, HIGH_CLASSES)
 
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (n, width) -> logits of the low and high byte (strips, 56, 256), (strips, 56, 512)."""
+    def features(self, tokens: Tensor) -> Tensor:
+        """Tokens (n, width), or several of them in a row, -> (groups of cells, cells, dim)."""
         slices = self.unpack(tokens.reshape(-1, self.shape.slices, self.shape.width // self.shape.slices))
-        x = self.blocks(slices.view(len(slices), self.cells, -1) + self.place)
-        x = self.norm(x).view(-1, STRIP_CELLS, self.shape.cell_dim)
-        return self.low(x), self.high(x)
+        features: Tensor = self.norm(self.blocks(slices.view(len(slices), self.cells, -1) + self.place))
+        return features
+
+    def copy_cells(self, other: "Cells", *, unpack: bool) -> None:
+        """Takes over what another one knows of characters; layers that it lacks begin as the identity."""
+        if unpack:
+            self.unpack.load_state_dict(other.unpack.state_dict())
+        self.norm.load_state_dict(other.norm.state_dict())
+        self.place.copy_(other.place.repeat(self.cells // other.cells, 1))
+        for index, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            if index < len(other.blocks):
+                block.load_state_dict(other.blocks[index].state_dict())
+            else:
+                block.change_nothing()
+
+
+class Reader(Cells):
+    """Turns tokens back into the characters of their cells and their styles."""
+
+    def __init__(self, shape: Shape, cells: int, *, lift: bool = False) -> None:
+        super().__init__(shape, cells, layers=shape.reader_layers, lift=lift)
+        self.low = nn.Linear(shape.cell_dim, LOW_CLASSES)
+        self.high = nn.Linear(shape.cell_dim, HIGH_CLASSES)
+        self.style = nn.Linear(shape.cell_dim, STYLE_BITS)
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens (n, width) -> logits of the low and high byte and of style bits, (strips, 56, 256 | 512 | 6)."""
+        x = self.features(tokens).view(-1, STRIP_CELLS, self.shape.cell_dim)
+        return self.low(x), self.high(x), self.style(x)
+
+    @torch.no_grad()
+    def learn_from(self, below: "Reader") -> None:
+        """Begins with what the reader of the rate below knows of characters; which numbers mean them is learnt."""
+        self.copy_cells(below, unpack=False)
+        for name in ("low", "high", "style"):
+            getattr(self, name).load_state_dict(getattr(below, name).state_dict())
 
 
 class Base(nn.Module):
@@ -138,54 +192,40 @@ class Octave(nn.Module):
         x = self.norm(self.blocks(self.enter(slices) + self.place))
         return normalise(self.pack(x.view(len(x), self.shape.slices, -1)))
 
-    @torch.no_grad()
     def learn_from(self, below: Reader) -> None:
-        """Begins with what the reader of the rate below knows of characters; which numbers mean them is learnt."""
-        for name in ("blocks", "norm", "low", "high"):
-            getattr(self.reader, name).load_state_dict(getattr(below, name).state_dict())
-        self.reader.place.copy_(below.place.repeat(2, 1))
+        """Begins with the reader of the rate below."""
+        self.reader.learn_from(below)
 
 
 class Squeeze(nn.Module):
-    """Rewrites two neighbouring tokens in numbers of half the bits, so that both fit in one; has a reader of its own.
+    """Writes two neighbouring tokens anew in numbers of half the bits, so that both fit in one; has its own reader.
 
-    It begins as a copy that changes nothing, and the numbers lose their bits little by little while it is trained:
-    merging slices again, as an octave does, did not leave its plateau at this rate.
+    The cells are read out of the tokens below first. Then each cell gets numbers of its own and each slice a few that
+    its cells share: a code that mixes the cells of a slice, as an octave's does, was not learnt at this rate.
     """
 
     def __init__(self, shape: Shape, level: int) -> None:
         super().__init__()
         self.shape = shape
         self.digits = 1 << (level - 1)  # numbers that share one stored number
-        dim, slice_width = shape.octave_dim, shape.width // shape.slices
-        self.slices = self.digits * shape.slices
-        self.enter = nn.Linear(slice_width, dim)
-        self.place = nn.Parameter(torch.randn(self.slices, dim) * 0.02)
-        self.blocks = nn.Sequential(*(Block(dim, shape.head_dim) for _ in range(shape.octave_layers)))
-        self.norm = nn.LayerNorm(dim)
-        self.pack = nn.Linear(dim, slice_width)
-        nn.init.zeros_(self.pack.weight)
-        nn.init.zeros_(self.pack.bias)
-        self.reader = Reader(shape, 2 * STRIP_CELLS)
+        self.reach = SHARED[self.digits].levels * SHARED[self.digits].step / 2
+        cells, slice_width = 2 * STRIP_CELLS // shape.slices, shape.width // shape.slices
+        self.cells = Cells(shape, 2 * STRIP_CELLS, layers=shape.squeeze_layers, lift=level > 2)
+        self.own = nn.Linear(shape.cell_dim, slice_width // cells)
+        self.shared = nn.Linear(cells * shape.cell_dim, slice_width % cells)
+        self.reader = Reader(shape, 2 * STRIP_CELLS, lift=True)
 
     def merge(self, tokens: Tensor) -> Tensor:
-        """Tokens (2n, digits / 2 * width) -> (n, digits * width) float32."""
-        slices = tokens.reshape(-1, self.slices, self.shape.width // self.shape.slices)
-        x = self.norm(self.blocks(self.enter(slices) + self.place))
-        return normalise(slices + self.pack(x))
+        """Tokens (2n, digits / 2 * width) -> (n, digits * width) float32, bounded to what the quantiser reaches."""
+        features = self.cells.features(tokens).unflatten(1, (self.shape.slices, -1))
+        numbers = torch.cat([self.own(features).flatten(2), self.shared(features.flatten(2))], -1)
+        return self.reach * numbers.float().tanh().view(len(tokens) // 2, -1)
 
     @torch.no_grad()
     def learn_from(self, below: Reader) -> None:
-        """Begins with the reader of the rate below; layers that it lacks begin as copies that change nothing."""
-        for name in ("unpack", "norm", "low", "high"):
-            getattr(self.reader, name).load_state_dict(getattr(below, name).state_dict())
-        self.reader.place.copy_(below.place)
-        for index, block in enumerate(self.reader.blocks):
-            if index < len(below.blocks):
-                block.load_state_dict(below.blocks[index].state_dict())
-            else:
-                assert isinstance(block, Block)
-                block.change_nothing()
+        """Begins by reading the tokens below as their reader does."""
+        self.cells.copy_cells(below, unpack=True)
+        self.reader.learn_from(below)
 
 
 Level = Base | Octave | Squeeze

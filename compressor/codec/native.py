@@ -1,10 +1,13 @@
-"""Owns the native codec: text to verified caches, caches back to exactly their text.
+"""Owns the native codec: text to verified caches, caches back to exactly their text and styles.
 
 Every cache is read back from its quantised form before it leaves `encode`; what the reader got wrong travels
-with it as the residual, so `read` returns the text bit for bit.
+with it as the residual, so `read` returns the text bit for bit. A "cell" here is a code point with its style bits
+above it, as `TextGrid.cells` has it.
 """
 
+import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,33 +18,39 @@ from torch import Tensor
 from compressor.cache import Cache, Reading, text_digest
 from compressor.codec.residual import SURE, apply_residual, write_residual
 from compressor.codec.typography import (
+    CELL_PIXELS,
     CONTINUATION,
     STRIP_CELLS,
+    STYLE_SHIFT,
     TextGrid,
+    characters_of,
     draw,
+    grid_of,
     read_grid,
+    read_styles,
     set_text,
     strip_pixels,
 )
 from compressor.codec.weights import DIRECTORY, RATES, Levels, fingerprint, load_levels
 from compressor.device import choose_device, has_native_bf16, pad_rows, side_by_side
 from compressor.errors import CacheDamaged, UnknownCodec
-from compressor.formats import INT4, Format
-from compressor.quantise import dequantise, quantise
+from compressor.formats import INT4
+from compressor.quantise import recall, store
+from compressor.styles import STYLE_BITS
 
 BATCH_STRIPS = 512  # strips in one pass of the network: about 25,000 cells
 CPU_BATCH_STRIPS = 64  # activations of this many nearly fit a core's cache
+STYLE_SURE = 1.1  # a logit of a style bit nearer to 0 is doubtful: SURE, for one of two
 UNREADABLE = 0x1FFFF  # the class of a continuation
 
 
 class NativeCodec:
     """One rate of the native codec on one device. Not thread-safe on CUDA; on a CPU it may be shared."""
 
-    def __init__(self, rate: int, levels: Levels, format: Format, device: torch.device, directory: Path) -> None:
+    def __init__(self, rate: int, levels: Levels, device: torch.device, directory: Path) -> None:
         self.rate = rate
         self.name = f"native-{rate}"
-        self.fingerprint = fingerprint(rate, format, directory)
-        self.format = format
+        self.fingerprint = fingerprint(rate, directory)
         self.device = device
         self._batch = CPU_BATCH_STRIPS if device.type == "cpu" else BATCH_STRIPS
         self._levels = levels
@@ -49,39 +58,96 @@ class NativeCodec:
         self._dtype = torch.bfloat16 if has_native_bf16(device.type) else torch.float32
         for module in (levels.base, *levels.octaves):
             module.to(self._dtype)
-        self._reader = levels.octaves[-1].reader if levels.octaves else levels.base.reader
         self.strips_per_token = 2 ** len(levels.octaves)
+        self._digits = [levels.base.digits, *(octave.digits for octave in levels.octaves)]
+        self._directory = directory
+        self._blanks: list[NDArray[np.uint8]] | None = None
+        self._lock = threading.Lock()
 
-    def encode(self, texts: Sequence[str]) -> list[Cache]:
-        """Draws, encodes, quantises and verifies chunks. Raises ValueError for text that is not Unicode."""
-        grids = [set_text(text) for text in texts]
+    def encode(self, texts: Sequence[str], styles: Sequence[NDArray[np.uint8]] | None = None) -> list[Cache]:
+        """Draws, encodes, quantises and verifies chunks; `styles` are style bits a character, (characters,) a text.
+
+        Raises ValueError for text that is not Unicode.
+        """
+        grids = set_texts(texts, styles)
+        return self.verify(texts, grids, self.draw_and_encode(grids)[-1])
+
+    def draw_and_encode(self, grids: Sequence[TextGrid]) -> list[list[NDArray[np.uint8]]]:
+        """Levels of grids at every rate up to this codec's, the lowest first: (tokens, width) uint8 a grid.
+
+        Every rate merges the stored tokens of the one below, so what comes out on the way is what that rate stores.
+        """
         pixels = [self._pixels(grid) for grid in grids]
-        sizes = [len(part) for part in pixels]
-        levels, codes, close = self._encode_pixels(np.concatenate(pixels)) if sum(sizes) else self._nothing()
+        rates = len(self._levels.octaves) + 1
+        if not sum(map(len, pixels)):
+            return [[np.zeros((0, self._levels.shape.width), np.uint8) for _ in grids] for _ in range(rates)]
+        parts = torch.from_numpy(np.concatenate(pixels)).split(self._batch)
+        encoded = side_by_side(self._encode_part, parts, device=self.device.type)
+        ends = np.cumsum([len(part) for part in pixels])[:-1]
+        by_rate = []
+        for level in range(rates):
+            together = np.concatenate([part[level] for part in encoded])
+            split = np.split(together, ends >> level)
+            by_rate.append([part[: -(-len(grid.codes) >> level)] for part, grid in zip(split, grids, strict=True)])
+        return by_rate
+
+    def verify(
+        self, texts: Sequence[str], grids: Sequence[TextGrid], levels: Sequence[NDArray[np.uint8]]
+    ) -> list[Cache]:
+        """Caches of texts whose levels at this rate are at hand: read back, compared, and made exact."""
+        cells, close = self._read_levels(np.concatenate(levels)) if levels else self._nothing()
         caches = []
         start = 0
-        for text, grid, size in zip(texts, grids, sizes, strict=True):
+        for text, grid, stored in zip(texts, grids, levels, strict=True):
             strips = slice(start, start + len(grid.codes))
-            tokens = slice(start // self.strips_per_token, (start + size) // self.strips_per_token)
-            found = codes[strips]
-            characters = _characters(grid)
-            right = int(((found == grid.codes) & characters).sum())
-            caches.append(
-                Cache(
-                    codec=self.fingerprint,
-                    format=self.format.name,
-                    levels=levels[tokens],
-                    counts=grid.counts,
-                    residual=write_residual(grid.codes, found, close[strips]),
-                    digest=text_digest(text),
-                    raw_char_accuracy=right / max(1, int(characters.sum())),
-                )
-            )
-            start += size
-        for text, replayed in zip(texts, self._replay(caches, codes, sizes), strict=True):
-            if replayed != text:
+            start += len(stored) * self.strips_per_token
+            found = cells[strips]
+            characters = characters_of(grid)
+            right = int(((grid_of(found, grid.counts).codes == grid.codes) & characters).sum())
+            residual = write_residual(grid.cells, found, close[strips])
+            replayed = found.copy()
+            apply_residual(replayed, residual)
+            if (replayed != grid.cells).any() or read_grid(grid) != text:
                 raise CacheDamaged(f"a fresh cache of {self.name} does not read back to its text; it was not kept")
+            cache = Cache(
+                codec=self.fingerprint,
+                format=INT4.name,
+                levels=stored,
+                counts=grid.counts,
+                residual=residual,
+                digest=text_digest(text),
+                raw_char_accuracy=right / max(1, int(characters.sum())),
+            )
+            caches.append(cache)
         return caches
+
+    def merge(self, caches: Sequence[Cache]) -> list[NDArray[np.uint8]]:
+        """Levels at this codec's rate, (tokens, width) each, of caches of the same or lower rates, out of their tokens.
+
+        They are what encoding the text at this rate gives. Raises UnknownCodec for a cache of another codec.
+        """
+        rates = {fingerprint(rate, self._directory): level for level, rate in enumerate(RATES) if rate <= self.rate}
+        merged: list[NDArray[np.uint8]] = []
+        for cache in caches:
+            if cache.codec not in rates:
+                raise UnknownCodec(f"{self.name} cannot merge a cache of {cache.codec}: it is of another codec")
+            level = rates[cache.codec]
+            missing = -len(cache.levels) % (self.strips_per_token >> level)
+            whole = np.concatenate([cache.levels, *[self._blank(level)] * missing])
+            parts = torch.from_numpy(whole).split(self._batch >> level) if len(whole) else ()
+            merge = partial(self._merge_part, level=level)
+            merged.append(np.concatenate([cache.levels[:0], *side_by_side(merge, parts, device=self.device.type)]))
+        return merged
+
+    def read_merged(self, caches: Sequence[Cache]) -> list[str]:
+        """What this rate reads of caches of the same or lower rates, wrong characters and all: no residual is used."""
+        merged = self.merge(caches)
+        cells, _ = self._read_levels(np.concatenate(merged)) if merged else self._nothing()
+        ends = np.cumsum([len(levels) for levels in merged])[:-1] * self.strips_per_token
+        return [
+            read_grid(grid_of(found[: len(cache.counts)], cache.counts))
+            for found, cache in zip(np.split(cells, ends), caches, strict=True)
+        ]
 
     def read(self, caches: Sequence[Cache]) -> list[str]:
         """The texts of whole caches. Raises CacheDamaged where one does not read back to its text."""
@@ -95,12 +161,25 @@ class NativeCodec:
         """Which characters of a cache's text the network alone reads right, (characters,): for measuring."""
         self._check(cache)
         grid = set_text(text)
-        codes, _ = self._read_levels(cache.levels)
-        right: NDArray[np.bool_] = (codes[: len(grid.codes)] == grid.codes)[_characters(grid)]
+        cells, _ = self._read_levels(cache.levels)
+        found = grid_of(cells[: len(grid.codes)], grid.counts)
+        right: NDArray[np.bool_] = (found.codes == grid.codes)[characters_of(grid)]
         return right
+
+    def read_styles(self, caches: Sequence[Cache]) -> list[NDArray[np.uint8]]:
+        """The style bits of whole caches, (characters,) each."""
+        readings = [Reading(cache, 0, cache.characters) for cache in caches]
+        return [read_styles(grid) for grid, _ in self._read_grids(readings)]
 
     def read_ranges(self, readings: Sequence[Reading]) -> list[str]:
         """Characters [start, end) of caches; only the tokens that hold them are read, all in one batch."""
+        return [
+            read_grid(grid)[reading.start - before : reading.end - before]
+            for reading, (grid, before) in zip(readings, self._read_grids(readings), strict=True)
+        ]
+
+    def _read_grids(self, readings: Sequence[Reading]) -> list[tuple[TextGrid, int]]:
+        """The strips that hold each reading's characters, corrected, and how many characters stand before them."""
         plans = []
         for reading in readings:
             self._check(reading.cache)
@@ -112,17 +191,15 @@ class NativeCodec:
             reading.cache.levels[first // self.strips_per_token : -(-last // self.strips_per_token)]
             for reading, (first, last, _) in zip(readings, plans, strict=True)
         ]
-        codes, _ = self._read_levels(np.concatenate(tokens)) if tokens else (np.zeros((0, STRIP_CELLS), np.int32), None)
-        texts = []
+        cells, _ = self._read_levels(np.concatenate(tokens)) if tokens else (np.zeros((0, STRIP_CELLS), np.int32), None)
+        grids = []
         start = 0
         for reading, part, (first, last, ends) in zip(readings, tokens, plans, strict=True):
-            found = codes[start : start + last - first].copy()
+            found = cells[start : start + last - first].copy()
             start += len(part) * self.strips_per_token
             apply_residual(found, reading.cache.residual, first * STRIP_CELLS)
-            text = read_grid(TextGrid(found, reading.cache.counts[first:last]))
-            before = int(ends[first - 1]) if first else 0
-            texts.append(text[reading.start - before : reading.end - before])
-        return texts
+            grids.append((grid_of(found, reading.cache.counts[first:last]), int(ends[first - 1]) if first else 0))
+        return grids
 
     def _check(self, cache: Cache) -> None:
         if cache.codec != self.fingerprint:
@@ -134,62 +211,64 @@ class NativeCodec:
         missing = -len(pixels) % self.strips_per_token
         return np.pad(pixels, ((0, missing), (0, 0), (0, 0)))
 
-    def _nothing(self) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.bool_]]:
-        return (
-            np.zeros((0, self._levels.shape.width), np.uint8),
-            np.zeros((0, STRIP_CELLS), np.int32),
-            np.zeros((0, STRIP_CELLS), np.bool_),
-        )
-
-    def _encode_pixels(
-        self, pixels: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.bool_]]:
-        """Pixels (strips, 56, 128) -> levels (tokens, width), codes read back (strips, 56), close calls."""
-        parts = torch.from_numpy(pixels).split(self._batch)
-        levels, codes, close = zip(*side_by_side(self._encode_part, parts, device=self.device.type), strict=True)
-        return np.concatenate(levels), np.concatenate(codes), np.concatenate(close)
+    def _nothing(self) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        return np.zeros((0, STRIP_CELLS), np.int32), np.zeros((0, STRIP_CELLS), np.bool_)
 
     @torch.inference_mode()
-    def _encode_part(self, pixels: Tensor) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.bool_]]:
+    def _encode_part(self, pixels: Tensor) -> list[NDArray[np.uint8]]:
+        """Pixels (strips, 56, 128), strips of whole tokens -> levels (tokens, width) at every rate."""
         whole = pad_rows(pixels, self._batch)
-        tokens = self._levels.base.encode(whole.to(self.device, self._dtype))
-        for octave in self._levels.octaves:
-            tokens = octave.merge(dequantise(quantise(tokens, self.format), self.format).to(self._dtype))
-        levels = quantise(tokens, self.format)[: len(pixels) // self.strips_per_token].cpu()
-        return levels.numpy(), *self._read_part(levels)
+        levels = [store(self._levels.base.encode(whole.to(self.device, self._dtype)), self._digits[0])]
+        for level in range(len(self._levels.octaves)):
+            levels.append(self._merge(levels[-1], level))
+        return [part[: len(pixels) >> level].cpu().numpy() for level, part in enumerate(levels)]
+
+    def _merge(self, levels: Tensor, level: int) -> Tensor:
+        """Levels as stored at the rate of `level` (2n, width) -> at the next rate (n, width)."""
+        tokens = recall(levels, self._digits[level]).to(self._dtype)
+        return store(self._levels.octaves[level].merge(tokens), self._digits[level + 1])
+
+    @torch.inference_mode()
+    def _merge_part(self, levels: Tensor, *, level: int) -> NDArray[np.uint8]:
+        """Levels as stored at the rate of `level` -> levels at this codec's."""
+        merged = pad_rows(levels, self._batch >> level).to(self.device)
+        for reached in range(level, len(self._levels.octaves)):
+            merged = self._merge(merged, reached)
+        return merged[: (len(levels) << level) // self.strips_per_token].cpu().numpy()
+
+    def _blank(self, level: int) -> NDArray[np.uint8]:
+        """The token of blank strips at a rate, (1, width): what stands behind the last strips of a chunk."""
+        with self._lock:
+            if self._blanks is None:
+                nothing = torch.zeros(self.strips_per_token, STRIP_CELLS, CELL_PIXELS, dtype=torch.uint8)
+                self._blanks = [levels[:1] for levels in self._encode_part(nothing)]
+            return self._blanks[level]
 
     def _read_levels(self, levels: NDArray[np.uint8]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        """Levels (tokens, width) -> codes (strips, 56) and where the choice was close."""
+        """Levels (tokens, width) -> cells (strips, 56) and where the choice was close."""
         if not len(levels):
-            return self._nothing()[1:]
+            return self._nothing()
         parts = torch.from_numpy(np.ascontiguousarray(levels)).split(self._batch // self.strips_per_token)
-        codes, close = zip(*side_by_side(self._read_part, parts, device=self.device.type), strict=True)
-        return np.concatenate(codes), np.concatenate(close)
+        cells, close = zip(*side_by_side(self._read_part, parts, device=self.device.type), strict=True)
+        return np.concatenate(cells), np.concatenate(close)
 
     @torch.inference_mode()
     def _read_part(self, levels: Tensor) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         padded = pad_rows(levels, self._batch // self.strips_per_token)
-        low, high = self._reader(dequantise(padded.to(self.device), self.format).to(self._dtype))
+        top = self._levels.top
+        low, high, style = top.reader(recall(padded.to(self.device), top.digits).to(self._dtype))
         strips = len(levels) * self.strips_per_token
         low_best, low_close = _choose(low[:strips])
         high_best, high_close = _choose(high[:strips])
         found = low_best + 256 * high_best
         codes = torch.where(found == UNREADABLE, CONTINUATION, found).to(torch.int32)
-        return codes.cpu().numpy(), (low_close | high_close).cpu().numpy()
-
-    def _replay(self, caches: list[Cache], codes: NDArray[np.int32], sizes: list[int]) -> list[str]:
-        """What `read` would return for fresh caches, from the codes that were just read."""
-        texts = []
-        start = 0
-        for cache, size in zip(caches, sizes, strict=True):
-            found = codes[start : start + len(cache.counts)].copy()
-            apply_residual(found, cache.residual)
-            texts.append(read_grid(TextGrid(found, cache.counts)))
-            start += size
-        return texts
+        style = style[:strips]
+        styles = ((style > 0) << torch.arange(STYLE_BITS, device=self.device)).sum(-1, dtype=torch.int32)
+        close = low_close | high_close | (style.abs() < STYLE_SURE).any(-1)
+        return (codes | styles << STYLE_SHIFT).cpu().numpy(), close.cpu().numpy()
 
 
-def load_codec(name: str, *, device: str = "auto", format: Format = INT4, directory: Path = DIRECTORY) -> NativeCodec:
+def load_codec(name: str, *, device: str = "auto", directory: Path = DIRECTORY) -> NativeCodec:
     """Loads a native codec by name ("native-20") or fingerprint ("native-20@0123456789ab").
 
     Raises UnknownCodec for a name that is none or a fingerprint that the installed weights do not have.
@@ -199,7 +278,7 @@ def load_codec(name: str, *, device: str = "auto", format: Format = INT4, direct
     if rate_name not in rates:
         raise UnknownCodec(f"{name} is not a native codec; choose from {', '.join(rates)}")
     where = torch.device(choose_device(device))
-    codec = NativeCodec(rates[rate_name], load_levels(rates[rate_name], where, directory), format, where, directory)
+    codec = NativeCodec(rates[rate_name], load_levels(rates[rate_name], where, directory), where, directory)
     if wanted and codec.fingerprint != name:
         raise UnknownCodec(
             f"caches of {name} cannot be read here, where the codec is {codec.fingerprint}; "
@@ -208,14 +287,12 @@ def load_codec(name: str, *, device: str = "auto", format: Format = INT4, direct
     return codec
 
 
+def set_texts(texts: Sequence[str], styles: Sequence[NDArray[np.uint8]] | None = None) -> list[TextGrid]:
+    """Grids of texts; `styles` are style bits a character. Raises ValueError for text that is not Unicode."""
+    return [set_text(text, styles[place] if styles else None) for place, text in enumerate(texts)]
+
+
 def _choose(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (..., classes) -> the best class, and whether its probability is below SURE."""
     best, chosen = logits.max(-1)
     return chosen, (logits - best[..., None]).exp_().sum(-1, dtype=torch.float32) > 1 / SURE
-
-
-def _characters(grid: TextGrid) -> NDArray[np.bool_]:
-    """Cells that hold a character: neither a continuation nor the blanks that end a strip."""
-    characters: NDArray[np.bool_] = grid.codes != CONTINUATION
-    characters &= np.cumsum(characters, axis=1) <= grid.counts[:, None]
-    return characters

@@ -1,7 +1,7 @@
 """Owns the residual: what a reader gets wrong about a chunk's cells, stored so that reading is exact.
 
-An entry is a cell's place in the chunk and its true code. Doubtful cells are entries too: on another device or thread
-count they could be read the other way.
+An entry is a cell's place in the chunk and the true cell, its code with its style bits above. Doubtful cells are
+entries too: on another device or thread count they could be read the other way.
 """
 
 import zlib
@@ -15,24 +15,24 @@ SURE = 0.75
 
 
 def write_residual(true: NDArray[np.int32], found: NDArray[np.int32], close: NDArray[np.bool_]) -> bytes:
-    """Codes as set and as read, same shape -> compressed entries; b"" where there are none."""
+    """Cells as set and as read, same shape -> compressed entries; b"" where there are none."""
     places = np.flatnonzero((true != found) | close)
     if not len(places):
         return b""
     gaps = np.diff(places, prepend=0).astype("<u4")
-    codes = true.ravel()[places].astype("<u4")
+    cells = true.ravel()[places].astype("<u4")
     # Byte planes side by side: the high bytes are nearly all alike, so they cost next to nothing.
-    planes = np.concatenate([gaps.view(np.uint8).reshape(-1, 4).T, codes.view(np.uint8).reshape(-1, 4).T])
+    planes = np.concatenate([gaps.view(np.uint8).reshape(-1, 4).T, cells.view(np.uint8).reshape(-1, 4).T])
     deflate = zlib.compressobj(9, zlib.DEFLATED, wbits=-15)
     return deflate.compress(planes.tobytes()) + deflate.flush()
 
 
-def apply_residual(codes: NDArray[np.int32], residual: bytes, first: int = 0) -> None:
-    """Corrects codes in place; `first` is the place of codes' first cell in its chunk."""
+def apply_residual(cells: NDArray[np.int32], residual: bytes, first: int = 0) -> None:
+    """Corrects cells in place; `first` is the place of their first one in its chunk."""
     if not residual:
         return
     planes = np.frombuffer(zlib.decompress(residual, wbits=-15), np.uint8).reshape(8, -1)
     gaps, true = (np.ascontiguousarray(half.T).view("<u4").ravel() for half in (planes[:4], planes[4:]))
     places = np.cumsum(gaps, dtype=np.int64) - first
-    inside = (places >= 0) & (places < codes.size)
-    codes.reshape(-1)[places[inside]] = true[inside].astype(np.int32)
+    inside = (places >= 0) & (places < cells.size)
+    cells.reshape(-1)[places[inside]] = true[inside].astype(np.int32)

@@ -22,7 +22,8 @@ from compressor.codec.model import Base, Level, Octave, Reader, Shape, Squeeze, 
 from compressor.codec.typography import STRIP_CELLS, cell_bitmaps, set_text, unpack_cells
 from compressor.errors import ModelError
 from compressor.formats import SHARED
-from compressor.quantise import between, through
+from compressor.quantise import through
+from compressor.styles import STYLE_BITS
 
 DOCUMENTS = {"prose": 0.42, "tech": 0.26, "code": 0.21, "spanish": 0.11}  # shares of the kinds of text
 
@@ -37,7 +38,6 @@ class Recipe:
     learning_rate: float = 2e-3
     warm_up: int = 100
     decay_from: float = 0.5  # share of the steps after which the rate falls linearly to 2 %
-    narrow_until: float = 0.3  # share of the steps in which the numbers of a squeeze lose their bits
     weight_decay: float = 0.01
     scripts: float = 0.35  # share of synthetic words in all scripts; the rest is documents
     seed: int = 1
@@ -45,9 +45,13 @@ class Recipe:
     reader_layers: int = 2
     further: bool = False  # begins with the weights that are installed instead of from scratch
 
+    def shortened(self, steps: int) -> "Recipe":
+        """The same schedule in fewer steps."""
+        return replace(self, steps=steps, warm_up=min(self.warm_up, steps // 5))
+
     def trained_further(self) -> "Recipe":
         """The schedule for weights that are good already: a gentler peak, and most of the run is decay."""
-        return replace(self, learning_rate=self.learning_rate / 2, decay_from=0.25, narrow_until=0.0, further=True)
+        return replace(self, learning_rate=self.learning_rate / 2, decay_from=0.25, further=True)
 
 
 # One a level. A step takes .7 s on two quiet CPU cores with native bf16. The committed weights came about in several
@@ -55,19 +59,25 @@ class Recipe:
 RECIPES = (
     Recipe(level=0, steps=2800),
     Recipe(level=1, steps=2000, scripts=0.2),
-    Recipe(level=2, steps=2400, learning_rate=1e-3, scripts=0.2, reader_layers=3),
-    Recipe(level=3, steps=2400, learning_rate=1e-3, scripts=0.2, reader_layers=4),
+    Recipe(level=2, steps=2000, learning_rate=1.5e-3, scripts=0.2),
+    Recipe(level=3, steps=2000, learning_rate=1.5e-3, scripts=0.2, reader_layers=4),
 )
 
 
-def pixels_of(codes: NDArray[np.int32], device: torch.device) -> Tensor:
-    """Codes (strips, 56) -> pixels (strips, 56, 128) float32 of 0 and 1."""
-    return torch.from_numpy(unpack_cells(cell_bitmaps(codes))).to(device, torch.float32)
+def pixels_of(codes: NDArray[np.int32], styles: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Codes and style bits (strips, 56) -> pixels (strips, 56, 128) float32 of 0 and 1."""
+    return torch.from_numpy(unpack_cells(cell_bitmaps(codes, styles))).to(device, torch.float32)
 
 
 def targets_of(codes: NDArray[np.int32], device: torch.device) -> Tensor:
     """Codes -> classes int64; a continuation is the last class of both bytes."""
     return torch.from_numpy(np.minimum(codes, 0x1FFFF).astype(np.int64)).to(device)
+
+
+def bits_of(styles: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Style bits (strips, 56) -> (strips, 56, 6) float32 of 0 and 1, the lowest bit first."""
+    bits = np.unpackbits(styles[..., None], axis=-1, count=STYLE_BITS, bitorder="little")
+    return torch.from_numpy(bits).to(device, torch.float32)
 
 
 def encode(base: Base, octaves: list[Octave | Squeeze], pixels: Tensor) -> Tensor:
@@ -94,6 +104,17 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.learning_rate * (1 - 0.98 * past)
 
 
+def reading_loss(read: tuple[Tensor, Tensor, Tensor], codes: NDArray[np.int32], styles: NDArray[np.uint8]) -> Tensor:
+    """Cross entropy of both bytes of every cell's code and of its style bits, from a reader's logits."""
+    low, high, style = (logits.float() for logits in read)
+    target = targets_of(codes, low.device).flatten()
+    return (
+        functional.cross_entropy(low.flatten(0, 1), target % 256)
+        + functional.cross_entropy(high.flatten(0, 1), target // 256)
+        + functional.binary_cross_entropy_with_logits(style, bits_of(styles, low.device))
+    )
+
+
 def held_out_codes(corpus: Corpus, strips: int) -> dict[str, NDArray[np.int32]]:
     """kind -> (strips, 56) from held-out documents, and random printable strings."""
     rng = np.random.default_rng(0)
@@ -109,18 +130,57 @@ def held_out_codes(corpus: Corpus, strips: int) -> dict[str, NDArray[np.int32]]:
     return out
 
 
+def held_out_accuracy(
+    base: Base,
+    octaves: list[Octave | Squeeze],
+    probes: dict[str, NDArray[np.int32]],
+    styled: NDArray[np.uint8],
+    device: torch.device,
+) -> dict[str, float]:
+    """Characters read right by kind of plain text; "styles": style bits read right on the prose."""
+    plain = {kind: np.zeros(probe.shape, np.uint8) for kind, probe in probes.items()}
+    facts = {kind: accuracy(base, octaves, probe, plain[kind], device)[0] for kind, probe in probes.items()}
+    return facts | {"styles": accuracy(base, octaves, probes["prose"], styled, device)[1]}
+
+
 @torch.no_grad()
-def accuracy(base: Base, octaves: list[Octave | Squeeze], codes: NDArray[np.int32], device: torch.device) -> float:
-    """Share of cells read right from tokens as stored."""
-    right = 0
+def accuracy(
+    base: Base,
+    octaves: list[Octave | Squeeze],
+    codes: NDArray[np.int32],
+    styles: NDArray[np.uint8],
+    device: torch.device,
+) -> tuple[float, float]:
+    """Shares of cells whose character, and whose style, is read right from tokens as stored."""
+    right = alike = 0
     digits = octaves[-1].digits if octaves else base.digits
-    for part in np.split(codes, range(512, len(codes), 512)):
+    for part in (slice(start, start + 512) for start in range(0, len(codes), 512)):
         with torch.autocast(device.type, torch.bfloat16):
-            tokens = through(encode(base, octaves, pixels_of(part, device)), SHARED[digits])
-            low, high = reader_of(base, octaves)(tokens)
+            tokens = through(encode(base, octaves, pixels_of(codes[part], styles[part], device)), SHARED[digits])
+            low, high, style = reader_of(base, octaves)(tokens)
         found = low.argmax(-1) + 256 * high.argmax(-1)
-        right += int((found == targets_of(part, device)).sum())
-    return right / codes.size
+        right += int((found == targets_of(codes[part], device)).sum())
+        alike += int(((style > 0) == bits_of(styles[part], device).bool()).all(-1).sum())
+    return right / codes.size, alike / codes.size
+
+
+def grow(
+    level: Level, below: tuple[Base, list[Octave | Squeeze]] | None, start: Level | None
+) -> tuple[Base, list[Octave | Squeeze]]:
+    """Puts a level on the frozen ones below it; it begins as `start`, or with what the reader below it knows."""
+    octaves: list[Octave | Squeeze] = []
+    if isinstance(level, Base):
+        base = level
+    else:
+        assert below is not None
+        base, octaves = below
+        level.learn_from(reader_of(base, octaves))
+        for frozen in (base, *octaves):
+            frozen.requires_grad_(False)
+        octaves = [*octaves, level]
+    if start is not None:
+        level.load_state_dict(start.state_dict())
+    return base, octaves
 
 
 def train(
@@ -141,16 +201,8 @@ def train(
     """
     torch.manual_seed(recipe.seed)
     level: Level = build_level(replace(shape, reader_layers=recipe.reader_layers), recipe.level)
-    base, octaves = below or (level, [])
-    assert isinstance(base, Base)
-    below_digits = octaves[-1].digits if octaves else base.digits
-    if not isinstance(level, Base):
-        level.learn_from(reader_of(base, octaves))
-        for frozen in (base, *octaves):
-            frozen.requires_grad_(False)
-        octaves = [*octaves, level]
-    if start is not None:
-        level.load_state_dict(start.state_dict())
+    base, octaves = grow(level, below, start)
+    below_digits = octaves[-2].digits if len(octaves) > 1 else base.digits
     for module in (base, *octaves):
         module.to(device)
     optimizer = torch.optim.AdamW(
@@ -163,24 +215,20 @@ def train(
     shares = {kind: (1 - recipe.scripts) * share for kind, share in DOCUMENTS.items()} | {"scripts": recipe.scripts}
     sampler = Sampler(corpus, shares, strips=strips, seed=recipe.seed + step)
     probes = held_out_codes(corpus, 512)
+    styled = sampler.styles(probes["prose"].reshape(-1, sampler.cells)).reshape(-1, STRIP_CELLS)
     started, logged = time.monotonic(), step
     while step < recipe.steps:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(recipe, step)
-        codes = sampler.batch(recipe.strips // strips).reshape(-1, STRIP_CELLS)
-        target = targets_of(codes, device)
+        rows = sampler.batch(recipe.strips // strips)
+        codes, styles = rows.reshape(-1, STRIP_CELLS), sampler.styles(rows).reshape(-1, STRIP_CELLS)
         with torch.autocast(device.type, torch.bfloat16):
             with torch.set_grad_enabled(recipe.level == 0):
-                tokens = encode(base, octaves[:-1], pixels_of(codes, device))
+                tokens = encode(base, octaves[:-1], pixels_of(codes, styles, device))
             if octaves:
                 tokens = octaves[-1].merge(through(tokens, SHARED[below_digits]))
-            narrowed = (
-                1.0 if step >= recipe.narrow_until * recipe.steps else step / (recipe.narrow_until * recipe.steps)
-            )
-            stored = between(SHARED[below_digits], SHARED[level.digits], narrowed)
-            low, high = reader_of(base, octaves)(through(tokens, stored))
-        loss = functional.cross_entropy(low.float().flatten(0, 1), target.flatten() % 256)
-        loss = loss + functional.cross_entropy(high.float().flatten(0, 1), target.flatten() // 256)
+            read = level.reader(through(tokens, SHARED[level.digits]))
+        loss = reading_loss(read, codes, styles)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(level.parameters(), 1.0)
@@ -191,7 +239,7 @@ def train(
             facts = {"loss": float(loss.detach()), "chars_per_s": (step - logged) * codes.size / seconds}
             started, logged = time.monotonic(), step
             if step % recipe.checkpoint_every == 0 or step == recipe.steps:
-                facts |= {kind: accuracy(base, octaves, probe, device) for kind, probe in probes.items()}
+                facts |= held_out_accuracy(base, octaves, probes, styled, device)
                 save(run, level, optimizer, step, identity)
                 started = time.monotonic()
             with (run / "log.jsonl").open("a") as log:

@@ -14,7 +14,7 @@ from torch import nn
 from compressor.codec.atlas import ATLAS_PATH
 from compressor.codec.model import Base, Level, Octave, Shape, Squeeze, build_level
 from compressor.errors import ModelError
-from compressor.formats import Format
+from compressor.formats import SHARED
 
 DIRECTORY = Path(__file__).with_name("weights")
 CODE_VERSION = "1"  # raise when the same weights and pixels would give other tokens or other text
@@ -98,9 +98,9 @@ def load_levels(rate: int, device: torch.device, directory: Path = DIRECTORY) ->
 
 
 @cache
-def fingerprint(rate: int, format: Format, directory: Path = DIRECTORY) -> str:
+def fingerprint(rate: int, directory: Path = DIRECTORY) -> str:
     """Names the codec that makes and reads a cache: "native-20@" and 12 hex digits over all that decides its bytes."""
-    digest = hashlib.sha256(f"{CODE_VERSION} {format}".encode())
+    digest = hashlib.sha256(f"{CODE_VERSION} {SHARED}".encode())
     for path in (ATLAS_PATH, *(weight_path(level, directory) for level in range(RATES.index(rate) + 1))):
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return f"native-{rate}@{digest.hexdigest()[:12]}"

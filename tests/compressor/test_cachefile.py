@@ -10,6 +10,8 @@ from compressor.cache import Cache, text_digest
 from compressor.cachefile import CacheFile, write_caches
 from compressor.errors import CacheDamaged
 
+GOLDEN = Path(__file__).with_name("golden")
+
 
 def make_cache(tokens: int, seed: int, *, format: str = "int4") -> Cache:
     rng = np.random.default_rng(seed)
@@ -63,6 +65,18 @@ def test_caches_come_back_as_they_were(tmp_path: Path, caches: dict[str, Cache])
 
 def test_equal_caches_give_equal_bytes(caches: dict[str, Cache]) -> None:
     assert write_caches(caches) == write_caches(dict(reversed(caches.items())))
+
+
+def test_files_of_every_version_so_far_are_read(caches: dict[str, Cache]) -> None:
+    """`golden/caches-1` was written by the first version of the format; a change that cannot read it loses caches."""
+    with CacheFile(GOLDEN / "caches-1") as file:
+        assert list(file) == list(caches)
+        assert all(equal(file.load(entry), cache) for entry, cache in caches.items())
+
+
+def test_this_version_still_writes_the_same_bytes(caches: dict[str, Cache]) -> None:
+    """Caches are found by the sha256 of their bytes: a backup, a retry and another node must make the same ones."""
+    assert write_caches(caches) == (GOLDEN / "caches-1").read_bytes()
 
 
 def test_int4_takes_half_a_byte_a_number(caches: dict[str, Cache], tmp_path: Path) -> None:

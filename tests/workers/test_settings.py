@@ -10,7 +10,7 @@ from workers.settings import load_settings
 
 def test_the_defaults_are_the_embedded_set_up(home: Path) -> None:
     settings = load_settings()
-    assert settings.codec == "native-20"
+    assert settings.codec == "auto"
     assert settings.database == f"sqlite:///{home}/percel.db"
 
 

@@ -38,6 +38,7 @@ class Document:
     error: str | None = None
     warnings: tuple[str, ...] = ()
     codecs: tuple[str, ...] = ()
+    rates: Mapping[str, int] = field(default_factory=dict)  # "native-40" -> chunks that were given that rate
     created_at: datetime | None = None
 
     @property

@@ -1,5 +1,7 @@
 """Caches of the committed weights read back exactly, at every rate and from any place."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
@@ -58,6 +60,41 @@ def test_prose_and_keys_are_read_almost_without_the_residual(codec: NativeCodec)
     prose, hard = codec.encode([PROSE, HARD])
     assert prose.raw_char_accuracy > 0.998
     assert hard.raw_char_accuracy > 0.97
+
+
+def test_styles_are_drawn_and_read_back_exactly(codec: NativeCodec) -> None:
+    texts = [PROSE, HARD, "漢字 and text, 한국어\n" * 9, "", "x"]
+    rng = np.random.default_rng(3)
+    styles = [np.repeat(rng.integers(0, 64, len(text) // 9 + 1), 9)[: len(text)].astype(np.uint8) for text in texts]
+    caches = codec.encode(texts, styles)
+    assert codec.read(caches) == texts
+    assert all((read == true).all() for read, true in zip(codec.read_styles(caches), styles, strict=True))
+    assert not codec.read_styles(codec.encode([PROSE]))[0].any()
+
+
+def test_a_cache_merges_to_every_higher_rate_as_its_text_encodes_there() -> None:
+    codecs = [load_codec(f"native-{rate}", device="cpu") for rate in available_rates()]
+    texts = [PROSE, HARD[:560], HARD[:57], "x", ""]
+    for lower, higher in combinations(codecs, 2):
+        encoded = [cache.levels for cache in higher.encode(texts)]
+        merged = higher.merge(lower.encode(texts))
+        assert [levels.shape for levels in merged] == [levels.shape for levels in encoded]
+        same = np.concatenate(merged) == np.concatenate(encoded)
+        assert same.mean() > 0.99  # a batch of another size rounds a few numbers the other way
+        assert higher.read_merged(lower.encode([PROSE]))[0].split()[:3] == PROSE.split()[:3]
+
+
+def test_a_cache_of_a_higher_rate_is_not_merged_down() -> None:
+    low, high = load_codec("native-10", device="cpu"), _default()
+    cache = high.encode(["text"])[0]
+    with pytest.raises(UnknownCodec, match=rf"native-10 cannot merge a cache of {high.fingerprint}: it is of another"):
+        low.merge([cache])
+
+
+def test_reading_and_encoding_twice_give_the_same_bits(codec: NativeCodec) -> None:
+    first, again = codec.encode([PROSE, HARD]), codec.encode([PROSE, HARD])
+    assert [cache.levels.tobytes() for cache in first] == [cache.levels.tobytes() for cache in again]
+    assert [cache.residual for cache in first] == [cache.residual for cache in again]
 
 
 def test_a_range_is_read_from_its_own_tokens_only(codec: NativeCodec) -> None:

@@ -1,0 +1,59 @@
+"""Owns the adaptive rate: each chunk gets the fewest tokens that still read well enough.
+
+All rates come out of one pass of the network, because each is merged from the one below; only reading back is done
+again for the chunks that a rate reads too poorly.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compressor.cache import Cache
+from compressor.codec.native import NativeCodec, set_texts
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a rate may get wrong about a chunk and still be chosen."""
+
+    accuracy: float = 0.99  # least share of characters read right before the residual
+    residual: float = 0.02  # most residual bytes, as a share of the text's UTF-8 bytes
+
+    def holds(self, cache: Cache, text: str) -> bool:
+        """Whether a verified cache stays within it."""
+        return cache.raw_char_accuracy >= self.accuracy and len(cache.residual) <= self.residual * len(text.encode())
+
+
+def encode_adaptive(
+    codecs: Sequence[NativeCodec],
+    texts: Sequence[str],
+    styles: Sequence[NDArray[np.uint8]] | None = None,
+    *,
+    budget: Budget,
+) -> list[Cache]:
+    """A verified cache of every text, by whichever of the codecs needs the fewest tokens within the budget.
+
+    Of rates that need as many tokens the lowest is taken; where none holds the budget, too. `codecs` are rates of one
+    set of weights. Raises ValueError for text that is not Unicode.
+    """
+    ordered = sorted(codecs, key=lambda codec: codec.rate)
+    grids = set_texts(texts, styles)
+    by_rate = ordered[-1].draw_and_encode(grids)
+    found: list[Cache | None] = [None] * len(texts)
+    for codec in reversed(ordered):
+        levels = by_rate[codec.strips_per_token.bit_length() - 1]
+        lower = by_rate[max(0, codec.strips_per_token.bit_length() - 2)] if codec is not ordered[0] else None
+        left = [
+            place
+            for place, cache in enumerate(found)
+            if cache is None and (lower is None or len(lower[place]) > len(levels[place]))
+        ]
+        caches = codec.verify(
+            [texts[place] for place in left], [grids[place] for place in left], [levels[place] for place in left]
+        )
+        for place, cache in zip(left, caches, strict=True):
+            if codec is ordered[0] or budget.holds(cache, texts[place]):
+                found[place] = cache
+    return [cache for cache in found if cache is not None]

@@ -1,0 +1,24 @@
+"""The API's own documentation: everything from here, every error in its true shape."""
+
+from tests.api.service.conftest import Service
+
+
+def test_the_page_of_docs_loads_nothing_from_elsewhere(service: Service) -> None:
+    with service.client() as client:
+        page = client.get("/docs")
+        assert page.status_code == 200
+        assert "https://" not in page.text
+        for script in ("swagger-ui-bundle.js", "swagger-ui.css"):
+            assert script in page.text
+            assert client.get(f"/static-offline-docs/{script}").status_code == 200
+
+
+def test_every_error_is_documented_as_problem_details(service: Service) -> None:
+    with service.client() as client:
+        document = client.get("/openapi.json").json()
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            if path.startswith("/v1/") and operation["tags"] != ["openai"]:  # which has OpenAI's shape
+                content = operation["responses"]["default"]["content"]
+                assert list(content) == ["application/problem+json"], (method, path)

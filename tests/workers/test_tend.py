@@ -1,0 +1,47 @@
+"""What the tender says again, and how often."""
+
+from pathlib import Path
+
+import pytest
+
+from store.models import JobKind
+from tests.workers.test_ingest import offer
+from workers import tend
+from workers.ingest import accept
+from workers.resources import Resources
+from workers.runner import run_due_jobs
+from workers.tend import Tender
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[JobKind]:
+    heard: list[JobKind] = []
+    monkeypatch.setattr(Resources, "wake", lambda resources, kind: heard.append(kind))
+    return heard
+
+
+def test_work_that_nobody_takes_up_is_said_ever_more_rarely(
+    resources: Resources, tmp_path: Path, said: list[JobKind], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept(resources, "default", "test", offer(tmp_path, "a.txt", "Some words.\n"))
+    said.clear()
+    tender = Tender(resources)
+    start = tend.time.monotonic()
+    for tick in range(60):  # five minutes
+        monkeypatch.setattr(tend.time, "monotonic", lambda now=start + 5.0 * tick: now)
+        tender.tick()
+    assert 7 <= len(said) <= 9  # after 0, 5, 15, 35, 75 seconds, then once a minute
+
+
+def test_new_work_is_said_at_once_after_the_old_is_done(
+    resources: Resources, tmp_path: Path, said: list[JobKind]
+) -> None:
+    tender = Tender(resources)
+    accept(resources, "default", "test", offer(tmp_path, "a.txt", "Some words.\n"))
+    tender.tick()
+    run_due_jobs(resources)
+    tender.tick()
+    accept(resources, "default", "test", offer(tmp_path, "b.txt", "Other words.\n"))
+    said.clear()
+    tender.tick()
+    assert said == [JobKind.PARSE]
