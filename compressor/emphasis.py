@@ -10,7 +10,7 @@ from unicodedata import category
 from compressor.styles import Style, StyleRun, runs_of
 
 _MARKS = {Style.LINK: ("[", "]"), Style.BOLD: ("**", "**"), Style.ITALIC: ("*", "*")}
-_INLINE = Style.BOLD | Style.ITALIC | Style.CODE | Style.LINK
+_INLINE = int(Style.BOLD | Style.ITALIC | Style.CODE | Style.LINK)  # an int: arithmetic of flags is slow
 _APART = "<!-- -->"  # a comment: nothing to a reader, but it keeps stars from what stands beside them
 _TAKEN_FOR_MARKS = re.compile(r"[\\`*\[\]~]|<(?!\s)|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])")
 _BACKTICKS = re.compile("`+")
@@ -41,7 +41,10 @@ def marked(text: str, looks: bytes) -> str:
     White space at the ends of emphasis stands outside of its marks, and so does a full stop or a bracket that a letter
     follows on the other side: between the two CommonMark knows no emphasis.
     """
-    tokens = _merged(list(_tokens(text, _trimmed(text, bytes(look & _INLINE for look in looks)))))
+    looks = bytes(look & _INLINE for look in looks)
+    if not any(looks):
+        return _escaped(text)
+    tokens = _merged(list(_tokens(text, _trimmed(text, looks))))
     shown = ""
     for place, token in enumerate(tokens):
         before = tokens[place - 1] if place else None
@@ -63,7 +66,7 @@ def longest_backticks(code: str) -> int:
 def _trimmed(text: str, looks: bytes) -> bytes:
     """Looks without what cannot stand beside a mark at the ends of their runs."""
     kept = bytearray(looks)
-    for style in (*_MARKS, Style.CODE):
+    for style in map(int, (*_MARKS, Style.CODE)):
         for run in runs_of(bytes(look & style for look in looks)):
             start, end = _solid(text, looks, run)
             for place in (*range(run.start, start), *range(end, run.end)):
@@ -120,7 +123,7 @@ def _tokens(text: str, looks: bytes) -> Iterator[_Token]:
                 yield _Token(_Kind.TEXT, text[start : start + gap])
             start += gap
         if start < end:
-            opening.sort(key=lambda mark: -_reach(looks, start, mark))
+            opening.sort(key=lambda mark: -_reach(looks, start, int(mark)))
             yield from (_Token(_Kind.OPENS, _MARKS[mark][0]) for mark in opening)
             opened += opening
             piece = text[start:end]
@@ -129,7 +132,7 @@ def _tokens(text: str, looks: bytes) -> Iterator[_Token]:
     yield from (_Token(_Kind.CLOSES, _MARKS[mark][1]) for mark in reversed(opened))
 
 
-def _reach(looks: bytes, start: int, mark: Style) -> int:
+def _reach(looks: bytes, start: int, mark: int) -> int:
     """Where a mark that is on at `start` ends."""
     return next((place for place in range(start, len(looks)) if not looks[place] & mark), len(looks))
 
