@@ -148,13 +148,13 @@ def read_document(
     if format is TextFormat.MARKDOWN:
         chunks = read_styled(resources, document, ordinal)
         return [to_markdown(chunk.text, chunk.styles, chunk.starts) for chunk in chunks]
-    rows, caches = _document_caches(resources, document.id, ordinal)
+    rows, caches = document_caches(resources, document.id, ordinal)
     return _texts(resources, document, rows, caches)
 
 
 def read_styled(resources: Resources, document: Document, ordinal: int | None = None) -> list[StyledText]:
     """The texts with their styles, both read out of the caches. Raises NotFound, CacheDamaged."""
-    rows, caches = _document_caches(resources, document.id, ordinal)
+    rows, caches = document_caches(resources, document.id, ordinal)
     texts = _texts(resources, document, rows, caches)
     with reading(resources.engine) as session:
         chunks = catalog.chunks_by_ids(session, [row.chunk_id for row in rows])
@@ -177,9 +177,10 @@ def _texts(resources: Resources, document: Document, rows: Sequence[ChunkCache],
     return texts
 
 
-def _document_caches(
+def document_caches(
     resources: Resources, document_id: str, ordinal: int | None
 ) -> tuple[list[ChunkCache], list[Cache]]:
+    """The rows and caches of a document's chunks, or of one, in order. Raises NotFound, BlobMissing, CacheDamaged."""
     try:
         return _found_caches(resources, document_id, ordinal)
     except BlobMissing:  # between the look at the rows and the load, its files were put together

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from api.library import DocumentReport
+    from store.models import Document
     from workers.events import Event, Listener
     from workers.resources import Resources
 
@@ -226,21 +227,29 @@ def read(
     chunk: Annotated[int | None, typer.Option(help="Only this chunk, from 0.", min=0)] = None,
     png: Annotated[Path | None, typer.Option(help="Write the chunk's image here, as the encoder sees it.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="With headings, bold, italic, code and links.")] = False,
+    rate: Annotated[
+        int | None, typer.Option(help="As this rate reads it out of merged tokens, the residual left out: 20, 40, 80.")
+    ] = None,
     collection: Collection = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prints a document's text, read out of its caches; with --png the image of a chunk."""
+    """Prints a document's text, read out of its caches; --png draws a chunk, --rate shows what that rate reads."""
     import sys
 
     from api.library import TextFormat, read_document, read_styled, resolve_document
 
     if png is not None and chunk is None:
         raise usage("--png needs --chunk: an image holds one chunk")
+    if rate is not None and (markdown or png is not None):
+        raise usage("--rate shows plain text: leave out --markdown and --png")
     output = Output(as_json)
     with open_resources() as resources:
         found = resolve_document(
             resources, resources.settings.tenant, collection or resources.settings.collection, document
         )
+        if rate is not None:
+            show_merged(resources, found, chunk, rate, output)
+            return
         texts = read_document(resources, found, chunk, format=TextFormat.MARKDOWN if markdown else TextFormat.TEXT)
         if png is not None:
             from api.images import chunk_image
@@ -252,6 +261,37 @@ def read(
     output.document({"id": found.id, "title": found.title, "chunks": chunks, "png": None if png is None else str(png)})
     if not as_json:
         sys.stdout.write(("\n\n" if markdown else "\n").join(texts) + "\n")
+
+
+def show_merged(resources: "Resources", document: "Document", chunk: int | None, rate: int, output: Output) -> None:
+    """Chunks as a rate reads them, wrong characters in red, and how many there are."""
+    from rich.text import Text
+
+    from api.merged import read_merged
+
+    facts = []
+    for merged in read_merged(resources, document, chunk, rate):
+        facts.append(
+            {
+                "chunk": merged.chunk,
+                "rate": merged.rate,
+                "vision_tokens": merged.vision_tokens,
+                "wrong": merged.wrong,
+                "characters": len(merged.exact),
+                "text": merged.text,
+            }
+        )
+        shown = Text(merged.text)
+        for place, (read, true) in enumerate(zip(merged.text, merged.exact, strict=False)):
+            if read != true:
+                shown.stylize("bold red reverse", place, place + 1)
+        output.console.print(shown, soft_wrap=True)
+        output.console.print(
+            f"[dim]chunk {merged.chunk}: native-{merged.rate} reads {len(merged.exact) - merged.wrong:,} of "
+            f"{len(merged.exact):,} characters right out of {merged.vision_tokens:,} tokens[/]",
+            soft_wrap=True,
+        )
+    output.document({"id": document.id, "title": document.title, "chunks": facts})
 
 
 def remove(

@@ -60,7 +60,7 @@ RECIPES = (
     Recipe(level=0, steps=2800),
     Recipe(level=1, steps=2000, scripts=0.2),
     Recipe(level=2, steps=2000, learning_rate=1.5e-3, scripts=0.2),
-    Recipe(level=3, steps=2000, learning_rate=1.5e-3, scripts=0.2, reader_layers=4),
+    Recipe(level=3, steps=1500, learning_rate=1.5e-3, scripts=0.2, reader_layers=4),
 )
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from api.cli import app, main
+from compressor.codec.weights import available_rates
 
 NOTES = (
     "# Harbour log\n\nThe ferry Linnea left at 07:40 on 3 May 2025 with 214 passengers aboard.\n\n"
@@ -209,7 +210,11 @@ def test_bench_codec_prints_the_documented_fields(tmp_path: Path, home: Path) ->
         (("read", "nothing.pdf"), 3, "error: There is no collection 'default'"),
         (("read", "x", "--png", "x.png"), 2, "--png needs --chunk: an image holds one chunk"),
         (("rm",), 2, "name documents, or a collection with -c NAME --whole"),
-        (("ingest", "--codec", "jpeg", "."), 2, "error: bad settings: PERCEL_CODEC: input should be 'native-10' or"),
+        (
+            ("ingest", "--codec", "jpeg", "."),
+            2,
+            "error: bad settings: PERCEL_CODEC: input should be 'auto'",
+        ),
     ],
 )
 def test_errors_are_one_line_with_an_exit_code(
@@ -305,3 +310,29 @@ def test_doctor_leaves_caches_alone_whose_source_is_lost(folder: Path, home: Pat
     said = " ".join(percel("doctor", "--repair").stdout.split())
     assert "log.md was left as it is: its source is lost" in said
     assert [d["state"] for d in as_json("ls")["documents"]] == ["ready", "ready"]
+
+
+def test_read_shows_what_a_higher_rate_still_reads(folder: Path) -> None:
+    as_json("ingest", folder)
+    highest = max(available_rates())
+    (chunk,) = as_json("read", "log.md", "--rate", highest)["chunks"]
+    assert chunk["rate"] == highest
+    assert chunk["characters"] == len(as_json("read", "log.md")["chunks"][0]["text"])
+    assert chunk["wrong"] <= chunk["characters"] // 4
+    shown = percel("read", "log.md", "--rate", highest)
+    assert f"native-{highest} reads {chunk['characters'] - chunk['wrong']:,} of {chunk['characters']:,}" in shown.output
+
+
+def test_ls_shows_the_rates_that_chunks_were_given(folder: Path) -> None:
+    as_json("ingest", folder)
+    (document, _) = as_json("ls")["documents"]
+    ((codec, chunks),) = document["rates"].items()
+    assert chunks == 1
+    assert f"1@{codec.removeprefix('native-')}" in percel("ls").output
+
+
+def test_a_rate_shows_plain_text_only(folder: Path) -> None:
+    as_json("ingest", folder)
+    refused = percel("read", "log.md", "--rate", 20, "--markdown")
+    assert refused.exit_code == 2
+    assert "--rate shows plain text: leave out --markdown and --png" in refused.output
