@@ -14,12 +14,14 @@ import numpy as np
 import zstandard
 
 from bench.report import OUT, new_plot, save_plot, show, write
-from compressor.codec.corpus import HOLD_OUT, PRINTABLE, load_texts, standard_library
+from compressor.codec.corpus import HOLD_OUT, PRINTABLE, load_texts, standard_library, style_words
 from compressor.codec.measure import Figures, chunks_of, measure
 from compressor.codec.native import NativeCodec, load_codec
+from compressor.codec.typography import read_styles
 from compressor.codec.weights import available_rates
 from compressor.embed import reference_counter
 from compressor.formats import FORMATS, pack
+from compressor.styles import Style
 
 GOALS = {
     "native-10": {"prose": 0.9999, "tech": 0.9998, "code": 0.9998, "spanish": 0.9998, "random": 0.9995},
@@ -27,6 +29,7 @@ GOALS = {
     "native-40": {"prose": 0.998, "tech": 0.99, "code": 0.99, "spanish": 0.99, "random": 0.9},
     "native-80": {"prose": 0.95},
 }
+STYLED_CHUNKS = 32
 ENTROPY_CHUNKS = 32  # of a kind, for the look at what coding the tokens would save
 
 
@@ -64,6 +67,29 @@ def coded_share(codec: NativeCodec, texts: list[str]) -> float:
     return len(zstandard.ZstdCompressor(level=22).compress(stored)) / max(1, len(stored))
 
 
+def measure_styled(codec: NativeCodec, texts: list[str]) -> dict[str, object]:
+    """Prose with runs of styled words, every fourth chunk code from end to end: what styles cost and how they read."""
+    chunks = [chunk for text in texts for chunk in chunks_of(text)][:STYLED_CHUNKS]
+    rng = np.random.default_rng(0)
+    styles = [
+        np.full(len(chunk), Style.CODE, np.uint8) if place % 4 == 3 else style_words(rng, chunk)
+        for place, chunk in enumerate(chunks)
+    ]
+    plain, styled = codec.encode(chunks), codec.encode(chunks, styles)
+    right = [read_styles(codec.read_raw(cache)) == true for cache, true in zip(styled, styles, strict=True)]
+    size = sum(len(chunk.encode()) for chunk in chunks)
+    return {
+        "codec": codec.name,
+        "raw, plain": f"{sum(cache.raw_char_accuracy for cache in plain) / len(plain):.5f}",
+        "raw, styled": f"{sum(cache.raw_char_accuracy for cache in styled) / len(styled):.5f}",
+        "styles right": f"{sum(int(part.sum()) for part in right) / sum(map(len, right)):.5f}",
+        "residual, plain": f"{sum(len(cache.residual) for cache in plain) / size:.3%}",
+        "residual, styled": f"{sum(len(cache.residual) for cache in styled) / size:.3%}",
+        "exact": codec.read(styled) == chunks
+        and all((read == true).all() for read, true in zip(codec.read_styles(styled), styles, strict=True)),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", type=Path, nargs="+", required=True)
@@ -78,17 +104,22 @@ def main() -> None:
         kinds |= {f"script {path.stem}": [path.read_text("utf-8")] for path in sorted(arguments.scripts.glob("*.txt"))}
     count = reference_counter()
     rows: list[tuple[str, str, Figures]] = []
+    styled: list[dict[str, object]] = []
     coded: dict[str, float] = {}
     for name in arguments.codec or [f"native-{rate}" for rate in available_rates()]:
         codec = load_codec(name)
         rows += [(name, kind, measure(codec, texts, count)) for kind, texts in kinds.items()]
-        coded[name] = coded_share(codec, kinds["prose"]) if "prose" in kinds else 1.0
+        if "prose" in kinds:
+            coded[name] = coded_share(codec, kinds["prose"])
+            styled.append(measure_styled(codec, kinds["prose"]))
     show("Codec: rate, fidelity before the residual, bytes", [_row(name, kind, f) for name, kind, f in rows])
+    if styled:
+        show("Prose with styled words, and code from end to end", styled)
     for name, left in coded.items():
         print(f"{name}: zstd leaves {left:.1%} of the stored tokens of prose")
     print("A cache takes more bytes than zipped text; what it saves is decoder positions, prefill and context.")
     facts = [{"kind": kind, **asdict(figures)} for _, kind, figures in rows]
-    print(write("codec", {"figures": facts, "zstd_share_of_tokens": coded}, arguments.out))
+    print(write("codec", {"figures": facts, "styled": styled, "zstd_share_of_tokens": coded}, arguments.out))
     print(draw(rows, arguments.out))
 
 

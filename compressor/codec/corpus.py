@@ -132,6 +132,25 @@ def _double_byte(encoding: str, first: int, last: int) -> NDArray[np.int32]:
     return np.array([ord(character) for character in pairs.decode(encoding, errors="ignore")], np.int32)
 
 
+def style_words(rng: Generator, text: str) -> NDArray[np.uint8]:
+    """Style bits of a text's characters, (characters,): runs of whole words, most of the text plain."""
+    return _style_words(rng, np.frombuffer(text.encode("utf-32-le"), np.int32))
+
+
+def _style_words(rng: Generator, codes: NDArray[np.int32]) -> NDArray[np.uint8]:
+    styles = np.zeros(len(codes), np.uint8)
+    weights = np.array([weight for _, weight in STYLES], float)
+    gaps = np.flatnonzero((codes == BLANK) | (codes == LINE_FEED))
+    for index in rng.choice(len(STYLES), size=rng.integers(1, 2 + len(codes) // 50), p=weights / weights.sum()):
+        start = int(rng.integers(len(codes)))
+        end = min(start + int(rng.geometric(1 / 16)), len(codes))
+        before, after = np.searchsorted(gaps, [start, end])
+        start = int(gaps[before - 1]) + 1 if before else 0
+        end = int(gaps[after]) if after < len(gaps) else len(codes)
+        styles[start:end] = STYLES[index][0]
+    return styles
+
+
 class Sampler:
     """Endless random batches of strips; one random stream, so a seed repeats a run."""
 
@@ -170,19 +189,8 @@ class Sampler:
         """Style bits for a batch, of its shape: half of the rows stay plain, the others have runs of styled words."""
         rng = self.rng
         styles = np.zeros(codes.shape, np.uint8)
-        weights = np.array([weight for _, weight in STYLES], float)
         for row in np.flatnonzero(rng.random(len(codes)) < STYLED):
-            if rng.random() < CODE_BLOCK:
-                styles[row] = Style.CODE
-                continue
-            gaps = np.flatnonzero((codes[row] == BLANK) | (codes[row] == LINE_FEED))
-            for index in rng.choice(len(STYLES), size=rng.integers(1, 2 + self.cells // 50), p=weights / weights.sum()):
-                start = int(rng.integers(self.cells))
-                end = min(start + int(rng.geometric(1 / 16)), self.cells)
-                before, after = np.searchsorted(gaps, [start, end])
-                start = int(gaps[before - 1]) + 1 if before else 0
-                end = int(gaps[after]) if after < len(gaps) else self.cells
-                styles[row, start:end] = STYLES[index][0]
+            styles[row] = Style.CODE if rng.random() < CODE_BLOCK else _style_words(rng, codes[row])
         styles[:, 1:][codes[:, 1:] == CONTINUATION] = styles[:, :-1][codes[:, 1:] == CONTINUATION]
         return styles
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from compressor.cache import Cache
 from compressor.cachefile import write_caches
 from compressor.codec.native import NativeCodec
+from compressor.codec.typography import characters_of, set_text
 
 CHUNK_CHARACTERS = 4_400  # about 1,000 text tokens, as ingestion makes them
 WORD = re.compile(r"\S+")
@@ -60,7 +61,7 @@ def measure(codec: NativeCodec, texts: Iterable[str], count_tokens: Callable[[li
     encoded = time.perf_counter()
     read = [text for first in range(0, len(caches), 16) for text in codec.read(caches[first : first + 16])]
     finished = time.perf_counter()
-    right = [codec.right_characters(chunk, cache) for chunk, cache in zip(chunks, caches, strict=True)]
+    right = [right_characters(codec, chunk, cache) for chunk, cache in zip(chunks, caches, strict=True)]
     characters = sum(map(len, chunks))
     text_tokens = sum(count_tokens(chunks))
     vision_tokens = sum(cache.vision_tokens for cache in caches)
@@ -85,6 +86,13 @@ def measure(codec: NativeCodec, texts: Iterable[str], count_tokens: Callable[[li
         encode_chars_per_s=characters / (encoded - start),
         read_chars_per_s=characters / (finished - encoded),
     )
+
+
+def right_characters(codec: NativeCodec, text: str, cache: Cache) -> NDArray[np.bool_]:
+    """Which characters of a cache's text the network alone reads right, (characters,)."""
+    true = set_text(text)
+    right: NDArray[np.bool_] = (codec.read_raw(cache).codes == true.codes)[characters_of(true)]
+    return right
 
 
 def share_right(pattern: re.Pattern[str], chunks: list[str], right: list[NDArray[np.bool_]]) -> float:

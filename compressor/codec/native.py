@@ -157,14 +157,11 @@ class NativeCodec:
                 raise CacheDamaged("a cache does not read back to its text: run `percel doctor --repair`")
         return texts
 
-    def right_characters(self, text: str, cache: Cache) -> NDArray[np.bool_]:
-        """Which characters of a cache's text the network alone reads right, (characters,): for measuring."""
+    def read_raw(self, cache: Cache) -> TextGrid:
+        """What the network alone reads, wrong characters and styles and all: for measuring."""
         self._check(cache)
-        grid = set_text(text)
         cells, _ = self._read_levels(cache.levels)
-        found = grid_of(cells[: len(grid.codes)], grid.counts)
-        right: NDArray[np.bool_] = (found.codes == grid.codes)[characters_of(grid)]
-        return right
+        return grid_of(cells[: len(cache.counts)], cache.counts)
 
     def read_styles(self, caches: Sequence[Cache]) -> list[NDArray[np.uint8]]:
         """The style bits of whole caches, (characters,) each."""
