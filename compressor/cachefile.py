@@ -1,23 +1,26 @@
 """Owns the cache file: many native caches in one sealed file, read one by one out of a map or in ranges.
 
-Layout, version 1. Three uint8 tensors an entry: `<entry>.tokens` (tokens, stored width; int4 packs two numbers
-in a byte), `<entry>.counts` (strips,), `<entry>.residual` (bytes,). `sealed.py` says how every byte comes under a
-checksum. A later version must still read this one.
+Layout, version 2. Three uint8 tensors an entry: `<entry>.tokens` (int4 packs two numbers in a byte; a zstd frame where
+that is shorter, else as they are), `<entry>.counts` (strips,), `<entry>.residual` (bytes,); `shape` among the facts is
+that of the packed tokens (tokens, stored width). In version 1 tokens are as they are and have that shape themselves.
+`sealed.py` says how every byte comes under a checksum. A later version must still read both.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict, cast
 
 import numpy as np
+import zstandard
 from numpy.typing import NDArray
 
-from compressor.cache import Cache
+from compressor.cache import Cache, coded_tokens
 from compressor.formats import FORMATS, pack, unpack
 from compressor.ranges import ByteRanges
 from compressor.sealed import Kind, Parts, SealedFile, seal
 
-VERSION = "1"
+VERSION = "2"
 
 
 class Facts(TypedDict):
@@ -28,6 +31,7 @@ class Facts(TypedDict):
     digest: str
     raw_char_accuracy: float
     sha256: str
+    shape: list[int]  # of the packed tokens; from version 2 on
 
 
 def _kind() -> Kind:
@@ -37,6 +41,7 @@ def _kind() -> Kind:
         version=VERSION,
         parts=("tokens", "counts", "residual"),
         remedy="`percel doctor --repair` makes it anew from its document",
+        earlier=("1",),
     )
 
 
@@ -45,8 +50,9 @@ def write_caches(caches: Mapping[str, Cache]) -> bytes:
     return seal(_kind(), {entry: (_facts(cache), _parts(cache)) for entry, cache in caches.items()})
 
 
-def _facts(cache: Cache) -> dict[str, str | float]:
+def _facts(cache: Cache) -> dict[str, object]:
     return {
+        "shape": list(pack(cache.levels, FORMATS[cache.format]).shape),
         "codec": cache.codec,
         "format": cache.format,
         "digest": cache.digest,
@@ -56,7 +62,7 @@ def _facts(cache: Cache) -> dict[str, str | float]:
 
 def _parts(cache: Cache) -> Parts:
     return {
-        "tokens": pack(cache.levels, FORMATS[cache.format]),
+        "tokens": coded_tokens(cache),
         "counts": cache.counts,
         "residual": np.frombuffer(cache.residual, np.uint8),
     }
@@ -76,7 +82,7 @@ class CacheFile(SealedFile[Cache]):
         return Cache(
             codec=facts["codec"],
             format=facts["format"],
-            levels=unpack(parts["tokens"].copy(), FORMATS[facts["format"]]),
+            levels=unpack(self._tokens(entry, parts).copy(), FORMATS[facts["format"]]),
             counts=parts["counts"].copy(),
             residual=parts["residual"].tobytes(),
             digest=facts["digest"],
@@ -89,11 +95,22 @@ class CacheFile(SealedFile[Cache]):
 
     def token_shape(self, entry: str) -> tuple[int, ...]:
         """Of the packed tokens of an entry: (tokens, stored width). Touches only the header."""
-        return self._shape(entry, "tokens")
+        return tuple(self.facts(entry).get("shape") or self._shape(entry, "tokens"))
 
     def stored_tokens(self, entries: Sequence[str]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Place in `entries` and packed tokens (tokens, stored width), checked, in the order of the file.
 
-        Views of the map, or of the bytes that one read brought: for loading in bulk.
+        Where tokens are stored as they are, views of the map or of the bytes that one read brought: to load in bulk.
         """
-        return ((place, parts["tokens"]) for place, parts in self._checked(entries))
+        return ((place, self._tokens(entries[place], parts)) for place, parts in self._checked(entries))
+
+    def _tokens(self, entry: str, parts: Parts) -> NDArray[np.uint8]:
+        """Packed tokens (tokens, stored width) of an entry whose checksum was compared."""
+        shape, stored = self.token_shape(entry), parts["tokens"]
+        if stored.size == math.prod(shape):
+            return stored.reshape(shape)
+        try:
+            plain = zstandard.ZstdDecompressor().decompress(stored.tobytes(), max_output_size=math.prod(shape))
+            return np.frombuffer(plain, np.uint8).reshape(shape)
+        except (zstandard.ZstdError, ValueError) as error:
+            raise self._damaged(f"the tokens of {entry} cannot be unpacked") from error

@@ -41,9 +41,10 @@ class Kind:
 
     name: str  # in messages: "cache file"
     version_key: str  # of the header's metadata
-    version: str
+    version: str  # that is written
     parts: tuple[str, ...]  # of every entry, in the order that its checksum takes them
     remedy: str  # ends the message about a damaged file
+    earlier: tuple[str, ...] = ()  # versions that are read all the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +195,7 @@ class SealedFile(ABC, Generic[Entry]):
         signature = metadata["header_sha256"].encode()
         if hashlib.sha256(text.replace(signature, _UNSIGNED.encode(), 1)).hexdigest().encode() != signature:
             raise self._damaged("the checksum of its header differs")
-        if metadata[self._kind.version_key] != self._kind.version:
+        if metadata[self._kind.version_key] not in (self._kind.version, *self._kind.earlier):
             raise self._damaged(
                 f"it is of version {metadata[self._kind.version_key]}; "
                 f"this installation reads version {self._kind.version}"
