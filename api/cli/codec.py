@@ -3,11 +3,17 @@
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from api.cli.output import JSON_HELP, Exit, Figure, Output, share, usage
+
+if TYPE_CHECKING:
+    import torch
+
+    from compressor.codec.corpus import Corpus
+    from compressor.codec.train import Recipe
 
 bench = typer.Typer(no_args_is_help=True, help="Measure Percel on your own material.")
 
@@ -62,66 +68,78 @@ def train_codec(
             help="Training text: .jsonl[.xz] with kind and text a line, or plain files.", exists=True, dir_okay=False
         ),
     ],
-    rate: Annotated[int, typer.Option(help="10 from scratch; 20, 40, 80 as an octave on the rate below.")] = 10,
-    run: Annotated[Path | None, typer.Option(help="Checkpoints and log; a run that is there is resumed.")] = None,
+    rate: Annotated[
+        int | None, typer.Option(help="Only this one, on the rates below that are installed; default: all, from 10 up.")
+    ] = None,
+    run: Annotated[Path, typer.Option(help="Checkpoints and logs, a folder a rate; what is there is resumed.")] = Path(
+        "runs"
+    ),
     out: Annotated[Path | None, typer.Option(help="Where the weights go; default: into the package.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Training steps; default: as the committed weights.", min=1)] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps; default: as each recipe says.", min=1)] = None,
     further: Annotated[
-        bool, typer.Option("--further", help="Train the installed weights of this rate further, on your text for one.")
+        bool, typer.Option("--further", help="Train the installed weights further, on your text for one.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Of weights and batches.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
-    """Trains one rate of the native codec; resumes, and writes its weights, log and curve."""
+    """Trains the native codec, every rate or one; resumes, and writes weights, logs and curves."""
     import torch
 
     from compressor.codec.corpus import build_corpus
-    from compressor.codec.curve import draw_curve
-    from compressor.codec.model import Shape
-    from compressor.codec.train import RECIPES, train
-    from compressor.codec.weights import DIRECTORY, RATES, load_levels, save_level
+    from compressor.codec.train import RECIPES
+    from compressor.codec.weights import DIRECTORY, RATES
     from compressor.device import choose_device
 
-    if rate not in RATES:
+    if rate is not None and rate not in RATES:
         raise usage(f"--rate must be one of {', '.join(map(str, RATES))}")
-    level = RATES.index(rate)
-    recipe = replace(RECIPES[level], seed=seed, steps=steps or RECIPES[level].steps)
-    if further:
-        recipe = recipe.trained_further()
-    run = run or Path("runs") / f"native-{rate}"
-    out = out or DIRECTORY
     where = torch.device(choose_device(device))
     output = Output(as_json)
-    below = load_levels(RATES[level - 1], where, out) if level else None
-    start = load_levels(rate, where, out).top if further else None
     with output.status("reading the training text"):
         corpus = build_corpus(text)
+    sources = ", ".join(sorted(path.name for path in text))
+    trained = []
+    for level in range(len(RATES)) if rate is None else [RATES.index(rate)]:
+        recipe = replace(RECIPES[level], seed=seed, steps=steps or RECIPES[level].steps)
+        if further:
+            recipe = recipe.trained_further()
+        folder = run / f"native-{RATES[level]}"
+        trained.append(_train_rate(recipe, corpus, folder, out or DIRECTORY, sources, where, output))
+    output.document({"rates": trained})
+    if not as_json:
+        for facts in trained:
+            output.console.print(f"weights {facts['weights']}\nlog     {facts['log']}\ncurve   {facts['curve']}")
+
+
+def _train_rate(
+    recipe: "Recipe", corpus: "Corpus", run: Path, out: Path, sources: str, device: "torch.device", output: Output
+) -> dict[str, str]:
+    from compressor.codec.curve import draw_curve
+    from compressor.codec.model import Shape
+    from compressor.codec.train import train
+    from compressor.codec.weights import RATES, load_levels, save_level
+
+    name = f"native-{RATES[recipe.level]}"
+    below = load_levels(RATES[recipe.level - 1], device, out) if recipe.level else None
     with output.progress() as bars:
-        bar = bars.add_task(f"native-{rate}", total=recipe.steps, note="")
+        bar = bars.add_task(name, total=recipe.steps, note="")
 
         def show(step: int, facts: dict[str, float]) -> None:
-            note = "  ".join(f"{name} {value:,.4g}" for name, value in facts.items())
+            note = "  ".join(f"{key} {value:,.4g}" for key, value in facts.items())
             bars.update(bar, completed=step, note=note)
-            if not sys.stderr.isatty() and not as_json:
+            if not sys.stderr.isatty() and not output.as_json:
                 sys.stderr.write(f"{step:>6}  {note}\n")
 
-        shape = below.shape if below else Shape()
-        frozen = (below.base, below.octaves) if below else None
-        trained = train(
+        level = train(
             recipe,
             corpus,
             run,
-            shape=shape,
-            below=frozen,
-            start=start,
-            device=where,
+            shape=below.shape if below else Shape(),
+            below=(below.base, below.octaves) if below else None,
+            start=load_levels(RATES[recipe.level], device, out).top if recipe.further else None,
+            device=device,
             progress=show,
         )
-    path = save_level(trained, trained.shape, level, ", ".join(sorted(path.name for path in text)), out)
-    plot = draw_curve(run / "log.jsonl", run / "curve.png", f"native-{rate}")
-    output.document(
-        {"codec": f"native-{rate}", "weights": str(path), "log": str(run / "log.jsonl"), "curve": str(plot)}
-    )
-    if not as_json:
-        output.console.print(f"weights {path}\nlog     {run / 'log.jsonl'}\ncurve   {plot}")
+    path = save_level(level, level.shape, recipe.level, sources, out)
+    plot = draw_curve(run / "log.jsonl", run / "curve.png", name)
+    return {"codec": name, "weights": str(path), "log": str(run / "log.jsonl"), "curve": str(plot)}

@@ -161,7 +161,8 @@ class Sampler:
         if unknown:
             raise ValueError(f"no share is set for text of the kinds {', '.join(sorted(unknown))}")
         self.texts = {kind: cells for kind, cells in corpus.train.items() if len(cells) > self.cells}
-        self.texts["scripts"] = synthetic_words(self.rng, 6_000_000)
+        if shares.get("scripts"):
+            self.texts["scripts"] = synthetic_words(self.rng, 6_000_000)
         total = sum(shares[kind] for kind in self.texts)
         self.kinds = list(self.texts)
         self.shares = [shares[kind] / total for kind in self.kinds]

@@ -1,0 +1,91 @@
+"""Every rate trains on the one below it, resumes, and what comes out is a codec that reads back exactly."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from compressor.codec.corpus import Corpus, cells_of
+from compressor.codec.curve import draw_curve
+from compressor.codec.model import Shape
+from compressor.codec.native import load_codec
+from compressor.codec.train import RECIPES, learning_rate, train
+from compressor.codec.weights import RATES, available_rates, load_levels, save_level
+from compressor.errors import ModelError
+
+TEXT = "The gauge stood at 2.417 m when the lock was opened, and the ferry left at 07:40.\n" * 60
+CPU = torch.device("cpu")
+TINY = Shape(cell_dim=64, octave_dim=64, octave_layers=1, reader_layers=1, squeeze_layers=1, head_dim=32)
+
+
+@pytest.fixture(scope="module")
+def corpus() -> Corpus:
+    return Corpus({"prose": cells_of(TEXT)}, {"prose": [TEXT]})
+
+
+def recipe(level: int, steps: int = 4):
+    return replace(RECIPES[level], steps=steps, strips=16, warm_up=1, checkpoint_every=2, reader_layers=1, scripts=0.0)
+
+
+def steps_of(run: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def test_all_rates_grow_on_each_other_and_read_back_exactly(corpus: Corpus, tmp_path: Path) -> None:
+    out = tmp_path / "weights"
+    for level in range(len(RATES)):
+        below = load_levels(RATES[level - 1], CPU, out) if level else None
+        frozen = None if below is None else [value.clone() for value in below.base.state_dict().values()]
+        trained = train(
+            recipe(level),
+            corpus,
+            tmp_path / str(level),
+            shape=below.shape if below else TINY,
+            below=(below.base, below.octaves) if below else None,
+            device=CPU,
+        )
+        save_level(trained, trained.shape, level, "test", out)
+        if below is not None:
+            assert all(torch.equal(a, b) for a, b in zip(frozen, below.base.state_dict().values(), strict=True))
+    assert available_rates(out) == list(RATES)
+    for rate in RATES:
+        codec = load_codec(f"native-{rate}", device="cpu", directory=out)
+        cache = codec.encode([TEXT], [np.full(len(TEXT), 5, np.uint8)])[0]
+        assert codec.read([cache]) == [TEXT]
+        assert (codec.read_styles([cache])[0] == 5).all()
+        assert cache.levels.shape[1] == 512
+
+
+def test_a_run_that_was_killed_goes_on_from_its_checkpoint(corpus: Corpus, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+
+    def killed(step: int, facts: dict[str, float]) -> None:
+        if step == 50:
+            raise KeyboardInterrupt
+
+    wanted = replace(recipe(0, steps=52), checkpoint_every=25)
+    with pytest.raises(KeyboardInterrupt):
+        train(wanted, corpus, run, shape=TINY, below=None, device=CPU, progress=killed)
+    seen: list[int] = []
+    train(wanted, corpus, run, shape=TINY, below=None, device=CPU, progress=lambda step, facts: seen.append(step))
+    assert seen == [52]
+    assert steps_of(run) == [50, 52]
+    assert draw_curve(run / "log.jsonl", tmp_path / "curve.png", "native-10").stat().st_size > 5000
+    with pytest.raises(ModelError, match="holds a run of another recipe or shape: choose another --run, or remove it"):
+        train(recipe(0, steps=9), corpus, run, shape=TINY, below=None, device=CPU)
+
+
+def test_training_further_begins_with_what_was_learnt(corpus: Corpus, tmp_path: Path) -> None:
+    first = train(recipe(0), corpus, tmp_path / "first", shape=TINY, below=None, device=CPU)
+    gentle = replace(recipe(0).trained_further(), learning_rate=0.0, steps=1)
+    again = train(gentle, corpus, tmp_path / "again", shape=TINY, below=None, start=first, device=CPU)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+
+
+def test_the_learning_rate_warms_up_and_ends_near_nothing() -> None:
+    schedule = [learning_rate(RECIPES[0], step) for step in range(RECIPES[0].steps)]
+    assert schedule[0] < schedule[RECIPES[0].warm_up - 1] == max(schedule)
+    assert schedule[-1] < 0.03 * max(schedule)
