@@ -34,7 +34,7 @@ class DocumentReport:
     compression: float | None = None  # text tokens per vision token
     raw_char_accuracy: float | None = None
     exact: bool = False  # every published cache is: it was read back before it was published
-    cache_bytes: int | None = None
+    cache_bytes: int | None = None  # page caches included
     seconds: float | None = None
     error: str | None = None
     warnings: tuple[str, ...] = ()
@@ -69,7 +69,8 @@ def report_in(session: Session, documents: Sequence[Document]) -> list[DocumentR
     figures = catalog.document_figures(session, [document.id for document in documents])
     reports = []
     for document in documents:
-        parts = figures.get(document.id, ())
+        every = figures.get(document.id, ())
+        parts = [part for part in every if part.exact]
         tokens = sum(part.text_tokens for part in parts)
         positions = sum(part.vision_tokens for part in parts)
         ready = document.state is DocumentState.READY
@@ -86,11 +87,11 @@ def report_in(session: Session, documents: Sequence[Document]) -> list[DocumentR
                 compression=round(tokens / max(1, positions), 2) if ready else None,
                 raw_char_accuracy=round(accuracy, 6) if ready else None,
                 exact=ready,
-                cache_bytes=sum(part.cache_bytes for part in parts) if ready else None,
+                cache_bytes=sum(part.cache_bytes for part in every) if ready else None,
                 seconds=None if document.seconds is None else round(document.seconds, 3),
                 error=document.error,
                 warnings=tuple(document.warnings),
-                codecs=tuple(part.codec for part in parts),
+                codecs=tuple(part.codec for part in every),
             )
         )
     return reports

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from compressor.codec.native import NativeCodec
     from compressor.embed import Embedder
     from compressor.parse.child import ParserProcess
+    from compressor.vlm.codec import PageCodec
+    from compressor.vlm.encode import PageEncoder
     from store.vectors import VectorIndex
 
 
@@ -34,6 +36,8 @@ class Resources:
         self._lock = threading.Lock()
         self._opened = ExitStack()
         self._codecs: dict[str, NativeCodec] = {}
+        self._page_codecs: dict[str, PageCodec] = {}
+        self._page_encoders: dict[str, PageEncoder] = {}
         self._indexes: dict[str, VectorIndex] = {}
 
     def __enter__(self) -> Self:
@@ -139,6 +143,24 @@ class Resources:
                 codec = load_codec(name, device=self.settings.device)
                 self._codecs[codec.name] = self._codecs[codec.fingerprint] = codec
             return self._codecs[name]
+
+    def page_codec(self, name: str) -> "PageCodec":
+        """A vision-language model by the name of the settings, "hf:<model>"; nothing of it is loaded."""
+        from compressor.vlm.codec import open_codec
+
+        with self._lock:
+            if name not in self._page_codecs:
+                self._page_codecs[name] = open_codec(name)
+            return self._page_codecs[name]
+
+    def page_encoder(self, codec: "PageCodec") -> "PageEncoder":
+        """The vision half of a codec's model, loaded once; for one caller at a time."""
+        from compressor.vlm.load import load_encoder
+
+        with self._lock:
+            if codec.model not in self._page_encoders:
+                self._page_encoders[codec.model] = load_encoder(codec.directory, device=self.settings.device)
+            return self._page_encoders[codec.model]
 
     def open_indexes(self) -> "list[VectorIndex]":
         """The vector indexes that were asked for so far."""
