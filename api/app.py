@@ -62,7 +62,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def keep_indexes(resources: Resources, stop: threading.Event) -> None:
-    """Gives the indexes that this node searches new generations when they are due; their files are per node."""
+    """Gives the indexes that this node searches new generations when they are due; their files are per node.
+
+    What a decoder keeps of deleted documents' pages goes with the same step.
+    """
     purged_at = time.monotonic()
     while not stop.wait(KEEP_SECONDS):
         purging = time.monotonic() - purged_at > WIPE_SECONDS
@@ -74,3 +77,7 @@ def keep_indexes(resources: Resources, stop: threading.Event) -> None:
             except Exception:
                 log.warning("vector index not compacted", exc_info=True)
         purged_at = time.monotonic() if purging else purged_at
+        if resources.open_reader() is not None:
+            from api.written import forget_gone
+
+            forget_gone(resources)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from compressor.parse.child import ParserProcess
     from compressor.vlm.codec import PageCodec
     from compressor.vlm.encode import PageEncoder
+    from compressor.vlm.reader import PageReader
     from store.vectors import VectorIndex
 
 
@@ -38,6 +39,7 @@ class Resources:
         self._codecs: dict[str, NativeCodec] = {}
         self._page_codecs: dict[str, PageCodec] = {}
         self._page_encoders: dict[str, PageEncoder] = {}
+        self._page_reader: PageReader | None = None
         self._indexes: dict[str, VectorIndex] = {}
 
     def __enter__(self) -> Self:
@@ -161,6 +163,24 @@ class Resources:
             if codec.model not in self._page_encoders:
                 self._page_encoders[codec.model] = load_encoder(codec.directory, device=self.settings.device)
             return self._page_encoders[codec.model]
+
+    def page_reader(self, codec: "PageCodec") -> "PageReader":
+        """The language half of a codec's model; of one model at a time, the one before is let go."""
+        from compressor.vlm.reader import PageReader
+
+        with self._lock:
+            if self._page_reader is None or self._page_reader.codec != codec:
+                self._page_reader = PageReader(
+                    codec,
+                    device=self.settings.device,
+                    kept_bytes=self.settings.kept_kv_bytes,
+                    attention=self.settings.attention,
+                )
+            return self._page_reader
+
+    def open_reader(self) -> "PageReader | None":
+        """The language half that was asked last; None where none was."""
+        return self._page_reader
 
     def open_indexes(self) -> "list[VectorIndex]":
         """The vector indexes that were asked for so far."""

@@ -43,6 +43,13 @@ class Settings(BaseSettings):
         (), description="hf:<model>, ...: vision-language models that page caches are kept for, besides native caches"
     )
     decoder: str = Field("extractive", description="what answers questions: extractive or hf:<model>")
+    answer_tokens: int = Field(512, gt=0, description="longest answer that a model may write")
+    attention: Literal["full", "block"] = Field(
+        "full", description="how hf: decoders read pages: each seeing those before it, or alone (faster, approximate)"
+    )
+    kept_kv_bytes: int = Field(
+        2_000_000_000, ge=0, description="most that is kept of keys and values of pages that were asked about; 0: none"
+    )
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
     max_file_bytes: int = Field(100_000_000, gt=0, description="a larger file is refused")
     max_context_tokens: int = Field(1_000_000, gt=0, description="most vision tokens loaded for one question")

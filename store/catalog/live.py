@@ -143,6 +143,18 @@ def live_documents(session: Session, document_ids: Sequence[str]) -> list[Docume
     return sorted(found, key=lambda document: (document.created_at, document.id))
 
 
+def live_blobs(session: Session, keys: AbstractCollection[str]) -> set[str]:
+    """Those of the cache files that a ready document names."""
+    found: set[str] = set()
+    listed = sorted(keys)
+    for first in range(0, len(listed), _BATCH):
+        query = select(Cache.blob).distinct().join(Chunk, Chunk.id == Cache.chunk_id)
+        query = query.join(Document, Document.id == Chunk.document_id)
+        wanted = Cache.blob.in_(listed[first : first + _BATCH])
+        found.update(session.scalars(query.where(wanted, Document.state == DocumentState.READY)))
+    return found
+
+
 def _caches(session: Session, *conditions: ColumnElement[bool], codec: str | None = None) -> list[ChunkCache]:
     query = (
         select(
