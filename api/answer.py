@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping
 
 from api.errors import UnknownDecoder
 from api.quoted import quote
+from api.remote import write_remotely
 from api.reports import AnswerReport, Question, Step, pieces_of
 from api.written import write
-from compressor.decoders.names import PAGES, QUOTING
+from compressor.decoders.names import PAGES, QUOTING, REMOTE
 from workers.resources import Resources
 from workers.settings import Settings
 from workers.timing import measured
@@ -48,6 +49,9 @@ def _steps(resources: Resources, asked: Question) -> Iterator[Step]:
         raise UnknownDecoder(name, known_decoders(resources.settings))
     if name.startswith(PAGES):
         yield from write(resources, asked, name)
+        return
+    if name.startswith(REMOTE):
+        yield from write_remotely(resources, asked, name)
         return
     report = quote(resources, asked, name)
     yield report.context

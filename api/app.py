@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from api.access import KeyFirst
+from api.library import forget_gone
 from api.observe import Observed, observe
 from api.problems import install_problems
 from api.quotas import Quotas
@@ -77,7 +78,7 @@ def keep_indexes(resources: Resources, stop: threading.Event) -> None:
             except Exception:
                 log.warning("vector index not compacted", exc_info=True)
         purged_at = time.monotonic() if purging else purged_at
-        if resources.open_reader() is not None:
-            from api.written import forget_gone
-
+        try:
             forget_gone(resources)
+        except Exception:
+            log.warning("kept pages not looked at", exc_info=True)

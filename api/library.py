@@ -160,11 +160,22 @@ def load_caches(resources: Resources, rows: Sequence[ChunkCache]) -> list[Cache]
     return [caches[place] for place in range(len(rows))]
 
 
+def forget_gone(resources: Resources) -> int:
+    """Drops what the decoder keeps of pages whose documents were deleted or made anew; -> how much."""
+    reader = resources.open_reader()
+    if reader is None or not reader.sources:
+        return 0
+    with reading(resources.engine) as session:
+        live = catalog.live_blobs(session, reader.sources)
+    return reader.forget(reader.sources - live)
+
+
 def delete_documents(resources: Resources, document_ids: Sequence[str]) -> None:
     """Deletes documents: gone for readers at once; a worker's tender sweeps their blobs and wipes the rest (`tend`)."""
     for document_id in document_ids:
         with transaction(resources.engine) as session:
             catalog.delete_document(session, document_id)
+    forget_gone(resources)
 
 
 def remove_document(resources: Resources, document_id: str) -> None:
@@ -172,6 +183,7 @@ def remove_document(resources: Resources, document_id: str) -> None:
     with transaction(resources.engine) as session:
         document = catalog.load_document(session, document_id)
         catalog.delete_document(session, document_id)
+    forget_gone(resources)
     if document is not None:
         resources.index(document.collection_id).purge()
     purge(resources)
@@ -183,6 +195,7 @@ def delete_collection(resources: Resources, tenant: str, name: str) -> int:
         home = catalog.find_collection(session, tenant, name)
         count = len(catalog.list_documents(session, home.id))
         catalog.delete_collection(session, home.id)
+    forget_gone(resources)
     remove_index_files(resources.index_directory, home.id)
     return count
 

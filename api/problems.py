@@ -25,7 +25,16 @@ from api.errors import (
     UnknownDecoder,
     UrlUploadsOff,
 )
-from compressor.errors import CacheError, ContextTooLong, DeviceError, DocumentError, DocumentTooLarge, ModelError
+from compressor.errors import (
+    CacheError,
+    ContextTooLong,
+    DeviceError,
+    DocumentError,
+    DocumentTooLarge,
+    ModelError,
+    RemoteError,
+    RemoteSlow,
+)
 from store.errors import (
     NO_SPACE,
     BadFilter,
@@ -76,6 +85,8 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (BlobError, 500, "A stored blob cannot be used"),
     (CacheError, 500, "A stored cache cannot be used"),
     (ModelError, 503, "A model is not available"),
+    (RemoteSlow, 504, "The remote decoder is too slow"),
+    (RemoteError, 502, "The remote decoder does not answer"),
     (DeviceError, 503, "The memory or device is not available"),
 )
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from compressor.types import Box
 
-Mode = Literal["quotes", "full", "block"]
+Mode = Literal["quotes", "full", "block", "text", "images"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class ContextReport:
     chunks: int
     vision_tokens: int
     text_tokens: int  # of the same chunks, as the reference tokenizer counts them
-    pages: int = 0  # page caches, where a model reads them
+    pages: int = 0  # page caches or images, where a model reads them
     left_out: int = 0  # pages of the chosen chunks that did not fit the model's context or this machine's memory
     prefilled: int = 0  # positions that the model read for this question; fewer where it had read the pages before
     planned_bytes: int = 0  # memory of weights, keys and values and working space, planned before loading
@@ -55,7 +55,9 @@ class AnswerReport:
     abstained: bool
     citations: tuple[CitationReport, ...]
     decoder: str
-    mode: Mode  # "quotes": verbatim; a model's own words over pages read with "full" or "block" attention
+    # "quotes": verbatim; a model's own words over pages that it read with "full" or "block" attention; a remote model's
+    # over the exact "text" of chunks, or over "images" of their pages.
+    mode: Mode
     confidence: float | None  # 0..1; None where the decoder does not say
     context: ContextReport
     timings: dict[str, float]  # seconds by step

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from api.errors import ContextTooLarge, NoPageCaches
+from api.library import forget_gone
 from api.pagecitations import cite_pages
 from api.pageplaces import PagePlace, Places, find_places, in_order, load_pages
 from api.passages import PassageTexts, rerank_chunks
@@ -93,16 +94,6 @@ def write(resources: Resources, asked: Question, decoder: str) -> Iterator[Step]
         context=context,
         timings=_seconds(timings, start),
     )
-
-
-def forget_gone(resources: Resources) -> int:
-    """Drops what the decoder keeps of pages whose documents were deleted or made anew; -> how much."""
-    reader = resources.open_reader()
-    if reader is None or not reader.sources:
-        return 0
-    with reading(resources.engine) as session:
-        live = catalog.live_blobs(session, reader.sources)
-    return reader.forget(reader.sources - live)
 
 
 def _best(resources: Resources, home: Collection, asked: Question) -> list[ChunkCache]:

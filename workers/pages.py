@@ -7,14 +7,14 @@ document stays, what it lacks is due.
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compressor.cachefile import CacheFile
 from compressor.errors import CompressorError, DeviceFull, DeviceLost
 from compressor.parse.raster import raster_pages
-from compressor.vlm.codec import FORMAT, PageCodec, longest_side
+from compressor.vlm.codec import FORMAT, RECIPE, PageCodec, longest_side
 from compressor.vlm.typeset import draw_page, set_pages, unknown_characters
 from store import catalog
 from store.database import reading, transaction
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 PDF = "application/pdf"
 CHUNKS_IN_FILE = 8  # published together: so much is made again after a kill
+SENT_SIDE = 1600  # pixels of the long side of a page image for a remote model, which scales larger ones down
 PAGES_AT_ONCE = 8  # images in memory, and in one pass of the vision tower where they fit
 
 
@@ -137,6 +138,29 @@ def _images(
         numbers = [page for _, page in part]
         images = raster_pages(path, numbers, name=document.title, longest=longest, limits=resources.limits)
         yield [_Wanted(entry, image) for (entry, _), image in zip(part, images, strict=True)]
+
+
+def draw_chunk(
+    resources: Resources, document_id: str, chunk_id: int, *, skip: Collection[tuple[str, str]] = ()
+) -> "Iterator[tuple[str, Image]]":
+    """Images of the pages that a chunk stands on, by a name of each in its document, but (document, name) in `skip`.
+
+    Raises ParserFailed, CacheDamaged, BlobMissing.
+    """
+    with reading(resources.engine) as session:
+        document = catalog.load_document(session, document_id)
+        chunk = catalog.chunks_by_ids(session, [chunk_id]).get(chunk_id)
+    if document is None or chunk is None:
+        return
+    if is_drawn_from_source(document):
+        numbers = [page for page in pages_of(chunk) if (document_id, str(page)) not in skip]
+        path = resources.blobs.local_path(document.blob)
+        images = raster_pages(path, numbers, name=document.title, longest=SENT_SIDE, limits=resources.limits)
+        yield from zip(map(str, numbers), images, strict=True)
+        return
+    (text,) = read_chunks(resources, document_id, [chunk])
+    for k, page in enumerate(set_pages(text, RECIPE)):
+        yield page_entry(chunk.ordinal, k), draw_page(text, page, RECIPE)
 
 
 def _set_images(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import URL
 
@@ -42,7 +42,14 @@ class Settings(BaseSettings):
     page_codecs: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="hf:<model>, ...: vision-language models that page caches are kept for, besides native caches"
     )
-    decoder: str = Field("extractive", description="what answers questions: extractive or hf:<model>")
+    decoder: str = Field(
+        "extractive", description="what answers questions: extractive, hf:<model>, openai:<url>#<model>"
+    )
+    openai_key: SecretStr = Field(SecretStr(""), description="bearer token that an openai: decoder is sent")
+    openai_sends: Literal["text", "images"] = Field(
+        "text", description="what an openai: decoder is sent: the exact text of the chunks, or images of their pages"
+    )
+    openai_seconds: int = Field(120, gt=0, description="longest that an openai: decoder may take for an answer")
     answer_tokens: int = Field(512, gt=0, description="longest answer that a model may write")
     attention: Literal["full", "block"] = Field(
         "full", description="how hf: decoders read pages: each seeing those before it, or alone (faster, approximate)"

@@ -20,7 +20,7 @@ def ask(
     question: Annotated[str, typer.Argument(help="A question, in the language of the documents.")],
     collection: Collection = None,
     decoder: Annotated[
-        str | None, typer.Option(help="What answers: extractive, hf:<model>. Default: PERCEL_DECODER.")
+        str | None, typer.Option(help="What answers: extractive, hf:<model>, openai:<url>. Default: PERCEL_DECODER.")
     ] = None,
     k: Annotated[int, typer.Option("-k", help="Chunks to load.", min=1, max=1000)] = 8,
     whole: Annotated[bool, typer.Option("--whole", help="Load the whole collection instead of searching it.")] = False,
@@ -43,12 +43,13 @@ def ask(
 def follow_answer(output: Output, resources: "Resources", asked: Question) -> "AnswerReport":
     """Asks, and prints what a model writes while it writes; quotes are shown when they are all there."""
     from api.answer import ask_steps
-    from api.reports import AnswerReport, ContextReport
+    from api.reports import AnswerReport
+    from compressor.decoders.names import QUOTING
 
     steps = ask_steps(resources, asked)
     with output.status("reading the caches"):
-        loaded = next(steps)
-    written = isinstance(loaded, ContextReport) and loaded.pages > 0
+        next(steps)
+    written = resources.settings.decoder != QUOTING
     for step in steps:
         if isinstance(step, AnswerReport):
             if written:
@@ -84,6 +85,8 @@ def show_answer(output: Output, answer: "AnswerReport", *, question: str | None 
 def _about_pages(answer: "AnswerReport") -> str:
     """What more there is to say of pages that a model read."""
     context = answer.context
+    if answer.mode in ("text", "images"):
+        return f"; {answer.decoder} was sent {answer.mode}"
     if not context.pages:
         return ""
     left_out = f", {context.left_out} more did not fit" if context.left_out else ""

@@ -20,8 +20,9 @@ from starlette.concurrency import iterate_in_threadpool
 from api.access import Opened, Reader, find_home
 from api.answer import ask, ask_steps
 from api.problems import fault_of
-from api.reports import AnswerReport, ContextReport, Question, Step
+from api.reports import AnswerReport, Question, Step
 from api.schemas import citations_of
+from compressor.decoders.names import QUOTING
 from store import catalog
 from store.database import reading
 from store.errors import NotFound
@@ -163,7 +164,9 @@ def complete(request: Request, resources: Opened, caller: Reader, body: ChatRequ
         if body.stream:
             steps = ask_steps(resources, Question(question, caller.tenant, body.model))
             usage = body.stream_options is not None and body.stream_options.include_usage
-            return _stream(head, next(steps), steps, resources if usage else None)
+            next(steps)  # before the answer starts: what is wrong has a status
+            quoted = resources.settings.decoder == QUOTING
+            return _stream(head, _pieces(steps, quoted=quoted), resources if usage else None)
         report = ask(resources, caller.tenant, question, collection=body.model)
     except Refused as error:
         return refusal(error)
@@ -190,9 +193,9 @@ def _usage(resources: Opened, report: AnswerReport) -> dict[str, int]:
     return {"prompt_tokens": loaded, "completion_tokens": said, "total_tokens": loaded + said}
 
 
-def _pieces(steps: Iterator[Step], loaded: Step) -> Iterator[Step]:
+def _pieces(steps: Iterator[Step], *, quoted: bool) -> Iterator[Step]:
     """Quotes once it is known that the decoder does not abstain, a model's words as it writes them; then all."""
-    if isinstance(loaded, ContextReport) and loaded.pages:
+    if not quoted:
         yield from steps
         return
     *said, report = steps
@@ -201,10 +204,8 @@ def _pieces(steps: Iterator[Step], loaded: Step) -> Iterator[Step]:
     yield report
 
 
-def _stream(
-    head: dict[str, object], loaded: Step, steps: Iterator[Step], counting: Opened | None
-) -> EventSourceResponse:
-    """The answer as it is made; `counting` where usage is asked for. `loaded` was taken of the steps already."""
+def _stream(head: dict[str, object], steps: Iterator[Step], counting: Opened | None) -> EventSourceResponse:
+    """The answer as it is made; `counting` where usage is asked for."""
 
     def chunk(delta: dict[str, object], finish: str | None = None) -> ServerSentEvent:
         choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
@@ -222,7 +223,7 @@ def _stream(
 
     async def tell() -> AsyncIterator[ServerSentEvent]:
         yield chunk({"role": "assistant", "content": ""})
-        events = (event for step in _pieces(steps, loaded) for event in events_of(step))
+        events = (event for step in steps for event in events_of(step))
         try:
             async for event in iterate_in_threadpool(events):
                 yield event

@@ -120,13 +120,11 @@ class PageReader:
     @property
     def sources(self) -> frozenset[str]:
         """The blobs of all pages that something is kept of."""
-        with self._lock:
-            return self._kept.sources
+        return self._kept.sources
 
     def forget(self, gone: Collection[str]) -> int:
         """Drops what is kept of pages in these blobs: their documents were deleted, or made anew."""
-        with self._lock:
-            return self._kept.forget(lambda blob: blob in gone)
+        return self._kept.forget(lambda blob: blob in gone)
 
     def _open(
         self, keys: Sequence[PageKey], load: Callable[[], Sequence[PageCache]], plan: MemoryPlan

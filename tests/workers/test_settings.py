@@ -50,7 +50,9 @@ def test_a_page_codec_or_decoder_that_is_none_is_named(home: Path, monkeypatch: 
     with pytest.raises(SettingsError) as raised:
         load_settings()
     assert "PERCEL_PAGE_CODECS: there are no weights in bare: it holds no .safetensors file" in str(raised.value)
-    assert "PERCEL_DECODER: there is no decoder 'oracle'; choose one of: extractive, hf:<model>" in str(raised.value)
+    assert "PERCEL_DECODER: there is no decoder 'oracle'; choose one of: extractive, hf:<model>, openai:<url>" in str(
+        raised.value
+    )
 
 
 def test_page_codecs_are_a_list_without_repeats(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,9 @@ def test_a_model_directory_is_a_decoder_and_a_codec(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_none_is_refused_with_those_that_are() -> None:
-    with pytest.raises(ModelError, match=r"there is no decoder 'oracle'; choose one of: extractive, hf:<model>"):
+    with pytest.raises(
+        ModelError, match=r"there is no decoder 'oracle'; choose one of: extractive, hf:<model>, openai:<url>"
+    ):
         check_decoder("oracle")
     with pytest.raises(ModelError, match=r"'native-20' is no codec of pages; name models as hf:<directory> or hf:"):
         check_page_codec("native-20")
