@@ -12,6 +12,8 @@ EdgeError
 ├── NoPageCaches       a collection without page caches for the decoder's model
 ├── ContextTooLarge    a whole collection that is more than may be loaded for one question
 ├── QuotaExceeded      a key that has used up its requests or bytes for now
+├── BadPrices          a price sheet that is none
+├── BadQuestions       a file without questions
 └── RefusedBind        an address that others could reach, without any key
 """
 
@@ -104,6 +106,14 @@ class QuotaExceeded(EdgeError):
         self.retry_after = retry_after
 
 
+class BadPrices(EdgeError):
+    """A price sheet that is none."""
+
+
+class BadQuestions(EdgeError):
+    """A file without questions."""
+
+
 class RefusedBind(EdgeError):
     """An address that others could reach, without any key."""
 
@@ -120,6 +130,8 @@ EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (AmbiguousName, 2),
     (RefusedBind, 2),
     (UnknownDecoder, 2),
+    (BadPrices, 2),
+    (BadQuestions, 2),
     (NoPageCaches, 1),
     (ContextTooLarge, 1),
     (NotFound, 3),

@@ -86,6 +86,7 @@ from store.catalog.vectors import (
     forget_generation,
     list_generations,
     record_generation,
+    vector_bytes,
     vectors_after,
     vectors_of_documents,
 )
@@ -201,6 +202,7 @@ __all__ = [
     "tell_webhooks",
     "unworded_documents",
     "unworded_passages",
+    "vector_bytes",
     "vectors_after",
     "vectors_of_documents",
     "yield_job",
