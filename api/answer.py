@@ -1,7 +1,7 @@
 """Owns answers over a collection: which decoder is asked, and the answer whole or as it is made."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 
 from api.errors import UnknownDecoder
 from api.quoted import quote
@@ -36,7 +36,7 @@ def ask(
     return report
 
 
-def ask_steps(resources: Resources, asked: Question) -> Iterator[Step]:
+def ask_steps(resources: Resources, asked: Question) -> Generator[Step]:
     """What was loaded, then the answer in pieces as it is made, then all of it. Raises as `ask`, also on the way."""
     start = time.perf_counter()
     yield from _steps(resources, asked)

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import closing
 from dataclasses import asdict
 
 from fastapi import Request
@@ -39,7 +40,7 @@ async def document_events(look: Callable[[], DocumentOut], request: Request) -> 
     return EventSourceResponse(follow(), ping=15)
 
 
-def answer_events(steps: Iterator[Step]) -> EventSourceResponse:
+def answer_events(steps: Generator[Step]) -> EventSourceResponse:
     """`search` with what was loaded, `answer` piece by piece as it is made, `done` with the whole answer.
 
     What goes wrong before the first piece is raised here and has a status; later it is an `error` with the problem.
@@ -47,12 +48,13 @@ def answer_events(steps: Iterator[Step]) -> EventSourceResponse:
     loaded = next(steps)
 
     async def tell() -> AsyncIterator[ServerSentEvent]:
-        yield _step_event(loaded)
-        try:
-            async for step in iterate_in_threadpool(steps):
-                yield _step_event(step)
-        except Exception as error:
-            yield _event("error", json.dumps(asdict(fault_of(error))))
+        with closing(steps):  # whoever hangs up in the middle must not keep the decoder from the next question
+            yield _step_event(loaded)
+            try:
+                async for step in iterate_in_threadpool(steps):
+                    yield _step_event(step)
+            except Exception as error:
+                yield _event("error", json.dumps(asdict(fault_of(error))))
 
     return EventSourceResponse(tell(), ping=15)
 

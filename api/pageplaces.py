@@ -48,15 +48,13 @@ def find_places(resources: Resources, codec: PageCodec, chunk_ids: Sequence[int]
         every = {document.id: catalog.list_chunks(session, document.id) for document in documents}
     by_chunk = {row.chunk_id: row for row in rows}
     wanted = [chunks[chunk_id] for chunk_id in chunk_ids if chunk_id in chunks]
-    about = {document.id: document for document in documents}
+    about = {document.id: _About(document, every[document.id]) for document in documents}
     found: dict[PageKey, PagePlace] = {}
     with _Headers(resources) as headers:
         for chunk in wanted:
-            if chunk.id not in by_chunk or chunk.document_id not in about:
-                continue
-            document = about[chunk.document_id]
-            for place in _places_of(document, every[document.id], chunk, by_chunk, headers):
-                found.setdefault(place.key, place)
+            if chunk.id in by_chunk and chunk.document_id in about:
+                for place in about[chunk.document_id].places(chunk, by_chunk, headers):
+                    found.setdefault(place.key, place)
     return Places(tuple(found.values()), sum(chunk.id not in by_chunk for chunk in wanted))
 
 
@@ -78,23 +76,28 @@ def load_pages(resources: Resources, places: Sequence[PagePlace]) -> list[PageCa
     return [pages[number] for number in range(len(places))]
 
 
-def _places_of(
-    document: Document, every: Sequence[Chunk], chunk: Chunk, rows: Mapping[int, ChunkCache], headers: "_Headers"
-) -> Iterator[PagePlace]:
-    """The pages that a chunk stands on, in order."""
-    if not is_drawn_from_source(document):
-        row = rows[chunk.id]
-        number = 0
-        while PageKey(row.blob, page_entry(chunk.ordinal, number)) in headers:
-            yield headers.place(document, chunk, number, row, source_page=None)
-            number += 1
-        return
-    owned = owned_pages(every, document.source_pages or 1)
-    wanted = {*pages_of(chunk), *owned[chunk.id]}
-    for owner in every:
-        for number, page in enumerate(owned[owner.id]):
-            if page in wanted and owner.id in rows:
-                yield headers.place(document, owner, number, rows[owner.id], source_page=page)
+class _About:
+    """A document, and for every source page the chunk that it begins in."""
+
+    def __init__(self, document: Document, chunks: Sequence[Chunk]) -> None:
+        self._document = document
+        self._owned = owned_pages(chunks, document.source_pages or 1) if is_drawn_from_source(document) else None
+        self._owners = {page: chunk for chunk in chunks for page in (self._owned or {}).get(chunk.id, ())}
+
+    def places(self, chunk: Chunk, rows: Mapping[int, ChunkCache], headers: "_Headers") -> Iterator[PagePlace]:
+        """The pages that a chunk stands on, in order."""
+        if self._owned is None:
+            row = rows[chunk.id]
+            number = 0
+            while PageKey(row.blob, page_entry(chunk.ordinal, number)) in headers:
+                yield headers.place(self._document, chunk, number, row, source_page=None)
+                number += 1
+            return
+        for page in sorted({*pages_of(chunk), *self._owned[chunk.id]}):
+            owner = self._owners.get(page)
+            if owner is not None and owner.id in rows:
+                number = page - self._owned[owner.id].start
+                yield headers.place(self._document, owner, number, rows[owner.id], source_page=page)
 
 
 class _Headers:

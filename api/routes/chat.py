@@ -7,7 +7,8 @@ no temperature, no system message is followed, and each turn is answered on its 
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import closing
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -193,7 +194,7 @@ def _usage(resources: Opened, report: AnswerReport) -> dict[str, int]:
     return {"prompt_tokens": loaded, "completion_tokens": said, "total_tokens": loaded + said}
 
 
-def _pieces(steps: Iterator[Step], *, quoted: bool) -> Iterator[Step]:
+def _pieces(steps: Generator[Step], *, quoted: bool) -> Generator[Step]:
     """Quotes once it is known that the decoder does not abstain, a model's words as it writes them; then all."""
     if not quoted:
         yield from steps
@@ -204,7 +205,7 @@ def _pieces(steps: Iterator[Step], *, quoted: bool) -> Iterator[Step]:
     yield report
 
 
-def _stream(head: dict[str, object], steps: Iterator[Step], counting: Opened | None) -> EventSourceResponse:
+def _stream(head: dict[str, object], steps: Generator[Step], counting: Opened | None) -> EventSourceResponse:
     """The answer as it is made; `counting` where usage is asked for."""
 
     def chunk(delta: dict[str, object], finish: str | None = None) -> ServerSentEvent:
@@ -222,14 +223,15 @@ def _stream(head: dict[str, object], steps: Iterator[Step], counting: Opened | N
         yield ServerSentEvent(data="[DONE]")
 
     async def tell() -> AsyncIterator[ServerSentEvent]:
-        yield chunk({"role": "assistant", "content": ""})
-        events = (event for step in steps for event in events_of(step))
-        try:
-            async for event in iterate_in_threadpool(events):
-                yield event
-        except Exception as error:
-            fault = fault_of(error)
-            yield _data({"error": {"message": fault.detail, "type": "server_error", "param": None, "code": None}})
+        with closing(steps):  # whoever hangs up in the middle must not keep the decoder from the next question
+            yield chunk({"role": "assistant", "content": ""})
+            events = (event for step in steps for event in events_of(step))
+            try:
+                async for event in iterate_in_threadpool(events):
+                    yield event
+            except Exception as error:
+                fault = fault_of(error)
+                yield _data({"error": {"message": fault.detail, "type": "server_error", "param": None, "code": None}})
 
     return EventSourceResponse(tell(), ping=15)
 

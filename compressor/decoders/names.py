@@ -29,12 +29,14 @@ def check_decoder(name: str) -> None:
 
 
 def check_address(url: str) -> None:
-    """Raises ModelError for what is not the address of a server."""
+    """Raises ModelError for what is not the address of a server, or holds a password: answers name their decoder."""
     try:
         parts = urlsplit(url)
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         sound = False
+    if sound and "@" in parts.netloc:
+        raise ModelError(f"the address of {parts.hostname} holds a password; give its key as PERCEL_OPENAI_KEY")
     if not sound:
         raise ModelError(f"{url!r} is no address of a server; name one as {REMOTE}http://host:port/v1#model")
 

@@ -114,18 +114,24 @@ def test_block_attention_reads_each_page_once(asked: Resources) -> None:
     assert fewer.context.prefilled < fewer.context.vision_tokens + 120
 
 
-def test_what_was_kept_of_a_deleted_document_goes(model: Path, tmp_path: Path) -> None:
+def test_what_was_kept_of_a_replaced_or_deleted_document_goes(model: Path, tmp_path: Path) -> None:
     settings = Settings(
         home=tmp_path / "home", page_codecs=(f"hf:{model}",), decoder=f"hf:{model}", device="cpu", answer_tokens=16
     )
     (tmp_path / "lease.txt").write_text(LEASE)
     with Resources(settings) as resources:
-        accept(resources, "default", "default", Offer(tmp_path / "lease.txt", "lease.txt"))
+        accept(resources, "default", "default", Offer(tmp_path / "lease.txt", "lease.txt", external_id="lease"))
         run_due_jobs(resources)
         ask(resources, "default", "When does the lease end?")
         reader = resources.open_reader()
         assert reader is not None
         assert (forget_gone(resources), len(reader.sources)) == (0, 1)
+        before = reader.sources
+        (tmp_path / "lease.txt").write_text(LEASE + " The rent is 1,240 EUR.")
+        accept(resources, "default", "default", Offer(tmp_path / "lease.txt", "lease.txt", external_id="lease"))
+        run_due_jobs(resources)  # a new version replaces the old one
+        assert ask(resources, "default", "When does the lease end?").context.pages == 1
+        assert not before & reader.sources
         remove_document(resources, documents_of(resources, "default", "default")[0].id)
         assert reader.sources == frozenset()
         nothing = ask(resources, "default", "When does the lease end?")
@@ -219,6 +225,14 @@ def test_boxes_become_citations_on_the_source(asked: Resources) -> None:
     assert text.boxes
     unsure, beyond = Pointed("gauge", (box,), None), Pointed("gauge", (box,), 9)
     assert [c.title for c in cited(unsure, beyond)] == ["lease.txt", "weir.pdf", "weir.pdf", "weir.pdf"]
+
+
+def test_whoever_hangs_up_does_not_keep_the_decoder(asked: Resources) -> None:
+    steps = ask_steps(asked, Question(ASKED, "default"))
+    next(steps)
+    next(steps)
+    steps.close()
+    assert ask(asked, "default", ASKED).answer
 
 
 def test_over_http_an_answer_is_streamed_as_it_is_made(filled: Settings) -> None:

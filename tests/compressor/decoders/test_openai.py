@@ -70,3 +70,8 @@ def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(ModelError, match=r"is no address of a server; name one as openai:http://host:port/v1#model"):
         check_decoder(f"openai:{url}")
     check_decoder("openai:http://localhost:8000/v1#model")
+
+
+def test_a_password_is_not_part_of_an_address() -> None:
+    with pytest.raises(ModelError, match=r"^the address of host holds a password; give its key as PERCEL_OPENAI_KEY$"):
+        check_decoder("openai:http://me:sesame@host/v1")
