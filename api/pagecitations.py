@@ -10,7 +10,9 @@ from compressor.types import Box
 from compressor.vlm.pointing import Pointing
 from compressor.vlm.recipe import Recipe
 from compressor.vlm.typeset import characters_under, set_pages
-from workers.pages import read_chunks
+from store import catalog
+from store.database import reading
+from workers.pages import pages_of, read_chunks
 from workers.resources import Resources
 
 
@@ -38,7 +40,8 @@ def cite_pages(
 def _cite_boxes(resources: Resources, place: PagePlace, boxes: Sequence[Box], recipe: Recipe) -> list[CitationReport]:
     if place.source_page is not None:
         document = place.document
-        return [CitationReport(document.id, document.title, place.source_page, tuple(boxes), "", None)]
+        quote = _text_under(resources, document.id, place.source_page, boxes)
+        return [CitationReport(document.id, document.title, place.source_page, tuple(boxes), quote, None)]
     text = _text(resources, place)
     page = set_pages(text, recipe)[place.place]
     under = [found for box in boxes if (found := characters_under(page, box)) is not None]
@@ -69,6 +72,23 @@ def _cite_text(place: PagePlace, text: str, start: int, end: int) -> CitationRep
     )
     found = cite(evidence, start, end, quote=text[start:end].strip(), score=0.0)
     return CitationReport(found.document_id, found.title, found.page, found.boxes, found.quote, found.lines)
+
+
+def _text_under(resources: Resources, document_id: str, page: int, boxes: Sequence[Box]) -> str:
+    """The exact text of a source page whose places have their middle under a box; "" where there is only a picture."""
+    with reading(resources.engine) as session:
+        chunks = [chunk for chunk in catalog.list_chunks(session, document_id) if page in pages_of(chunk)]
+    parts = []
+    for chunk, text in zip(chunks, read_chunks(resources, document_id, chunks), strict=True):
+        spans = [span for span in spans_of(chunk) if span.page == page]
+        parts += [text[span.start : span.end].strip() for span in spans if any(_holds(box, span.box) for box in boxes)]
+    return "\n".join(part for part in parts if part)
+
+
+def _holds(box: Box, inner: Box) -> bool:
+    """Whether the middle of one box is within another."""
+    x, y = (inner.x0 + inner.x1) / 2, (inner.y0 + inner.y1) / 2
+    return box.x0 <= x <= box.x1 and box.y0 <= y <= box.y1
 
 
 def _text(resources: Resources, place: PagePlace) -> str:

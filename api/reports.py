@@ -30,7 +30,7 @@ class CitationReport:
     title: str
     page: int  # from 1
     boxes: tuple[Box, ...]  # on that page, normalised, origin top left
-    quote: str  # verbatim; "" where a model that read the page's image names the page, or a place on it
+    quote: str  # verbatim; "" where a model names a page, or a place on it that has no text
     lines: tuple[int, int] | None  # in formats without pages
 
 

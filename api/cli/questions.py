@@ -67,6 +67,8 @@ def show_answer(output: Output, answer: "AnswerReport", *, question: str | None 
         console.print(Text.assemble("\n", ("? ", "bold cyan"), (question, "bold")))
     if answer.abstained:
         console.print(Text("  Nothing in the collection answers this.", style="yellow"))
+    elif question is not None and answer.mode != "quotes":
+        console.print(Padding(Text(answer.answer), (0, 0, 0, 2)))
     for citation in answer.citations:
         if citation.quote:
             console.print(Padding(Text(citation.quote.strip()), (0, 0, 0, 2)))

@@ -219,6 +219,8 @@ def test_boxes_become_citations_on_the_source(asked: Resources) -> None:
 
     (raster,) = cited(Pointed("gauge", (box,), 1))
     assert (raster.title, raster.page, raster.boxes, raster.quote) == ("weir.pdf", 2, (box,), "")
+    (read,) = cited(Pointed("gauge", (Box(0.0, 0.0, 1.0, 0.9),), 1))
+    assert read.quote.startswith("1. The gauge at Marlow Weir was read at 06:00")
     (text,) = cited(Pointed("lease", (Box(0.0, 0.0, 1.0, 0.5),), 3))
     assert (text.title, text.page) == ("lease.txt", 1)
     assert text.quote.startswith("The lease of Harbour House ends")
