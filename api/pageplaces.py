@@ -25,6 +25,7 @@ class PagePlace:
     source_page: int | None  # that it is a picture of; None where the chunk's text was set as pages
     key: PageKey
     positions: int  # tokens of the decoder's context
+    stored_bytes: int
     image_token: int
 
 
@@ -123,8 +124,16 @@ class _Headers:
         """A page with what its header says."""
         key = PageKey(row.blob, page_entry(chunk.ordinal, number))
         file = self._file(row.blob)
-        token = file.facts(key.entry)["image_token"]
-        return PagePlace(document, chunk, number, source_page, key, file.positions(key.entry), token)
+        return PagePlace(
+            document=document,
+            chunk=chunk,
+            place=number,
+            source_page=source_page,
+            key=key,
+            positions=file.positions(key.entry),
+            stored_bytes=file.stored_bytes(key.entry),
+            image_token=file.facts(key.entry)["image_token"],
+        )
 
     def _file(self, blob: str) -> PageFile:
         if blob not in self._files:

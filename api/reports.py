@@ -44,7 +44,7 @@ class ContextReport:
     pages: int = 0  # page caches or images, where a model reads them
     left_out: int = 0  # pages of the chosen chunks that did not fit the model's context or this machine's memory
     prefilled: int = 0  # positions that the model read for this question; fewer where it had read the pages before
-    planned_bytes: int = 0  # memory of weights, keys and values and working space, planned before loading
+    planned_bytes: int = 0  # of weights, page caches, keys and values and working space, planned before loading
 
 
 @dataclass(frozen=True, slots=True)

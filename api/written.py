@@ -125,17 +125,16 @@ def _choose(
         raise NoPageCaches(home.name, decoder, places.lacking, len(rows))
     token = places.pages[0].image_token
     one, two = (reader.prompt_tokens(asked.text, pages, token) for pages in (1, 2))
-    fixed, each = (
-        2 * one - two + resources.settings.answer_tokens,
-        two - one,
-    )  # tokens of the prompt, and between two pages
-    taken = [place.positions + each for place in places.pages]
+    between = two - one  # tokens of the prompt that come with each further page
+    fixed = one - between + resources.settings.answer_tokens
+    taken = [place.positions + between for place in places.pages]
     if asked.whole:
         vision = sum(place.positions for place in places.pages)
         if vision > resources.settings.max_context_tokens:
             raise ContextTooLarge(vision, resources.settings.max_context_tokens)
-        return _Chosen(tuple(rows), places.pages, 0, reader.plan(fixed + sum(taken)))
-    room = min(reader.room(), resources.settings.max_context_tokens)
+        plan = reader.plan(fixed + sum(taken), held=_held(places.pages))
+        return _Chosen(tuple(rows), places.pages, 0, plan)
+    room = min(reader.room(held=_held(places.pages)), resources.settings.max_context_tokens)
     used, kept = fixed, []
     for place, tokens in zip(places.pages, taken, strict=True):
         if used + tokens <= room:
@@ -146,7 +145,12 @@ def _choose(
             f"no page fits: the smallest of {len(taken)} needs {fixed + min(taken):,} tokens with question and answer, "
             f"and there is room for {room:,} in the context of {decoder} and in memory"
         )
-    return _Chosen(tuple(rows), tuple(kept), len(taken) - len(kept), reader.plan(used))
+    return _Chosen(tuple(rows), tuple(kept), len(taken) - len(kept), reader.plan(used, held=_held(kept)))
+
+
+def _held(places: Sequence[PagePlace]) -> int:
+    """Bytes of page caches, as they are held while a model reads them."""
+    return sum(place.stored_bytes for place in places)
 
 
 def _places(resources: Resources, reader: PageReader, chunk_ids: Sequence[int]) -> Places:
@@ -164,7 +168,7 @@ def _context(chosen: _Chosen, prefilled: int) -> ContextReport:
         pages=len(chosen.ranked),
         left_out=chosen.left_out,
         prefilled=prefilled,
-        planned_bytes=chosen.plan.total,
+        planned_bytes=chosen.plan.total + _held(chosen.ranked),
     )
 
 

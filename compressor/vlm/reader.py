@@ -81,22 +81,25 @@ class PageReader:
         parts = prompt_parts(self.tokenizer, self.codec.family, [place] * pages, question)
         return sum(len(part) for part in parts if not isinstance(part, PageCache))
 
-    def room(self) -> int:
+    def room(self, *, held: int = 0) -> int:
         """Tokens of a context, answer included, that fit the model's positions and the memory that is free.
 
-        Raises DeviceFull where not even the weights fit.
+        `held` are the bytes of page caches beside it. Raises DeviceFull where not even the weights fit.
         """
-        most = largest_context(self.shape, self._available(), number_bytes=self._number_bytes)
-        return most or self.plan(1).tokens
+        most = largest_context(self.shape, self._available(held), number_bytes=self._number_bytes)
+        return most or self.plan(1, held=held).tokens
 
-    def plan(self, tokens: int) -> MemoryPlan:
-        """The memory of a context of so many tokens, answer included. Raises ContextTooLong, DeviceFull."""
+    def plan(self, tokens: int, *, held: int = 0) -> MemoryPlan:
+        """The memory of a context of so many tokens, answer included, beside page caches of `held` bytes.
+
+        Raises ContextTooLong, DeviceFull.
+        """
         if tokens > self.shape.max_tokens:
             raise ContextTooLong(
                 f"{tokens:,} tokens do not fit the context of {self.shape.max_tokens:,} tokens of "
                 f"{self.codec.family.label}: ask about fewer pages"
             )
-        return check_memory(self.shape, tokens, self._available(), number_bytes=self._number_bytes)
+        return check_memory(self.shape, tokens, self._available(held), number_bytes=self._number_bytes)
 
     def write(
         self,
@@ -171,10 +174,10 @@ class PageReader:
     def _number_bytes(self) -> int:
         return 2 if has_native_bf16(self._device) else 4
 
-    def _available(self) -> int:
-        """Bytes that are free, could be freed, or hold the weights already."""
+    def _available(self, held: int = 0) -> int:
+        """Bytes that are free, could be freed, or hold the weights already; page caches never are on a GPU."""
         loaded = self.shape.parameters * self._number_bytes if self._decoder is not None else 0
-        return free_memory(self._device) + self._kept.size + loaded
+        return free_memory(self._device) + self._kept.size + loaded - (held if self._device == "cpu" else 0)
 
     def _kv_bytes(self, tokens: int) -> int:
         return plan_memory(self.shape, tokens, number_bytes=self._number_bytes).kv
