@@ -13,6 +13,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
 
 from api.access import KeyFirst
+from api.library import forget_gone
 from api.observe import Observed, observe
 from api.problems import RESPONSES, install_problems
 from api.quotas import Quotas
@@ -65,7 +66,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def keep_indexes(resources: Resources, stop: threading.Event) -> None:
-    """Gives the indexes that this node searches new generations when they are due; their files are per node."""
+    """Gives the indexes that this node searches new generations when they are due; their files are per node.
+
+    What a decoder keeps of deleted documents' pages goes with the same step.
+    """
     purged_at = time.monotonic()
     while not stop.wait(KEEP_SECONDS):
         purging = time.monotonic() - purged_at > WIPE_SECONDS
@@ -77,3 +81,7 @@ def keep_indexes(resources: Resources, stop: threading.Event) -> None:
             except Exception:
                 log.warning("vector index not compacted", exc_info=True)
         purged_at = time.monotonic() if purging else purged_at
+        try:
+            forget_gone(resources)
+        except Exception:
+            log.warning("kept pages not looked at", exc_info=True)

@@ -8,10 +8,16 @@ EdgeError
 ├── KeyReused          an Idempotency-Key that came with another request before
 ├── BadCursor          a cursor that no listing gave
 ├── BodyTooLarge       a request body over the cap
+├── UnknownDecoder     a decoder that this installation was not given
+├── NoPageCaches       a collection without page caches for the decoder's model
 ├── ContextTooLarge    a whole collection that is more than may be loaded for one question
 ├── QuotaExceeded      a key that has used up its requests or bytes for now
+├── BadPrices          a price sheet that is none
+├── BadQuestions       a file without questions
 └── RefusedBind        an address that others could reach, without any key
 """
+
+from collections.abc import Sequence
 
 from compressor.errors import CompressorError
 from store.errors import NotFound, StoreError
@@ -65,6 +71,23 @@ class BodyTooLarge(EdgeError):
         super().__init__(f"More than {limit:,} bytes: over the size limit. Split the file or raise the limit.")
 
 
+class UnknownDecoder(EdgeError):
+    """A decoder that this installation was not given."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__(f"there is no decoder {name!r}; choose one of: {', '.join(known)}")
+
+
+class NoPageCaches(EdgeError):
+    """A collection without page caches for the decoder's model."""
+
+    def __init__(self, collection: str, decoder: str, lacking: int, chunks: int) -> None:
+        super().__init__(
+            f"{lacking:,} of {chunks:,} chunks asked of {collection!r} have no page caches for {decoder}: set "
+            f"PERCEL_PAGE_CODECS={decoder} and run `percel doctor --repair`, which makes them."
+        )
+
+
 class ContextTooLarge(EdgeError):
     """A whole collection that is more than may be loaded for one question."""
 
@@ -83,6 +106,14 @@ class QuotaExceeded(EdgeError):
         self.retry_after = retry_after
 
 
+class BadPrices(EdgeError):
+    """A price sheet that is none."""
+
+
+class BadQuestions(EdgeError):
+    """A file without questions."""
+
+
 class RefusedBind(EdgeError):
     """An address that others could reach, without any key."""
 
@@ -98,6 +129,10 @@ EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (SettingsError, 2),
     (AmbiguousName, 2),
     (RefusedBind, 2),
+    (UnknownDecoder, 2),
+    (BadPrices, 2),
+    (BadQuestions, 2),
+    (NoPageCaches, 1),
     (ContextTooLarge, 1),
     (NotFound, 3),
     (FileNotFoundError, 3),

@@ -2,14 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import closing
+from dataclasses import asdict
 
 from fastapi import Request
 from sse_starlette import EventSourceResponse, ServerSentEvent
-from starlette.concurrency import run_in_threadpool
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 
-from api.answer import AnswerReport
-from api.schemas import AnswerOut, DocumentOut
+from api.problems import fault_of
+from api.reports import AnswerReport, Step
+from api.schemas import AnswerOut, ContextOut, DocumentOut
 from store.errors import NotFound
 
 POLL_SECONDS = 0.3
@@ -37,22 +40,31 @@ async def document_events(look: Callable[[], DocumentOut], request: Request) -> 
     return EventSourceResponse(follow(), ping=15)
 
 
-def answer_events(report: AnswerReport) -> EventSourceResponse:
-    """`search` with what was loaded, `answer` piece by piece, `done` with the whole answer."""
-    whole = AnswerOut.of(report)
+def answer_events(steps: Generator[Step]) -> EventSourceResponse:
+    """`search` with what was loaded, `answer` piece by piece as it is made, `done` with the whole answer.
+
+    What goes wrong before the first piece is raised here and has a status; later it is an `error` with the problem.
+    """
+    loaded = next(steps)
 
     async def tell() -> AsyncIterator[ServerSentEvent]:
-        yield _event("search", whole.context.model_dump_json())
-        for piece in pieces_of(report.answer):
-            yield _event("answer", json.dumps({"text": piece}))
-        yield _event("done", whole.model_dump_json())
+        with closing(steps):  # whoever hangs up in the middle must not keep the decoder from the next question
+            yield _step_event(loaded)
+            try:
+                async for step in iterate_in_threadpool(steps):
+                    yield _step_event(step)
+            except Exception as error:
+                yield _event("error", json.dumps(asdict(fault_of(error))))
 
     return EventSourceResponse(tell(), ping=15)
 
 
-def pieces_of(answer: str) -> Iterator[str]:
-    """An answer in the pieces that are streamed: its lines, which together are the answer to the letter."""
-    yield from answer.splitlines(keepends=True)
+def _step_event(step: Step) -> ServerSentEvent:
+    if isinstance(step, str):
+        return _event("answer", json.dumps({"text": step}))
+    if isinstance(step, AnswerReport):
+        return _event("done", AnswerOut.of(step).model_dump_json())
+    return _event("search", ContextOut.of(step).model_dump_json())
 
 
 def _event(name: str, data: str) -> ServerSentEvent:

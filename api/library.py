@@ -38,7 +38,7 @@ class DocumentReport:
     compression: float | None = None  # text tokens per vision token
     raw_char_accuracy: float | None = None
     exact: bool = False  # every published cache is: it was read back before it was published
-    cache_bytes: int | None = None
+    cache_bytes: int | None = None  # page caches included
     seconds: float | None = None
     error: str | None = None
     warnings: tuple[str, ...] = ()
@@ -74,7 +74,8 @@ def report_in(session: Session, documents: Sequence[Document]) -> list[DocumentR
     figures = catalog.document_figures(session, [document.id for document in documents])
     reports = []
     for document in documents:
-        parts = figures.get(document.id, ())
+        every = figures.get(document.id, ())
+        parts = [part for part in every if part.exact]
         tokens = sum(part.text_tokens for part in parts)
         positions = sum(part.vision_tokens for part in parts)
         ready = document.state is DocumentState.READY
@@ -91,11 +92,11 @@ def report_in(session: Session, documents: Sequence[Document]) -> list[DocumentR
                 compression=round(tokens / max(1, positions), 2) if ready else None,
                 raw_char_accuracy=round(accuracy, 6) if ready else None,
                 exact=ready,
-                cache_bytes=sum(part.cache_bytes for part in parts) if ready else None,
+                cache_bytes=sum(part.cache_bytes for part in every) if ready else None,
                 seconds=None if document.seconds is None else round(document.seconds, 3),
                 error=document.error,
                 warnings=tuple(document.warnings),
-                codecs=tuple(part.codec for part in parts),
+                codecs=tuple(part.codec for part in every),
                 rates={part.codec.partition("@")[0]: part.chunks for part in parts},
             )
         )
@@ -209,11 +210,22 @@ def load_caches(resources: Resources, rows: Sequence[ChunkCache]) -> list[Cache]
     return [caches[place] for place in range(len(rows))]
 
 
+def forget_gone(resources: Resources) -> int:
+    """Drops what the decoder keeps of pages whose documents were deleted or made anew; -> how much."""
+    reader = resources.open_reader()
+    if reader is None or not reader.sources:
+        return 0
+    with reading(resources.engine) as session:
+        live = catalog.live_blobs(session, reader.sources)
+    return reader.forget(reader.sources - live)
+
+
 def delete_documents(resources: Resources, document_ids: Sequence[str]) -> None:
     """Deletes documents: gone for readers at once; a worker's tender sweeps their blobs and wipes the rest (`tend`)."""
     for document_id in document_ids:
         with transaction(resources.engine) as session:
             catalog.delete_document(session, document_id)
+    forget_gone(resources)
 
 
 def remove_document(resources: Resources, document_id: str) -> None:
@@ -221,6 +233,7 @@ def remove_document(resources: Resources, document_id: str) -> None:
     with transaction(resources.engine) as session:
         document = catalog.load_document(session, document_id)
         catalog.delete_document(session, document_id)
+    forget_gone(resources)
     if document is not None:
         resources.index(document.collection_id).purge()
     purge(resources)
@@ -232,6 +245,7 @@ def delete_collection(resources: Resources, tenant: str, name: str) -> int:
         home = catalog.find_collection(session, tenant, name)
         count = len(catalog.list_documents(session, home.id))
         catalog.delete_collection(session, home.id)
+    forget_gone(resources)
     remove_index_files(resources.index_directory, home.id)
     return count
 

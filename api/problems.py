@@ -3,6 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -18,11 +19,22 @@ from api.errors import (
     BodyTooLarge,
     ContextTooLarge,
     KeyReused,
+    NoPageCaches,
     NotAuthenticated,
     QuotaExceeded,
+    UnknownDecoder,
     UrlUploadsOff,
 )
-from compressor.errors import CacheError, DocumentError, DocumentTooLarge, ModelError
+from compressor.errors import (
+    CacheError,
+    ContextTooLong,
+    DeviceError,
+    DocumentError,
+    DocumentTooLarge,
+    ModelError,
+    RemoteError,
+    RemoteSlow,
+)
 from store.errors import (
     NO_SPACE,
     BadFilter,
@@ -77,7 +89,10 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (NotFound, 404, "Not found"),
     (BadCursor, 422, "The cursor is not valid"),
     (BadFilter, 422, "The filter is not valid"),
+    (UnknownDecoder, 422, "The decoder is not known"),
+    (NoPageCaches, 409, "Page caches are missing"),
     (ContextTooLarge, 422, "The collection is too large"),
+    (ContextTooLong, 422, "The context is too long"),
     (DocumentError, 422, "The document cannot be ingested"),
     (StoreFull, 507, "No space left"),
     (SchemaError, 503, "The database does not fit this version"),
@@ -90,6 +105,9 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (BlobError, 500, "A stored blob cannot be used"),
     (CacheError, 500, "A stored cache cannot be used"),
     (ModelError, 503, "A model is not available"),
+    (RemoteSlow, 504, "The remote decoder is too slow"),
+    (RemoteError, 502, "The remote decoder does not answer"),
+    (DeviceError, 503, "The memory or device is not available"),
 )
 
 # What a driver says may hold statements and addresses: it goes to the log only.
@@ -113,16 +131,31 @@ def problem(
     return JSONResponse(body, status, headers=sent, media_type=MEDIA_TYPE)
 
 
-def problem_of(error: Exception) -> JSONResponse:
-    """What an error is answered with; what the table does not know is a fault of the program."""
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What a caller is told of an error."""
+
+    status: int
+    title: str
+    detail: str
+
+
+def fault_of(error: Exception) -> Fault:
+    """What an error is answered with, and logged; what the table does not know is a fault of the program."""
     for kind, status, title in STATUS:
         if isinstance(error, kind):
             detail = next((said for kind, said in INSTEAD if isinstance(error, kind)), None) or str(error)
             if status >= 500:
                 log.warning("request failed", exc_info=error)
-            return problem(status, title, detail, headers=_headers(error))
+            return Fault(status, title, detail)
     log.error("request failed unexpectedly", exc_info=error)
-    return problem(500, "Internal error", "Something went wrong here; the log of the service says what.")
+    return Fault(500, "Internal error", "Something went wrong here; the log of the service says what.")
+
+
+def problem_of(error: Exception) -> JSONResponse:
+    """An error as an answer."""
+    fault = fault_of(error)
+    return problem(fault.status, fault.title, fault.detail, headers=_headers(error))
 
 
 def _headers(error: Exception) -> dict[str, str]:

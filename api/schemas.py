@@ -1,14 +1,15 @@
 """Owns the shapes that HTTP speaks: requests are validated here, answers are built from reports and rows."""
 
 import math
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from api.answer import AnswerReport, Hit
 from api.library import DocumentReport
-from compressor.decoders import DECODERS
+from api.reports import AnswerReport, ContextReport
+from api.search import Hit
 from compressor.types import Box
 from store.models import Document
 
@@ -254,13 +255,6 @@ class Hits(Shape):
     hits: list[HitOut]
 
 
-def known_decoder(name: str | None) -> str | None:
-    """The name itself. Raises ValueError for one that is none."""
-    if name is not None and name not in DECODERS:
-        raise ValueError(f"there is no decoder {name!r}; choose one of: {', '.join(sorted(DECODERS))}")
-    return name
-
-
 class AskIn(Shape):
     """A question over a collection."""
 
@@ -269,9 +263,7 @@ class AskIn(Shape):
     )
     question: Annotated[str, Field(min_length=1, max_length=10_000)]
     collection: Name
-    decoder: Annotated[
-        str | None, Field(description="what answers; null: as the service is set"), AfterValidator(known_decoder)
-    ] = None
+    decoder: Annotated[str | None, Field(description="what answers; null: as the service is set")] = None
     k: Annotated[int, Field(ge=1, le=1000, description="chunks to load")] = 8
     whole: Annotated[bool, Field(description="load the whole collection instead of searching it")] = False
     filter: Where | None = None
@@ -295,6 +287,15 @@ class ContextOut(Shape):
     chunks: int
     vision_tokens: int
     text_tokens: int
+    pages: int
+    left_out: int
+    prefilled: int
+    planned_bytes: int
+
+    @classmethod
+    def of(cls, context: ContextReport) -> Self:
+        """From a report."""
+        return cls(**asdict(context))
 
 
 class AnswerOut(Shape):
@@ -304,7 +305,8 @@ class AnswerOut(Shape):
     abstained: bool
     citations: list[CitationOut]
     decoder: str
-    confidence: float
+    mode: str
+    confidence: float | None
     context: ContextOut
     timings: dict[str, float]
 
@@ -316,12 +318,9 @@ class AnswerOut(Shape):
             abstained=report.abstained,
             citations=citations_of(report),
             decoder=report.decoder,
+            mode=report.mode,
             confidence=report.confidence,
-            context=ContextOut(
-                chunks=report.context.chunks,
-                vision_tokens=report.context.vision_tokens,
-                text_tokens=report.context.text_tokens,
-            ),
+            context=ContextOut.of(report.context),
             timings=report.timings,
         )
 

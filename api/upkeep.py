@@ -9,14 +9,17 @@ from sqlalchemy import text
 from api.rebuild import rebuild_full_text
 from compressor.cachefile import CacheFile
 from compressor.errors import CacheError, CompressorError, ModelError
+from compressor.vlm.pagefile import PageFile
 from store import catalog
 from store.database import reading, transaction
 from store.errors import BlobError
-from store.models import Document, DocumentState, JobState
+from store.models import Document, DocumentState, JobKind, JobState
 from store.sweep import check_blobs, remove_orphans, sweep_blobs
 from workers.events import Listener, silent
 from workers.resources import Resources
 from workers.runner import run_due_jobs
+
+LACKING = "it lacks page caches"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +37,12 @@ def examine(
 ) -> list[Finding]:
     """Looks at models, rows, blobs, caches and indexes; `deep` reads every cache back, `repair` mends what it can.
 
-    A document whose caches are damaged or missing is made anew from its source bytes.
+    A document whose caches are damaged or missing is made anew from its source bytes; page caches that a document
+    lacks, because their codec was named later or because they failed, are made.
     """
     findings = [check_codec(resources), check_embedder(resources), check_ocr(), check_rows(resources)]
     findings.append(check_caches(resources, deep=deep, repair=repair, listen=listen))
+    findings += check_pages(resources, deep=deep, repair=repair, listen=listen)
     findings.append(check_jobs(resources, repair=repair, listen=listen))
     findings += check_files(resources, deep=deep, repair=repair)  # after the caches: making one anew heals its blob
     findings.append(check_full_text(resources, repair=repair))
@@ -170,6 +175,65 @@ def _source_fault(resources: Resources, document: Document) -> str | None:
     except BlobError as error:
         return str(error)
     return None
+
+
+def check_pages(resources: Resources, *, deep: bool, repair: bool, listen: Listener) -> list[Finding]:
+    """Whether ready documents have page caches for every codec of the settings, and whether they can be opened."""
+    return [
+        _check_codec_pages(resources, name, deep=deep, repair=repair, listen=listen)
+        for name in resources.settings.page_codecs
+    ]
+
+
+def _check_codec_pages(resources: Resources, name: str, *, deep: bool, repair: bool, listen: Listener) -> Finding:
+    try:
+        codec = resources.page_codec(name)
+    except ModelError as error:
+        return Finding("pages", False, str(error))
+    faults = _page_faults(resources, codec.fingerprint, deep=deep)
+    if not faults:
+        return Finding("pages", True, name)
+    detail = f"{name}: " + "; ".join(f"{document.title}: {fault}" for document, fault in faults)
+    if not repair:
+        return Finding("pages", False, detail)
+    with transaction(resources.engine) as session:
+        for document, fault in faults:
+            if fault != LACKING:
+                catalog.drop_page_caches(session, document.id, codec.model)
+            catalog.enqueue(session, document.id, JobKind.PAGES)
+    run_due_jobs(resources, listen)
+    left = _page_faults(resources, codec.fingerprint, deep=deep)
+    detail += "".join(f"; {document.title} still has none: {_warning(resources, document)}" for document, _ in left)
+    return Finding("pages", not left, detail, repaired=not left)
+
+
+def _page_faults(resources: Resources, codec: str, *, deep: bool) -> list[tuple[Document, str]]:
+    """Ready documents of the tenant whose page caches under a codec are not all there and sound, with the reason."""
+    with reading(resources.engine) as session:
+        homes = catalog.list_collections(session, resources.settings.tenant)
+        lacking = {key for home in homes for key in catalog.documents_without(session, codec, collection_id=home.id)}
+        ready = [
+            document
+            for home in homes
+            for document in catalog.list_documents(session, home.id, state=DocumentState.READY)
+        ]
+        rows = catalog.page_caches(session, [document.id for document in ready], codec)
+    unsound: dict[str, str] = {}
+    for blob, document_id in {row.blob: row.document_id for row in rows}.items():
+        try:
+            with PageFile(resources.blobs.ranges(blob)) as file:
+                if deep:
+                    file.verify()
+        except (CacheError, BlobError) as error:
+            unsound[document_id] = str(error)
+    found = unsound | dict.fromkeys(lacking - unsound.keys(), LACKING)
+    return [(document, found[document.id]) for document in ready if document.id in found]
+
+
+def _warning(resources: Resources, document: Document) -> str:
+    with reading(resources.engine) as session:
+        now = catalog.load_document(session, document.id)
+    return "; ".join(now.warnings) if now is not None else "it was deleted"
 
 
 def check_jobs(resources: Resources, *, repair: bool, listen: Listener) -> Finding:

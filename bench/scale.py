@@ -32,7 +32,8 @@ QUESTIONS = 200
 
 def search_times(resources: Resources, texts: Iterator[str]) -> dict[str, float]:
     """Cold start, then warm latency of each step on questions that were not asked before, in milliseconds."""
-    from api.answer import ask, find_chunks, search
+    from api.answer import ask
+    from api.search import find_chunks, search
 
     tenant = resources.settings.tenant
     with reading(resources.engine) as session:

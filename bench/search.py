@@ -14,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from api.answer import POOL, AnswerReport, ask, find_passages, search
+from api.answer import ask
+from api.reports import AnswerReport
+from api.search import POOL, find_passages, search
 from bench.questions import COLLECTION, Question, ingested, load_questions
 from bench.report import OUT, new_plot, save_plot, show, write
 from store import catalog, lexical

@@ -13,6 +13,10 @@ CompressorError
 │   └── UnknownCodec             a fingerprint that this installation does not have
 ├── ModelError                   weights are missing or not the published ones
 │   └── UnsupportedModel         a model class that no family covers
+├── RemoteError                  a remote decoder does not answer as it should
+│   ├── RemoteUnreachable        no server there
+│   ├── RemoteSlow               no answer, or no further piece of it, in time
+│   └── RemoteNonsense           an error, or what is no answer
 ├── ContextTooLong               more tokens than the decoder has positions for
 └── DeviceError
     ├── DeviceFull               the device's memory is too small for this batch: halve it
@@ -70,6 +74,22 @@ class ModelError(CompressorError):
 
 class UnsupportedModel(ModelError):
     """A model class that no family covers."""
+
+
+class RemoteError(CompressorError):
+    """A remote decoder does not answer as it should."""
+
+
+class RemoteUnreachable(RemoteError):
+    """No server there."""
+
+
+class RemoteSlow(RemoteError):
+    """No answer, or no further piece of it, in time."""
+
+
+class RemoteNonsense(RemoteError):
+    """An error, or what is no answer."""
 
 
 class ContextTooLong(CompressorError):

@@ -23,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 DEFAULT_TENANT = "default"
+PAGE_CODEC = "hf:"  # begins the codec of page caches, which are read by a model and do not give the text back
 
 
 class DocumentState(StrEnum):
@@ -44,6 +45,7 @@ class JobKind(StrEnum):
     PARSE = "parse"
     ENCODE = "encode"
     FINISH = "finish"
+    PAGES = "pages"  # page caches of a ready document
 
 
 class JobState(StrEnum):
@@ -154,7 +156,10 @@ class Chunk(Base):
 
 
 class Cache(Base):
-    """The stored tokens of one chunk under one codec: an entry in a cache file."""
+    """The stored tokens of one chunk under one codec: an entry in a cache file.
+
+    Under a page codec it stands for the pages that begin in the chunk, `<entry>.0`, `<entry>.1` ... in a page file.
+    """
 
     __tablename__ = "cache"
     __table_args__ = (UniqueConstraint("chunk_id", "codec"), {"sqlite_autoincrement": True})
@@ -165,7 +170,7 @@ class Cache(Base):
     blob: Mapped[str] = mapped_column(String(200), index=True)  # the cache file
     entry: Mapped[str] = mapped_column(String(200))  # the chunk's name inside it
     vision_tokens: Mapped[int]
-    raw_char_accuracy: Mapped[float]  # 0..1, before the residual
+    raw_char_accuracy: Mapped[float]  # 0..1, before the residual; 0 for page caches, which are not read back
     residual_bytes: Mapped[int]
     cache_bytes: Mapped[int]  # this chunk's share of the file
 

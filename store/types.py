@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from store.models import ChunkState, DeliveryState, DocumentState, JobKind, JobState
+from store.models import PAGE_CODEC, ChunkState, DeliveryState, DocumentState, JobKind, JobState
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,11 @@ class CacheFigures:
     raw_char_accuracy: float  # mean, weighted by characters
     residual_bytes: int
     cache_bytes: int
+
+    @property
+    def exact(self) -> bool:
+        """Whether these caches read back to their text; page caches do not."""
+        return not self.codec.startswith(PAGE_CODEC)
 
 
 @dataclass(frozen=True, slots=True)

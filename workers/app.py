@@ -15,7 +15,7 @@ from workers.settings import load_settings
 
 log = logging.getLogger(__name__)
 
-QUEUES = {JobKind.PARSE: "cpu", JobKind.ENCODE: "gpu", JobKind.FINISH: "cpu"}
+QUEUES = {JobKind.PARSE: "cpu", JobKind.ENCODE: "gpu", JobKind.FINISH: "cpu", JobKind.PAGES: "gpu"}
 # What came to nothing by then is of no use, as the tender says it again: a worker that reads it then drops it.
 EXPIRES_SECONDS = 300
 _VISIBILITY = 3600  # seconds; above the time limit, or a task that is long runs twice

@@ -12,6 +12,7 @@ class Stage(StrEnum):
     PARSE = "parse"
     ENCODE = "encode"
     FINISH = "finish"
+    PAGES = "pages"
 
 
 @dataclass(frozen=True, slots=True)

@@ -335,7 +335,7 @@ def finish(resources: Resources, job: Job, *, owner: str) -> None:
     files = {row.blob for row in rows}
     if document is None or len(files) <= 1:
         with transaction(resources.engine) as session:
-            catalog.complete_job(session, job.id, owner=owner)
+            _complete(resources, session, job, owner=owner)
         return
     together = write_caches(_load_all(resources, rows))
     key = resources.blobs.put_bytes(together, tenant=document.tenant).key
@@ -344,7 +344,14 @@ def finish(resources: Resources, job: Job, *, owner: str) -> None:
         if not resources.blobs.exists(key):
             resources.blobs.put_bytes(together, tenant=document.tenant)
         catalog.move_caches(session, job.document_id, moved=files, key=key)
-        catalog.complete_job(session, job.id, owner=owner)
+        _complete(resources, session, job, owner=owner)
+
+
+def _complete(resources: Resources, session: Session, job: Job, *, owner: str) -> None:
+    """Ends a finish job; where the settings name page codecs, the document's page caches are due next."""
+    catalog.complete_job(session, job.id, owner=owner)
+    if resources.settings.page_codecs and catalog.load_document(session, job.document_id) is not None:
+        catalog.enqueue(session, job.document_id, JobKind.PAGES)
 
 
 def _load_all(resources: Resources, rows: Sequence[ChunkCache]) -> dict[str, Cache]:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from compressor.codec.native import NativeCodec
     from compressor.embed import Embedder
     from compressor.parse.child import ParserProcess
+    from compressor.vlm.codec import PageCodec
+    from compressor.vlm.encode import PageEncoder
+    from compressor.vlm.reader import PageReader
     from store.vectors import VectorIndex
 
 
@@ -34,6 +37,9 @@ class Resources:
         self._lock = threading.Lock()
         self._opened = ExitStack()
         self._codecs: dict[str, NativeCodec] = {}
+        self._page_codecs: dict[str, PageCodec] = {}
+        self._page_encoders: dict[str, PageEncoder] = {}
+        self._page_reader: PageReader | None = None
         self._indexes: dict[str, VectorIndex] = {}
 
     def __enter__(self) -> Self:
@@ -149,6 +155,42 @@ class Resources:
         highest = self.settings.codec if self.settings.codec != "auto" else installed[-1]
         self.codec(highest)
         return [self.codec(name) for name in installed[: installed.index(highest) + 1]]
+
+    def page_codec(self, name: str) -> "PageCodec":
+        """A vision-language model by the name of the settings, "hf:<model>"; nothing of it is loaded."""
+        from compressor.vlm.codec import open_codec
+
+        with self._lock:
+            if name not in self._page_codecs:
+                self._page_codecs[name] = open_codec(name)
+            return self._page_codecs[name]
+
+    def page_encoder(self, codec: "PageCodec") -> "PageEncoder":
+        """The vision half of a codec's model, loaded once; for one caller at a time."""
+        from compressor.vlm.load import load_encoder
+
+        with self._lock:
+            if codec.model not in self._page_encoders:
+                self._page_encoders[codec.model] = load_encoder(codec.directory, device=self.settings.device)
+            return self._page_encoders[codec.model]
+
+    def page_reader(self, codec: "PageCodec") -> "PageReader":
+        """The language half of a codec's model; of one model at a time, the one before is let go."""
+        from compressor.vlm.reader import PageReader
+
+        with self._lock:
+            if self._page_reader is None or self._page_reader.codec != codec:
+                self._page_reader = PageReader(
+                    codec,
+                    device=self.settings.device,
+                    kept_bytes=self.settings.kept_kv_bytes,
+                    attention=self.settings.attention,
+                )
+            return self._page_reader
+
+    def open_reader(self) -> "PageReader | None":
+        """The language half that was asked last; None where none was."""
+        return self._page_reader
 
     def open_indexes(self) -> "list[VectorIndex]":
         """The vector indexes that were asked for so far."""

@@ -21,6 +21,7 @@ from workers.events import Event, Listener, Stage, silent
 from workers.ingest import encode, finish, parse
 from workers.lease import departed, forget, heartbeat, presence
 from workers.logs import bind
+from workers.pages import make_pages
 from workers.resources import Resources
 from workers.tracing import span
 
@@ -28,7 +29,12 @@ ENCODE_DOCUMENTS = 32  # documents whose chunks are batched together
 WAIT_SECONDS = 0.5  # between looks at what other processes are still at work on
 IDLE_SECONDS = 0.05  # how long a lane waits for the other one before it looks again
 RETRY_SECONDS = 2.0  # before the second attempt, doubled each time: an outage may pass
-STAGES = {JobKind.PARSE: Stage.PARSE, JobKind.ENCODE: Stage.ENCODE, JobKind.FINISH: Stage.FINISH}
+STAGES = {
+    JobKind.PARSE: Stage.PARSE,
+    JobKind.ENCODE: Stage.ENCODE,
+    JobKind.FINISH: Stage.FINISH,
+    JobKind.PAGES: Stage.PAGES,
+}
 
 
 class Runner:
@@ -60,7 +66,12 @@ class Runner:
 
     @property
     def _do(self) -> dict[JobKind, Callable[[Sequence[Job]], None]]:
-        return {JobKind.PARSE: self._parse, JobKind.ENCODE: self._encode, JobKind.FINISH: self._finish}
+        return {
+            JobKind.PARSE: self._parse,
+            JobKind.ENCODE: self._encode,
+            JobKind.FINISH: self._finish,
+            JobKind.PAGES: self._pages,
+        }
 
     def _parse(self, jobs: Sequence[Job]) -> None:
         parse(self.resources, jobs[0], owner=self.owner, listen=self._parsed)
@@ -79,6 +90,9 @@ class Runner:
         if self.indexes:
             self.resources.index(job.collection_id).compact()
         self.listen(Event(Stage.FINISH, job.document_id, "", done=1))
+
+    def _pages(self, jobs: Sequence[Job]) -> None:
+        make_pages(self.resources, jobs[0], owner=self.owner, listen=self.listen)
 
     def claim(self, kind: JobKind, limit: int) -> list[Job]:
         """Leases due jobs of a kind."""
@@ -191,7 +205,7 @@ class Runner:
         """Encodes until nothing is left and nothing more is being parsed."""
         while self.stopped is None:
             busy = parsing.is_alive()  # asked before claiming: what was parsed until then is seen by the claim
-            if self.step(JobKind.ENCODE) or self.step(JobKind.FINISH):
+            if any(self.step(kind) for kind in (JobKind.ENCODE, JobKind.FINISH, JobKind.PAGES)):
                 continue
             if not busy:
                 return

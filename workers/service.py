@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2  # how soon the embedded worker sees what was accepted
 FAULT_SECONDS = 5.0  # pause after something went wrong that is no document's fault: a full disk, say
+ENCODE_LANE = (JobKind.ENCODE, JobKind.FINISH, JobKind.PAGES)  # page caches last: documents are ready without them
 GRACE_SECONDS = 10.0  # what is being done gets this long to come to an end
 
 
@@ -55,7 +56,7 @@ def run_embedded(resources: Resources, stop: threading.Event) -> bool:
         runner = Runner(resources, owner)
         lanes = [
             start_thread("parse lane", lambda stop: work_lane(runner, (JobKind.PARSE,), stop), stop),
-            start_thread("encode lane", lambda stop: work_lane(runner, (JobKind.ENCODE, JobKind.FINISH), stop), stop),
+            start_thread("encode lane", lambda stop: work_lane(runner, ENCODE_LANE, stop), stop),
             start_thread("tender", Tender(resources).run, stop),
             start_thread("webhooks", lambda stop: keep_delivering(resources, stop), stop),
         ]

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import URL
 
+from compressor.decoders.names import check_decoder, check_page_codec
+from compressor.errors import ModelError
 from store import tenants
 from store.blobs import parse_address
 from store.errors import InvalidBlobUrl
@@ -46,7 +48,24 @@ class Settings(BaseSettings):
     embedder: str = Field(
         "sentence-transformers/all-MiniLM-L6-v2", description="a sentence-transformers model: name or directory"
     )
-    decoder: Literal["extractive"] = Field("extractive", description="what answers questions")
+    page_codecs: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="hf:<model>, ...: vision-language models that page caches are kept for, besides native caches"
+    )
+    decoder: str = Field(
+        "extractive", description="what answers questions: extractive, hf:<model>, openai:<url>#<model>"
+    )
+    openai_key: SecretStr = Field(SecretStr(""), description="bearer token that an openai: decoder is sent")
+    openai_sends: Literal["text", "images"] = Field(
+        "text", description="what an openai: decoder is sent: the exact text of the chunks, or images of their pages"
+    )
+    openai_seconds: int = Field(120, gt=0, description="longest that an openai: decoder may take for an answer")
+    answer_tokens: int = Field(512, gt=0, description="longest answer that a model may write")
+    attention: Literal["full", "block"] = Field(
+        "full", description="how hf: decoders read pages: each seeing those before it, or alone (faster, approximate)"
+    )
+    kept_kv_bytes: int = Field(
+        2_000_000_000, ge=0, description="most that is kept of keys and values of pages that were asked about; 0: none"
+    )
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
     max_file_bytes: int = Field(100_000_000, gt=0, description="a larger file is refused")
     max_context_tokens: int = Field(1_000_000, gt=0, description="most vision tokens loaded for one question")
@@ -70,6 +89,30 @@ class Settings(BaseSettings):
     )
     max_attempts: int = Field(3, gt=0, description="times a job is tried before its document fails")
     lease_seconds: int = Field(20, gt=0, description="how long a job stays claimed without a sign of life")
+
+    @field_validator("page_codecs", mode="before")
+    @classmethod
+    def _lists(cls, names: object) -> object:
+        return tuple(name.strip() for name in names.split(",") if name.strip()) if isinstance(names, str) else names
+
+    @field_validator("page_codecs")
+    @classmethod
+    def _are_codecs(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            for name in names:
+                check_page_codec(name)
+        except ModelError as error:
+            raise ValueError(str(error)) from error
+        return tuple(dict.fromkeys(names))
+
+    @field_validator("decoder")
+    @classmethod
+    def _is_a_decoder(cls, name: str) -> str:
+        try:
+            check_decoder(name)
+        except ModelError as error:
+            raise ValueError(str(error)) from error
+        return name
 
     @field_validator("blob_url")
     @classmethod

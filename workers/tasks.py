@@ -43,3 +43,9 @@ def encode_due() -> None:
 def finish_due() -> None:
     """Finishes what is due."""
     work_due(JobKind.FINISH)
+
+
+@app.task(name="percel.pages")
+def pages_due() -> None:
+    """Makes the page caches that are due."""
+    work_due(JobKind.PAGES)

@@ -38,11 +38,14 @@ class Timings:
             with span(f"percel.{name}"):
                 yield
         finally:
-            seconds = time.perf_counter() - start
-            with self._lock:
-                self._seconds[name] = self._seconds.get(name, 0.0) + seconds
-            for observer in self._observers:
-                observer(name, seconds)
+            self.add(name, time.perf_counter() - start)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Adds to a step what took so long elsewhere."""
+        with self._lock:
+            self._seconds[name] = self._seconds.get(name, 0.0) + seconds
+        for observer in self._observers:
+            observer(name, seconds)
 
     @property
     def seconds(self) -> dict[str, float]:

@@ -5,7 +5,7 @@ import sys
 import typer
 from typer._click.exceptions import ClickException
 
-from api.cli import backup, codec, demo, documents, jobs, keys, questions, service, upkeep
+from api.cli import backup, codec, cost, demo, documents, jobs, keys, questions, service, upkeep
 
 app = typer.Typer(
     name="percel",
@@ -23,6 +23,7 @@ app.command()(demo.demo)
 app.command()(documents.ingest)
 app.command()(questions.ask)
 app.command()(questions.search)
+app.command()(cost.cost)
 app.command()(documents.read)
 app.command("ls")(documents.list_)
 app.command()(documents.status)

@@ -197,9 +197,9 @@ def status(as_json: AsJson = False) -> None:
         {
             "name": name,
             "documents": documents,
-            "chunks": sum(part.chunks for part in figures),
-            "text_tokens": sum(part.text_tokens for part in figures),
-            "vision_tokens": sum(part.vision_tokens for part in figures),
+            "chunks": sum(part.chunks for part in figures if part.exact),
+            "text_tokens": sum(part.text_tokens for part in figures if part.exact),
+            "vision_tokens": sum(part.vision_tokens for part in figures if part.exact),
             "cache_bytes": sum(part.cache_bytes for part in figures),
         }
         for name, documents, figures in collections

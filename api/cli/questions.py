@@ -9,29 +9,55 @@ from rich.text import Text
 
 from api.cli.documents import AsJson, Collection, open_resources
 from api.cli.output import Exit, Output
+from api.reports import Question
 
 if TYPE_CHECKING:
-    from api.answer import AnswerReport
+    from api.reports import AnswerReport
+    from workers.resources import Resources
 
 
 def ask(
     question: Annotated[str, typer.Argument(help="A question, in the language of the documents.")],
     collection: Collection = None,
-    decoder: Annotated[str | None, typer.Option(help="What answers: extractive. Default: PERCEL_DECODER.")] = None,
+    decoder: Annotated[
+        str | None, typer.Option(help="What answers: extractive, hf:<model>, openai:<url>. Default: PERCEL_DECODER.")
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="Chunks to load.", min=1, max=1000)] = 8,
     whole: Annotated[bool, typer.Option("--whole", help="Load the whole collection instead of searching it.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Answers a question out of the caches, with verbatim quotes, pages and boxes. Exit code 4 if nothing fits."""
-    from api.answer import ask as ask_collection
+    """Answers a question out of the caches: with verbatim quotes, or in the words of a model, printed as it writes.
 
+    Pages and boxes say where it comes from. Exit code 4 if nothing fits.
+    """
     output = Output(as_json)
-    with output.status("reading the caches"), open_resources(decoder=decoder) as resources:
-        answer = ask_collection(resources, resources.settings.tenant, question, collection=collection, k=k, whole=whole)
+    with open_resources(decoder=decoder) as resources:
+        asked = Question(question, resources.settings.tenant, collection, k, whole)
+        answer = follow_answer(output, resources, asked)
     output.document(asdict(answer))
     show_answer(output, answer)
     if answer.abstained:
         raise typer.Exit(Exit.NO_ANSWER)
+
+
+def follow_answer(output: Output, resources: "Resources", asked: Question) -> "AnswerReport":
+    """Asks, and prints what a model writes while it writes; quotes are shown when they are all there."""
+    from api.answer import ask_steps
+    from api.reports import AnswerReport
+    from compressor.decoders.names import QUOTING
+
+    steps = ask_steps(resources, asked)
+    with output.status("reading the caches"):
+        next(steps)
+    written = resources.settings.decoder != QUOTING
+    for step in steps:
+        if isinstance(step, AnswerReport):
+            if written:
+                output.console.print()
+            return step
+        if written:
+            output.console.print(Text(str(step)), end="")
+    raise AssertionError("the whole answer comes last")
 
 
 def show_answer(output: Output, answer: "AnswerReport", *, question: str | None = None) -> None:
@@ -41,18 +67,32 @@ def show_answer(output: Output, answer: "AnswerReport", *, question: str | None 
         console.print(Text.assemble("\n", ("? ", "bold cyan"), (question, "bold")))
     if answer.abstained:
         console.print(Text("  Nothing in the collection answers this.", style="yellow"))
+    elif question is not None and answer.mode != "quotes":
+        console.print(Padding(Text(answer.answer), (0, 0, 0, 2)))
     for citation in answer.citations:
-        console.print(Padding(Text(citation.quote.strip()), (0, 0, 0, 2)))
+        if citation.quote:
+            console.print(Padding(Text(citation.quote.strip()), (0, 0, 0, 2)))
         boxes = " ".join(f"[{b.x0:.2f} {b.y0:.2f} {b.x1:.2f} {b.y1:.2f}]" for b in citation.boxes[:2])
         console.print(Text(f"    {citation.title}, page {citation.page}  {boxes}", style="dim"))
     context = answer.context
     console.print(
         Text(
             f"    {context.chunks} chunks loaded: {context.vision_tokens:,} vision tokens for "
-            f"{context.text_tokens:,} text tokens, {answer.timings['total']:.2f} s",
+            f"{context.text_tokens:,} text tokens, {answer.timings['total']:.2f} s" + _about_pages(answer),
             style="dim",
         )
     )
+
+
+def _about_pages(answer: "AnswerReport") -> str:
+    """What more there is to say of pages that a model read."""
+    context = answer.context
+    if answer.mode in ("text", "images"):
+        return f"; {answer.decoder} was sent {answer.mode}"
+    if not context.pages:
+        return ""
+    left_out = f", {context.left_out} more did not fit" if context.left_out else ""
+    return f"; {answer.decoder} read {context.pages} pages ({answer.mode} attention{left_out})"
 
 
 def search(
@@ -62,7 +102,7 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Finds chunks by meaning and words together; prints the best passage of each."""
-    from api.answer import search as search_collection
+    from api.search import search as search_collection
 
     output = Output(as_json)
     with output.status("searching"), open_resources() as resources:

@@ -1,13 +1,14 @@
-"""Owns the routes in OpenAI's shape: a model is a collection, the answer its quotes, with citations beside them.
+"""Owns the routes in OpenAI's shape: a model is a collection, the answer that of its decoder, with citations beside it.
 
-What cannot be honoured is answered with 400, never ignored. The extractive decoder quotes: it has no temperature,
-follows no system message, and each turn is answered on its own.
+What cannot be honoured is answered with 400, never ignored. Answers are quoted, or a model's likeliest words: there is
+no temperature, no system message is followed, and each turn is answered on its own.
 """
 
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import closing
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -15,11 +16,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import iterate_in_threadpool
 
 from api.access import Opened, Reader, find_home
-from api.answer import AnswerReport, ask
-from api.events import pieces_of
+from api.answer import ask, ask_steps
+from api.problems import fault_of
+from api.reports import AnswerReport, Question, Step
 from api.schemas import citations_of
+from compressor.decoders.names import QUOTING
 from store import catalog
 from store.database import reading
 from store.errors import NotFound
@@ -119,12 +123,12 @@ def question_of(body: ChatRequest) -> str:
             continue
         if name in AS_IT_IS:
             (only, *_) = AS_IT_IS[name]
-            raise Refused(f"{name} can only be {json.dumps(only)}: answers are quotes, found and not sampled.", name)
+            raise Refused(f"{name} can only be {json.dumps(only)}: answers are not sampled.", name)
         raise Refused(f"{name} is not supported by this service.", name)
     if body.stream_options is not None and not body.stream:
         raise Refused("stream_options is for streams: set stream as well.", "stream_options")
     if any(message.role in ("system", "developer") for message in body.messages):
-        raise Refused("System messages cannot be followed: answers are quotes from the documents.", "messages")
+        raise Refused("System messages cannot be followed: answers come from the documents.", "messages")
     last = body.messages[-1]
     if last.role != "user" or not last.text.strip():
         raise Refused("The last message must be the user's, with a question in it.", "messages")
@@ -159,15 +163,19 @@ def complete(request: Request, resources: Opened, caller: Reader, body: ChatRequ
     try:
         question = question_of(body)
         find_home(resources, caller, body.model)
+        head: dict[str, object] = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time())}
+        head["model"] = body.model
+        if body.stream:
+            steps = ask_steps(resources, Question(question, caller.tenant, body.model))
+            usage = body.stream_options is not None and body.stream_options.include_usage
+            next(steps)  # before the answer starts: what is wrong has a status
+            quoted = resources.settings.decoder == QUOTING
+            return _stream(head, _pieces(steps, quoted=quoted), resources if usage else None)
         report = ask(resources, caller.tenant, question, collection=body.model)
     except Refused as error:
         return refusal(error)
     except NotFound as error:
         return refusal(Refused(str(error), "model"), status=404, code="model_not_found")
-    head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": body.model}
-    if body.stream:
-        usage = body.stream_options is not None and body.stream_options.include_usage
-        return _stream(head, report, _usage(resources, report) if usage else None)
     message = {"role": "assistant", "content": content_of(report), "refusal": None, **_cited(report)}
     choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
     return {**head, "object": "chat.completion", "choices": [choice], "usage": _usage(resources, report)}
@@ -189,19 +197,44 @@ def _usage(resources: Opened, report: AnswerReport) -> dict[str, int]:
     return {"prompt_tokens": loaded, "completion_tokens": said, "total_tokens": loaded + said}
 
 
-def _stream(head: dict[str, object], report: AnswerReport, usage: dict[str, int] | None) -> EventSourceResponse:
+def _pieces(steps: Generator[Step], *, quoted: bool) -> Generator[Step]:
+    """Quotes once it is known that the decoder does not abstain, a model's words as it writes them; then all."""
+    if not quoted:
+        yield from steps
+        return
+    *said, report = steps
+    assert isinstance(report, AnswerReport), "the whole answer comes last"
+    yield from [NO_ANSWER] if report.abstained else said
+    yield report
+
+
+def _stream(head: dict[str, object], steps: Generator[Step], counting: Opened | None) -> EventSourceResponse:
+    """The answer as it is made; `counting` where usage is asked for."""
+
     def chunk(delta: dict[str, object], finish: str | None = None) -> ServerSentEvent:
         choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
         return _data({**head, "object": "chat.completion.chunk", "choices": [choice]})
 
-    async def tell() -> AsyncIterator[ServerSentEvent]:
-        yield chunk({"role": "assistant", "content": ""})
-        for piece in pieces_of(content_of(report)):
-            yield chunk({"content": piece})
-        yield chunk(_cited(report), "stop")
-        if usage is not None:
+    def events_of(step: Step) -> Iterator[ServerSentEvent]:
+        if not isinstance(step, AnswerReport):
+            yield chunk({"content": step})
+            return
+        yield chunk(_cited(step), "stop")
+        if counting is not None:
+            usage = _usage(counting, step)
             yield _data({**head, "object": "chat.completion.chunk", "choices": [], "usage": usage})
         yield ServerSentEvent(data="[DONE]")
+
+    async def tell() -> AsyncIterator[ServerSentEvent]:
+        with closing(steps):  # whoever hangs up in the middle must not keep the decoder from the next question
+            yield chunk({"role": "assistant", "content": ""})
+            events = (event for step in steps for event in events_of(step))
+            try:
+                async for event in iterate_in_threadpool(events):
+                    yield event
+            except Exception as error:
+                fault = fault_of(error)
+                yield _data({"error": {"message": fault.detail, "type": "server_error", "param": None, "code": None}})
 
     return EventSourceResponse(tell(), ping=15)
 

@@ -204,7 +204,7 @@ def _write_frame(stream: IO[bytes], body: bytes) -> None:
     stream.flush()
 
 
-def _limit_process(limits: Limits, *, baseline: int) -> None:
+def limit_process(limits: Limits, *, baseline: int) -> None:
     """Address space above what the child had at start, and processor time; both only where the system has them."""
     try:
         import resource
@@ -217,7 +217,7 @@ def _limit_process(limits: Limits, *, baseline: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
-def _address_space() -> int:
+def address_space() -> int:
     """Bytes in use now; 0 where the system does not tell."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -227,11 +227,11 @@ def _address_space() -> int:
 
 
 def _serve(requests: IO[bytes], answers: IO[bytes], parsers: Mapping[str, str]) -> None:
-    baseline = _address_space()
+    baseline = address_space()
     while (frame := _read_frame(requests)) is not None:
         request = json.loads(frame)
         limits = Limits(**request["limits"])
-        _limit_process(limits, baseline=baseline)
+        limit_process(limits, baseline=baseline)
         answer = _handle(Path(request["path"]), request["name"], limits, parsers)
         _write_frame(answers, json.dumps(answer).encode())
         if answer.get("last"):

@@ -86,7 +86,7 @@ def parse_pdf(source: SourceFile) -> ParsedDocument:
 
     PyMuPDF's layout model needs about 400 ms a page, the geometry about 5; see `layout`.
     """
-    fitz = _library()
+    fitz = open_library()
     try:
         document = fitz.open(str(source.path), filetype="pdf")
     except (fitz.FileDataError, fitz.EmptyFileError, RuntimeError, ValueError) as error:
@@ -99,7 +99,7 @@ def parse_pdf(source: SourceFile) -> ParsedDocument:
             raise DamagedDocument(f"{source.label} is a damaged PDF: {error}. Save it again.") from error
 
 
-def _library() -> ModuleType:
+def open_library() -> ModuleType:
     """PyMuPDF without its layout model, whose onnxruntime takes half a second to import and is not used here."""
     if "pymupdf" not in sys.modules:
         sys.modules.setdefault(

@@ -72,11 +72,16 @@ def _settled(path: Path) -> str:
     return json.dumps(fields, sort_keys=True)
 
 
-def _samples(directory: Path) -> Iterator[_Sample]:
+def check_weights(directory: Path) -> list[Path]:
+    """The weight files of a model directory. Raises ModelError where there are none."""
     paths = sorted(directory.glob("*.safetensors"))
     if not paths:
         raise ModelError(f"there are no weights in {directory.name}: it holds no .safetensors file")
-    for path in paths:
+    return paths
+
+
+def _samples(directory: Path) -> Iterator[_Sample]:
+    for path in check_weights(directory):
         try:
             yield from _file_samples(path)
         except (ValueError, KeyError, TypeError, struct.error) as error:

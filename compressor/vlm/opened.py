@@ -36,6 +36,12 @@ class OpenedPages:
         """Tokens of context that the pages occupy."""
         return self._mark.tokens
 
+    def tail(self, question: str) -> Sequence[int]:
+        """The tokens that are read for a question: what stands after the last page."""
+        tail = prompt_parts(self._tokenizer, self._decoder.family, self._pages, question)[-1]
+        assert not isinstance(tail, PageCache), "a question stands after the pages"
+        return tail
+
     def ask(self, question: str, *, limit: int = ANSWER_TOKENS, choose: Chooser = greedy) -> Iterator[str]:
         """The answer in pieces, as it is made. What is not taken of it is not made.
 
@@ -43,7 +49,7 @@ class OpenedPages:
         """
         if self._answering:
             raise ValueError("these pages are answering another question: take or close that answer first")
-        tail = prompt_parts(self._tokenizer, self._decoder.family, self._pages, question)[-1]
+        tail = self.tail(question)
         context = self._context if self._decoder.rewinds else self._context.copy()
         self._answering = True
         try:

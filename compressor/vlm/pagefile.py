@@ -87,6 +87,11 @@ class PageFile(SealedFile[PageCache]):
         """Tokens of a decoder's context that a page occupies. Touches only the header."""
         return self._shape(entry, "ids")[0]
 
+    def stored_bytes(self, entry: str) -> int:
+        """What a page takes, in the file and in memory. Touches only the header."""
+        start, end = self._stretch(entry)
+        return end - start
+
     def _entry(self, entry: str, parts: Parts) -> PageCache:
         facts = self.facts(entry)
         format = check_format(facts["format"])

@@ -57,8 +57,8 @@ def count_collection(session: Session, collection_id: str) -> CollectionFigures:
     return CollectionFigures(
         documents=sum(states.values()),
         ready=states.get(DocumentState.READY, 0),
-        text_tokens=sum(item.text_tokens for item in figures),
-        vision_tokens=sum(item.vision_tokens for item in figures),
+        text_tokens=sum(item.text_tokens for item in figures if item.exact),
+        vision_tokens=sum(item.vision_tokens for item in figures if item.exact),
         cache_bytes=sum(item.cache_bytes for item in figures),
     )
 

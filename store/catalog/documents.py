@@ -210,6 +210,14 @@ def fail_document(session: Session, document_id: str, reason: str) -> None:
     tell_webhooks(session, document)
 
 
+def note_warning(session: Session, document_id: str, about: str, warning: str | None) -> None:
+    """Replaces the document's warnings that begin with `about` by this one, or by none."""
+    document = session.get(Document, document_id, with_for_update=True)
+    if document is not None:
+        kept = [known for known in document.warnings if not known.startswith(about)]
+        document.warnings = [*kept, *([] if warning is None else [about + warning])]
+
+
 def delete_document(session: Session, document_id: str) -> None:
     """Takes the document away, whatever its state. Its blobs follow with `sweep_blobs` after commit.
 

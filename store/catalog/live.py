@@ -1,16 +1,21 @@
-"""Owns the queries behind answers. They see ready documents only, so a delete counts from its commit on."""
+"""Owns the queries behind answers. They see ready documents only, so a delete counts from its commit on.
+
+A chunk has one exact cache, which reads back to its text, and a page cache for every vision-language model that the
+collection keeps. Queries give the exact ones unless they are asked for those of a page codec.
+"""
 
 from collections.abc import Collection as AbstractCollection
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session
 
 from store.errors import NotFound
-from store.models import Cache, Chunk, Document, DocumentState, Vector
+from store.models import PAGE_CODEC, Cache, Chunk, Document, DocumentState, Vector
 from store.types import ChunkCache, LivePassage
 
 _BATCH = 500  # ids in one statement
+EXACT = Cache.codec.not_like(f"{PAGE_CODEC}%")
 
 
 def passages_by_vector_ids(
@@ -77,7 +82,7 @@ def context_tokens(session: Session, collection_id: str, *, document_ids: Abstra
     """Vision tokens of the caches of a collection's ready documents; with document_ids only of those."""
     query = select(Chunk.document_id, func.sum(Cache.vision_tokens)).join(Chunk, Chunk.id == Cache.chunk_id)
     query = query.join(Document, Document.id == Chunk.document_id)
-    query = query.where(Document.collection_id == collection_id, Document.state == DocumentState.READY)
+    query = query.where(Document.collection_id == collection_id, Document.state == DocumentState.READY, EXACT)
     tokens = dict(session.execute(query.group_by(Chunk.document_id)).all())
     return sum(count for key, count in tokens.items() if document_ids is None or key in document_ids)
 
@@ -102,7 +107,55 @@ def document_caches(session: Session, document_id: str) -> list[ChunkCache]:
     return _caches(session, Document.id == document_id)
 
 
-def _caches(session: Session, *conditions: ColumnElement[bool]) -> list[ChunkCache]:
+def page_caches(session: Session, document_ids: Sequence[str], codec: str) -> list[ChunkCache]:
+    """The page caches of ready documents under one codec: in the order of arrival, then of the chunks."""
+    found: list[ChunkCache] = []
+    for first in range(0, len(document_ids), _BATCH):
+        wanted = Document.id.in_(document_ids[first : first + _BATCH])
+        found += _caches(session, wanted, Document.state == DocumentState.READY, codec=codec)
+    return found
+
+
+def chunks_without(session: Session, document_id: str, codec: str) -> list[Chunk]:
+    """The chunks of a ready document that have no cache under a codec, in order."""
+    has = exists().where(Cache.chunk_id == Chunk.id, Cache.codec == codec)
+    query = select(Chunk).join(Document, Document.id == Chunk.document_id)
+    query = query.where(Chunk.document_id == document_id, Document.state == DocumentState.READY, ~has)
+    return list(session.scalars(query.order_by(Chunk.ordinal)))
+
+
+def documents_without(session: Session, codec: str, *, collection_id: str | None = None) -> list[str]:
+    """The ids of ready documents with chunks that have no cache under a codec, in the order of arrival."""
+    has = exists().where(Cache.chunk_id == Chunk.id, Cache.codec == codec)
+    lacking = exists().where(Chunk.document_id == Document.id, ~has)
+    query = select(Document.id).where(Document.state == DocumentState.READY, lacking)
+    if collection_id is not None:
+        query = query.where(Document.collection_id == collection_id)
+    return list(session.scalars(query.order_by(Document.created_at, Document.id)))
+
+
+def live_documents(session: Session, document_ids: Sequence[str]) -> list[Document]:
+    """Those of the documents that are ready, in the order of arrival."""
+    found: list[Document] = []
+    for first in range(0, len(document_ids), _BATCH):
+        wanted = Document.id.in_(document_ids[first : first + _BATCH])
+        found += session.scalars(select(Document).where(wanted, Document.state == DocumentState.READY))
+    return sorted(found, key=lambda document: (document.created_at, document.id))
+
+
+def live_blobs(session: Session, keys: AbstractCollection[str]) -> set[str]:
+    """Those of the cache files that a ready document names."""
+    found: set[str] = set()
+    listed = sorted(keys)
+    for first in range(0, len(listed), _BATCH):
+        query = select(Cache.blob).distinct().join(Chunk, Chunk.id == Cache.chunk_id)
+        query = query.join(Document, Document.id == Chunk.document_id)
+        wanted = Cache.blob.in_(listed[first : first + _BATCH])
+        found.update(session.scalars(query.where(wanted, Document.state == DocumentState.READY)))
+    return found
+
+
+def _caches(session: Session, *conditions: ColumnElement[bool], codec: str | None = None) -> list[ChunkCache]:
     query = (
         select(
             Chunk.document_id,
@@ -118,7 +171,7 @@ def _caches(session: Session, *conditions: ColumnElement[bool]) -> list[ChunkCac
         )
         .join(Document, Document.id == Chunk.document_id)
         .join(Cache, Cache.chunk_id == Chunk.id)
-        .where(*conditions)
+        .where(EXACT if codec is None else Cache.codec == codec, *conditions)
         .order_by(Document.created_at, Document.id, Chunk.ordinal, Cache.codec)
     )
     return [ChunkCache(**row) for row in session.execute(query).mappings()]

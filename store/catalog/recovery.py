@@ -37,6 +37,17 @@ def move_caches(session: Session, document_id: str, *, moved: AbstractCollection
     discard_blobs(session, [blob for blob in moved if blob != key])
 
 
+def drop_page_caches(session: Session, document_id: str, model: str, *, keep: str | None = None) -> None:
+    """Takes away a document's page caches of a model, whichever way its images were made, but those of one codec."""
+    session.execute(select(Document.id).where(Document.id == document_id).with_for_update())
+    chunks = select(Chunk.id).where(Chunk.document_id == document_id)
+    dropped = [Cache.chunk_id.in_(chunks), Cache.codec.startswith(f"{model}+", autoescape=True)]
+    if keep is not None:
+        dropped.append(Cache.codec != keep)
+    discard_blobs(session, session.scalars(select(Cache.blob).distinct().where(*dropped)).all())
+    session.execute(delete(Cache).where(*dropped))
+
+
 def rebuild_document(session: Session, document_id: str) -> None:
     """Starts a document again from its source bytes: chunks, caches, vectors and full text go, a parse job is due."""
     document = session.get(Document, document_id, with_for_update=True)

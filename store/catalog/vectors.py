@@ -31,6 +31,12 @@ def vectors_after(session: Session, collection_id: str, embedder: str, seq: int)
         seq = page[-1][0]
 
 
+def vector_bytes(session: Session, collection_id: str) -> int:
+    """Bytes of a collection's vectors, of all embedders."""
+    query = select(func.coalesce(func.sum(func.length(Vector.data)), 0)).where(Vector.collection_id == collection_id)
+    return int(session.scalars(query).one())
+
+
 def count_vectors(
     session: Session, collection_id: str, embedder: str, *, after: int = 0, up_to: int | None = None
 ) -> int:

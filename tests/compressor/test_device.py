@@ -1,12 +1,13 @@
-"""How batches share the cores: in order, bounded, and without changing what the caller's threads do."""
+"""How batches share the cores: in order, bounded, and without changing what the caller's threads do; free memory."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
 
-from compressor.device import side_by_side
+from compressor.device import _container_memory, free_memory, side_by_side
 
 
 def test_parts_come_back_in_order_and_each_has_one_core() -> None:
@@ -43,3 +44,14 @@ def test_what_a_part_raises_is_raised_to_its_caller() -> None:
 
     with pytest.raises(ZeroDivisionError, match=r"^division by zero$"):
         side_by_side(work, [1, 0], device="cpu")
+
+
+def test_free_memory_is_what_machine_and_container_leave(tmp_path: Path) -> None:
+    assert 1e6 < free_memory("cpu") < 1e14
+    assert _container_memory(tmp_path / "no limit") > 1e15
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("700\n")
+    (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 150\n")
+    assert _container_memory(tmp_path) == 450
+    (tmp_path / "memory.max").write_text("max\n")
+    assert _container_memory(tmp_path) > 1e15

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from api.answer import ask, search
+from api.answer import ask
 from api.library import documents_of, read_document, remove_collection, remove_document
+from api.search import search
 from store import catalog
 from store.database import reading
 from store.errors import VectorsUnusable

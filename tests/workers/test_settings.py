@@ -39,3 +39,28 @@ def test_pgvector_needs_postgresql(home: Path, monkeypatch: pytest.MonkeyPatch) 
         load_settings()
     monkeypatch.setenv("PERCEL_DATABASE_URL", "postgres://somewhere/percel")
     assert load_settings().vectors == "pgvector"
+
+
+def test_a_page_codec_or_decoder_that_is_none_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = home.parent / "bare"
+    bare.mkdir()
+    (bare / "config.json").write_text('{"model_type": "qwen3_vl"}')
+    monkeypatch.setenv("PERCEL_PAGE_CODECS", f"hf:{bare}, native-20")
+    monkeypatch.setenv("PERCEL_DECODER", "oracle")
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    assert "PERCEL_PAGE_CODECS: there are no weights in bare: it holds no .safetensors file" in str(raised.value)
+    assert "PERCEL_DECODER: there is no decoder 'oracle'; choose one of: extractive, hf:<model>, openai:<url>" in str(
+        raised.value
+    )
+
+
+def test_page_codecs_are_a_list_without_repeats(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = home.parent / "tiny"
+    model.mkdir()
+    (model / "config.json").write_text('{"model_type": "qwen3_vl"}')
+    (model / "model.safetensors").write_bytes(b"")
+    assert load_settings().page_codecs == ()
+    monkeypatch.setenv("PERCEL_PAGE_CODECS", f" hf:{model},hf:{model}, ")
+    assert load_settings().page_codecs == (f"hf:{model}",)
+    assert load_settings({"decoder": f"hf:{model}"}).decoder == f"hf:{model}"

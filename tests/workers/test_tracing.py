@@ -9,7 +9,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from api.answer import ask, search
+from api.answer import ask
+from api.search import search
 from workers.errors import SettingsError
 from workers.ingest import Offer, accept
 from workers.resources import Resources

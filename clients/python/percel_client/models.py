@@ -131,7 +131,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A verbatim quote and where it stands in its source."""
+    """A verbatim quote and where it stands in its source; empty where a model read the page's image."""
 
     document_id: str
     title: str
@@ -148,6 +148,10 @@ class Context:
     chunks: int
     vision_tokens: int
     text_tokens: int
+    pages: int = 0  # that a model read
+    left_out: int = 0  # pages that did not fit
+    prefilled: int = 0  # positions read for this question
+    planned_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +163,7 @@ class Answer:
     citations: tuple[Citation, ...]
     decoder: str
     context: Context
+    mode: str = "quotes"  # or "full", "block", "text", "images": a model's own words, and what it was given
     confidence: float | None = None  # 0..1
     timings: Mapping[str, float] = field(default_factory=dict)  # seconds by step
 

@@ -1,0 +1,141 @@
+"""Owns which pages a question is about: of found chunks or a whole collection, where their caches lie, and in order."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from compressor.vlm.codec import PageCodec
+from compressor.vlm.page import PageCache
+from compressor.vlm.pagefile import PageFile
+from compressor.vlm.reader import PageKey
+from store import catalog
+from store.database import reading
+from store.models import Chunk, Document
+from store.types import ChunkCache
+from workers.pages import is_drawn_from_source, owned_pages, page_entry, pages_of
+from workers.resources import Resources
+
+
+@dataclass(frozen=True, slots=True)
+class PagePlace:
+    """One stored page of a live document."""
+
+    document: Document
+    chunk: Chunk  # that the page begins in
+    place: int  # among the pages that begin there, from 0
+    source_page: int | None  # that it is a picture of; None where the chunk's text was set as pages
+    key: PageKey
+    positions: int  # tokens of the decoder's context
+    stored_bytes: int
+    image_token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Pages of chunks, and how many of the chunks have none."""
+
+    pages: tuple[PagePlace, ...]
+    lacking: int  # chunks
+
+
+def find_places(resources: Resources, codec: PageCodec, chunk_ids: Sequence[int]) -> Places:
+    """The pages of chunks of live documents, in the order of the chunks, each page once.
+
+    Raises BlobMissing, CacheDamaged.
+    """
+    with reading(resources.engine) as session:
+        chunks = catalog.chunks_by_ids(session, chunk_ids)
+        documents = catalog.live_documents(session, list({chunk.document_id for chunk in chunks.values()}))
+        rows = catalog.page_caches(session, [document.id for document in documents], codec.fingerprint)
+        every = {document.id: catalog.list_chunks(session, document.id) for document in documents}
+    by_chunk = {row.chunk_id: row for row in rows}
+    wanted = [chunks[chunk_id] for chunk_id in chunk_ids if chunk_id in chunks]
+    about = {document.id: _About(document, every[document.id]) for document in documents}
+    found: dict[PageKey, PagePlace] = {}
+    with _Headers(resources) as headers:
+        for chunk in wanted:
+            if chunk.id in by_chunk and chunk.document_id in about:
+                for place in about[chunk.document_id].places(chunk, by_chunk, headers):
+                    found.setdefault(place.key, place)
+    return Places(tuple(found.values()), sum(chunk.id not in by_chunk for chunk in wanted))
+
+
+def in_order(places: Sequence[PagePlace]) -> list[PagePlace]:
+    """By the arrival of their documents, then as they stand there: the same pages always make the same prompt."""
+    return sorted(places, key=lambda p: (p.document.created_at, p.document.id, p.chunk.ordinal, p.place))
+
+
+def load_pages(resources: Resources, places: Sequence[PagePlace]) -> list[PageCache]:
+    """The caches of pages, each file opened once. Raises BlobMissing, CacheDamaged."""
+    members: dict[str, list[int]] = {}
+    for number, place in enumerate(places):
+        members.setdefault(place.key.blob, []).append(number)
+    pages: dict[int, PageCache] = {}
+    for blob, numbers in members.items():
+        with PageFile(resources.blobs.ranges(blob)) as file:
+            loaded = file.load_many([places[number].key.entry for number in numbers])
+        pages |= dict(zip(numbers, loaded, strict=True))
+    return [pages[number] for number in range(len(places))]
+
+
+class _About:
+    """A document, and for every source page the chunk that it begins in."""
+
+    def __init__(self, document: Document, chunks: Sequence[Chunk]) -> None:
+        self._document = document
+        self._owned = owned_pages(chunks, document.source_pages or 1) if is_drawn_from_source(document) else None
+        self._owners = {page: chunk for chunk in chunks for page in (self._owned or {}).get(chunk.id, ())}
+
+    def places(self, chunk: Chunk, rows: Mapping[int, ChunkCache], headers: "_Headers") -> Iterator[PagePlace]:
+        """The pages that a chunk stands on, in order."""
+        if self._owned is None:
+            row = rows[chunk.id]
+            number = 0
+            while PageKey(row.blob, page_entry(chunk.ordinal, number)) in headers:
+                yield headers.place(self._document, chunk, number, row, source_page=None)
+                number += 1
+            return
+        for page in sorted({*pages_of(chunk), *self._owned[chunk.id]}):
+            owner = self._owners.get(page)
+            if owner is not None and owner.id in rows:
+                number = page - self._owned[owner.id].start
+                yield headers.place(self._document, owner, number, rows[owner.id], source_page=page)
+
+
+class _Headers:
+    """The headers of page files, each read once."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._files: dict[str, PageFile] = {}
+
+    def __enter__(self) -> "_Headers":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        for file in self._files.values():
+            file.close()
+
+    def __contains__(self, key: PageKey) -> bool:
+        return key.entry in self._file(key.blob)
+
+    def place(
+        self, document: Document, chunk: Chunk, number: int, row: ChunkCache, *, source_page: int | None
+    ) -> PagePlace:
+        """A page with what its header says."""
+        key = PageKey(row.blob, page_entry(chunk.ordinal, number))
+        file = self._file(row.blob)
+        return PagePlace(
+            document=document,
+            chunk=chunk,
+            place=number,
+            source_page=source_page,
+            key=key,
+            positions=file.positions(key.entry),
+            stored_bytes=file.stored_bytes(key.entry),
+            image_token=file.facts(key.entry)["image_token"],
+        )
+
+    def _file(self, blob: str) -> PageFile:
+        if blob not in self._files:
+            self._files[blob] = PageFile(self._resources.blobs.ranges(blob))
+        return self._files[blob]

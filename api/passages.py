@@ -1,0 +1,103 @@
+"""Owns the passages of found chunks: read out of loaded caches, ranked again, handed to a decoder."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from compressor.cache import Cache, Reading
+from compressor.decoders.base import Evidence, ScoredPassage
+from compressor.rerank import PASSAGES, rerank, unread
+from compressor.types import Box, Span
+from store.models import Chunk
+from workers.resources import Resources
+
+
+@dataclass(frozen=True, slots=True)
+class FoundChunk:
+    """A chunk and the passages of it that search found, best first."""
+
+    row: Chunk
+    title: str
+    passages: list[ScoredPassage]
+
+
+class PassageTexts:
+    """Reads passages out of loaded caches, each once."""
+
+    def __init__(self, resources: Resources, caches: Mapping[int, Cache]) -> None:
+        self._resources = resources
+        self._caches = caches
+        self._read: dict[tuple[int, int, int], str] = {}
+
+    def __contains__(self, chunk_id: int) -> bool:
+        return chunk_id in self._caches
+
+    def read_ahead(self, passages: Sequence[tuple[int, ScoredPassage]]) -> None:
+        """Reads passages of chunks by id, in one batch; those that were read before cost nothing."""
+        wanted = [(chunk_id, passage.start, passage.end) for chunk_id, passage in passages]
+        missing = [key for key in dict.fromkeys(wanted) if key not in self._read]
+        readings = [Reading(self._caches[chunk_id], start, end) for chunk_id, start, end in missing]
+        self._read |= dict(zip(missing, read_ranges(self._resources, readings), strict=True))
+
+    def read(self, chunk_id: int, start: int, end: int) -> str:
+        """The characters of a passage, or any others of the chunk."""
+        if (chunk_id, start, end) in self._read:
+            return self._read[chunk_id, start, end]
+        return read_ranges(self._resources, [Reading(self._caches[chunk_id], start, end)])[0]
+
+
+def rerank_chunks(query: str, found: Sequence[FoundChunk], texts: PassageTexts, *, k: int) -> list[FoundChunk]:
+    """The k best chunks whose caches are loaded, after a look at the texts of the best passages."""
+    present = [chunk for chunk in found if chunk.row.id in texts]
+    best = _best_passages(present, PASSAGES)
+    texts.read_ahead(best)
+    fused = [(texts.read(chunk_id, passage.start, passage.end), passage.score) for chunk_id, passage in best]
+    scores = dict(zip(best, rerank(query, fused), strict=True))
+    again = []
+    for chunk in present:
+        passages = [replace(p, score=scores.get((chunk.row.id, p), unread(p.score))) for p in chunk.passages]
+        again.append(replace(chunk, passages=sorted(passages, key=lambda passage: -passage.score)))
+    return sorted(again, key=lambda chunk: -chunk.passages[0].score)[:k]
+
+
+def _best_passages(found: Sequence[FoundChunk], count: int) -> list[tuple[int, ScoredPassage]]:
+    """The best passages of all chunks, each with its chunk's id."""
+    every = [(chunk.row.id, passage) for chunk in found for passage in chunk.passages]
+    return sorted(every, key=lambda pair: -pair[1].score)[:count]
+
+
+def gather(found: Sequence[FoundChunk], texts: PassageTexts, *, ahead: int) -> list[Evidence]:
+    """Evidence for a decoder: the best `ahead` passages are read in one batch, anything else when asked for."""
+    texts.read_ahead(_best_passages(found, ahead))
+    return [
+        Evidence(
+            document_id=chunk.row.document_id,
+            title=chunk.title,
+            chunk_id=chunk.row.id,
+            heading=chunk.row.heading,
+            spans=spans_of(chunk.row),
+            passages=tuple(chunk.passages),
+            read=partial(texts.read, chunk.row.id),
+        )
+        for chunk in found
+    ]
+
+
+def read_ranges(resources: Resources, readings: Sequence[Reading]) -> list[str]:
+    """Reads ranges of caches of any codec, those of one codec in one batch."""
+    texts: dict[int, str] = {}
+    for codec in dict.fromkeys(item.cache.codec for item in readings):
+        places = [place for place, item in enumerate(readings) if item.cache.codec == codec]
+        found = resources.codec(codec).read_ranges([readings[place] for place in places])
+        texts |= dict(zip(places, found, strict=True))
+    return [texts[place] for place in range(len(readings))]
+
+
+def spans_of(chunk: Chunk) -> tuple[Span, ...]:
+    """The layout of a chunk as it was stored."""
+    spans = []
+    for start, end, page, x0, y0, x1, y1, first, last in chunk.layout:
+        lines = None if first is None or last is None else (int(first), int(last))
+        box = Box(*(float(corner or 0) for corner in (x0, y0, x1, y1)))
+        spans.append(Span(int(start or 0), int(end or 0), int(page or 1), box, lines))
+    return tuple(spans)

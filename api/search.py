@@ -1,0 +1,165 @@
+"""Owns search over a collection: a query to live chunks, chunks to their loaded caches."""
+
+from collections.abc import Collection as AbstractCollection
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from api.library import load_caches
+from api.passages import FoundChunk, PassageTexts, rerank_chunks, spans_of
+from compressor.cache import Cache
+from compressor.decoders.base import ScoredPassage
+from compressor.fuse import fuse
+from compressor.rerank import PASSAGES
+from compressor.types import Box
+from store import catalog, lexical
+from store.database import reading
+from store.errors import BlobMissing
+from store.models import Collection
+from store.types import ChunkCache, LivePassage
+from workers.resources import Resources
+from workers.timing import measured
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+POOL = 60  # passages asked of each ranking; more changes nothing on the benchmark's questions
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk that fits a query, with its best passage; the fields of `percel search --json`."""
+
+    document_id: str
+    title: str
+    chunk: int  # ordinal, from 0
+    heading: str
+    page: int  # source page the passage begins on
+    boxes: tuple[Box, ...]
+    text: str  # the passage, read out of the cache
+    score: float  # meaning and words together; comparable within one search only
+    metadata: Mapping[str, object]  # of the document
+
+
+def find_passages(
+    resources: Resources,
+    session: "Session",
+    collection_id: str,
+    query: str,
+    *,
+    pool: int,
+    document_ids: AbstractCollection[str] | None = None,
+) -> list[tuple[LivePassage, float]]:
+    """Live passages by meaning and words together, best first; with document_ids only of those."""
+    with ThreadPoolExecutor(1) as beside:  # words and meaning take about as long; the session is the thread's meanwhile
+        words = beside.submit(lexical.search, session, collection_id, query, pool, document_ids=document_ids)
+        vector = resources.embedder.embed([query])[0]
+        near = resources.index(collection_id).search(vector, pool, document_ids=document_ids)
+        worded = words.result()
+    passages = {hit.passage.vector_id: hit.passage for hit in near}
+    missing = [hit.vector_id for hit in worded if hit.vector_id not in passages]
+    for passage in catalog.passages_by_vector_ids(session, collection_id, missing):
+        passages[passage.vector_id] = passage
+    by_vector = [(hit.passage.vector_id, hit.score) for hit in near]
+    by_words = [(hit.vector_id, hit.score) for hit in worded if hit.vector_id in passages]
+    return [
+        (passages[vector_id], score)
+        for vector_id, score in fuse(by_vector, by_words, read=resources.embedder.reads(query))
+    ]
+
+
+def find_chunks(
+    resources: Resources,
+    session: "Session",
+    collection_id: str,
+    query: str,
+    *,
+    k: int,
+    where: Mapping[str, object] | None = None,
+) -> list[FoundChunk]:
+    """The k best chunks, a chunk as good as its best passage. Raises BadFilter."""
+    document_ids = None if where is None else catalog.documents_where(session, collection_id, where)
+    if document_ids is not None and not document_ids:
+        return []
+    pool = max(POOL, 4 * k)
+    grouped: dict[int, list[tuple[LivePassage, float]]] = {}
+    for passage, score in find_passages(resources, session, collection_id, query, pool=pool, document_ids=document_ids):
+        if passage.chunk_id in grouped or len(grouped) < k:
+            grouped.setdefault(passage.chunk_id, []).append((passage, score))
+    rows = catalog.chunks_by_ids(session, list(grouped))
+    return [
+        FoundChunk(rows[chunk_id], members[0][0].title, [ScoredPassage(p.start, p.end, score) for p, score in members])
+        for chunk_id, members in grouped.items()
+        if chunk_id in rows
+    ]
+
+
+@measured("search")
+def search(
+    resources: Resources,
+    tenant: str,
+    query: str,
+    *,
+    collection: str | None = None,
+    k: int = 8,
+    where: Mapping[str, object] | None = None,
+) -> list[Hit]:
+    """Chunks that fit, best first; `where` is a filter over metadata. Raises NotFound, BadFilter."""
+    home = home_of(resources, tenant, collection)
+    with reading(resources.engine) as session:
+        found = find_chunks(resources, session, home.id, query, k=max(k, PASSAGES), where=where)
+        metadata = catalog.metadata_of(session, {chunk.row.document_id for chunk in found})
+    _, caches = load_chunks(resources, home.id, [chunk.row.id for chunk in found])
+    texts = PassageTexts(resources, caches)
+    found = rerank_chunks(query, found, texts, k=k)
+    texts.read_ahead([(chunk.row.id, chunk.passages[0]) for chunk in found])
+    hits = []
+    for chunk in found:
+        passage = chunk.passages[0]
+        text = texts.read(chunk.row.id, passage.start, passage.end)
+        spans = [span for span in spans_of(chunk.row) if span.start < passage.end and passage.start < span.end]
+        page = spans[0].page if spans else 1
+        boxes = tuple(dict.fromkeys(span.box for span in spans if span.page == page))
+        title, row = chunk.title, chunk.row
+        about = metadata.get(row.document_id, {})
+        hits.append(Hit(row.document_id, title, row.ordinal, row.heading, page, boxes, text, passage.score, about))
+    return hits
+
+
+def home_of(resources: Resources, tenant: str, collection: str | None) -> Collection:
+    """The collection asked, or the one of the settings. Raises NotFound."""
+    with reading(resources.engine) as session:
+        return catalog.find_collection(session, tenant, collection or resources.settings.collection)
+
+
+def load_chunks(
+    resources: Resources,
+    collection_id: str,
+    chunk_ids: Sequence[int] | None,
+    *,
+    where: Mapping[str, object] | None = None,
+) -> tuple[list[ChunkCache], dict[int, Cache]]:
+    """Rows and caches of chunks, or of the whole collection as far as `where` leaves it.
+
+    Raises BlobMissing, CacheDamaged, BadFilter.
+    """
+    try:
+        return _load_chunks(resources, collection_id, chunk_ids, where)
+    except BlobMissing:  # between the look at the rows and the load, a file was put together anew or deleted
+        return _load_chunks(resources, collection_id, chunk_ids, where)
+
+
+def _load_chunks(
+    resources: Resources, collection_id: str, chunk_ids: Sequence[int] | None, where: Mapping[str, object] | None
+) -> tuple[list[ChunkCache], dict[int, Cache]]:
+    with reading(resources.engine) as session:
+        if chunk_ids is None:
+            rows = catalog.collection_caches(session, collection_id)
+            if where is not None:
+                wanted = catalog.documents_where(session, collection_id, where)
+                rows = [row for row in rows if row.document_id in wanted]
+        else:
+            rows = catalog.chunk_caches(session, chunk_ids)
+    caches = load_caches(resources, rows)
+    return rows, {row.chunk_id: cache for row, cache in zip(rows, caches, strict=True)}

@@ -1,0 +1,59 @@
+"""Owns what decoders and page codecs may be called, and the check that there is something behind a name.
+
+Knows no torch: settings are checked at the start of every command.
+"""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from compressor.errors import ModelError
+from compressor.vlm.find import find_model
+from compressor.vlm.fingerprint import check_weights, read_family
+
+QUOTING = "extractive"
+PAGES = "hf:"  # before a model's name: the vision-language model that reads page caches
+REMOTE = (
+    "openai:"  # before the address of a server that speaks OpenAI's language, as in openai:http://host:8000/v1#model
+)
+KINDS = f"{QUOTING}, {PAGES}<model>, {REMOTE}<url>"
+
+
+def check_decoder(name: str) -> None:
+    """Raises ModelError for a name that is none, UnsupportedModel; nothing is loaded."""
+    if name.startswith(PAGES):
+        model_directory(name)
+    elif name.startswith(REMOTE):
+        check_address(name.removeprefix(REMOTE))
+    elif name != QUOTING:
+        raise ModelError(f"there is no decoder {name!r}; choose one of: {KINDS}")
+
+
+def check_address(url: str) -> None:
+    """Raises ModelError for what is not the address of a server, or holds a password: answers name their decoder."""
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        sound = False
+    if sound and "@" in parts.netloc:
+        raise ModelError(f"the address of {parts.hostname} holds a password; give its key as PERCEL_OPENAI_KEY")
+    if not sound:
+        raise ModelError(f"{url!r} is no address of a server; name one as {REMOTE}http://host:port/v1#model")
+
+
+def check_page_codec(name: str) -> None:
+    """Raises ModelError for a name that is not one of a model, UnsupportedModel; nothing is loaded."""
+    if not name.startswith(PAGES):
+        raise ModelError(f"{name!r} is no codec of pages; name models as {PAGES}<directory> or {PAGES}<owner>/<model>")
+    model_directory(name)
+
+
+def model_directory(name: str) -> Path:
+    """The directory behind "hf:<model>", whose model is of a known family and has weights.
+
+    Raises ModelError where there is no such model or no weights, UnsupportedModel with the list of families.
+    """
+    directory = find_model(name.removeprefix(PAGES))
+    read_family(directory)
+    check_weights(directory)
+    return directory

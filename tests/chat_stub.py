@@ -1,0 +1,87 @@
+"""A server on this machine that speaks OpenAI's language, well or badly."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+PIECES = ("The notice ", "period is ", "ninety days [1].")
+
+
+class Stub:
+    """What it is to do, and what it was asked."""
+
+    def __init__(self) -> None:
+        self.behaviour = "stream"
+        self.asked: list[dict] = []
+        self.keys: list[str | None] = []
+        self.url = ""
+
+
+def delta(text: str | None) -> bytes:
+    return f"data: {json.dumps({'choices': [{'delta': {'content': text}}]})}\n\n".encode()
+
+
+EVENTS, PLAIN = "text/event-stream", "application/json"
+WHOLE = {"choices": [{"message": {"content": "".join(PIECES)}}]}
+ANSWERS: dict[str, tuple[int, str, list[bytes]]] = {
+    "stream": (200, EVENTS, [delta(None), *map(delta, PIECES), b"data: [DONE]\n\n"]),
+    "whole": (200, PLAIN, [json.dumps(WHOLE).encode()]),
+    "drips": (200, EVENTS, [delta(".")] * 20),
+    "breaks off": (200, EVENTS, [delta("The notice")]),
+    "html": (200, "text/html", [b"<html>Welcome</html>"]),
+    "no text": (200, EVENTS, [b'data: {"choices": [{"delta": {"content": {"a": 1}}}]}\n\n']),
+    "error within": (200, EVENTS, [b'data: {"error": {"message": "out of memory"}}\n\n']),
+    "fails": (500, "text/plain", [b"the engine\n has died"]),
+}
+
+
+def handler_of(stub: Stub) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *given: object) -> None:
+            pass
+
+        def answer(self, status: int, kind: str, parts: list[bytes]) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.end_headers()
+            for part in parts:
+                self.wfile.write(part)
+                self.wfile.flush()
+                time.sleep(0.1 if stub.behaviour == "drips" else 0)
+
+        def do_GET(self) -> None:
+            models = [] if stub.behaviour == "no models" else [{"id": "served"}]
+            self.answer(200, PLAIN, [json.dumps({"data": models}).encode()])
+
+        def do_POST(self) -> None:
+            stub.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            stub.keys.append(self.headers["Authorization"])
+            if stub.behaviour == "slow":
+                time.sleep(1.5)
+                return
+            self.answer(*ANSWERS[stub.behaviour])
+
+        def handle(self) -> None:
+            with suppress(BrokenPipeError, ConnectionResetError):  # the caller gave up
+                super().handle()
+
+    return Handler
+
+
+@contextmanager
+def chat_stub() -> Iterator[Stub]:
+    stub = Stub()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(stub))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    stub.url = f"http://127.0.0.1:{server.server_port}/v1"
+    try:
+        yield stub
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,77 @@
+"""A remote model's answer comes in pieces, and whatever its server does wrong is one clear error."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from compressor.decoders.names import check_decoder
+from compressor.decoders.openai import remote_model, stream_chat
+from compressor.errors import ModelError, RemoteError, RemoteNonsense, RemoteSlow, RemoteUnreachable
+from tests.chat_stub import PIECES, Stub, chat_stub
+
+PART = {"type": "text", "text": "Question: how long?"}
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    with chat_stub() as running:
+        yield running
+
+
+def said(stub: Stub, *, model: str = "", seconds: float = 20.0, key: str = "") -> list[str]:
+    remote = remote_model(f"openai:{stub.url}/{'#' + model if model else ''}", key=key, seconds=seconds)
+    return list(stream_chat(remote, "Answer.", [PART], limit=50))
+
+
+def test_an_answer_comes_in_the_pieces_of_the_server(stub: Stub) -> None:
+    assert said(stub, key="sesame") == list(PIECES)
+    (asked,) = stub.asked
+    assert (asked["model"], asked["stream"], asked["temperature"], asked["max_tokens"]) == ("served", True, 0, 50)
+    assert asked["messages"] == [{"role": "system", "content": "Answer."}, {"role": "user", "content": [PART]}]
+    assert stub.keys == ["Bearer sesame"]
+
+
+def test_a_server_that_does_not_stream_is_understood_too(stub: Stub) -> None:
+    stub.behaviour = "whole"
+    assert said(stub, model="mine") == ["".join(PIECES)]
+    assert stub.asked[0]["model"] == "mine"
+    assert stub.keys == [None]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "kind", "message"),
+    [
+        ("slow", RemoteSlow, r"gave no answer in 0\.5 s \(PERCEL_OPENAI_SECONDS\)"),
+        ("drips", RemoteSlow, r"was not through in 0\.5 s \(PERCEL_OPENAI_SECONDS\)"),
+        ("fails", RemoteNonsense, r"/v1 answered 500: the engine has died"),
+        ("html", RemoteNonsense, r"answered with what is no chat completion: '<html>Welcome</html>'"),
+        ("no text", RemoteNonsense, r"answered with a content that is no text: "),
+        ("error within", RemoteNonsense, r"answered with an error: .*out of memory"),
+        ("breaks off", RemoteNonsense, r"broke off in the middle of its answer"),
+        ("no models", RemoteNonsense, r"lists no model; name one as openai:http://127\.0\.0\.1:\d+/v1#<model>"),
+    ],
+)
+def test_what_a_server_does_wrong_is_one_error(
+    stub: Stub, behaviour: str, kind: type[RemoteError], message: str
+) -> None:
+    stub.behaviour = behaviour
+    with pytest.raises(kind, match=message):
+        said(stub, seconds=0.5)
+
+
+def test_a_server_that_is_down_is_one_error() -> None:
+    remote = remote_model("openai:http://127.0.0.1:9/v1#m", key="", seconds=5.0)
+    with pytest.raises(RemoteUnreachable, match=r"http://127\.0\.0\.1:9/v1 cannot be reached: .*is the server running"):
+        list(stream_chat(remote, "Answer.", [PART], limit=5))
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://host/v1", "http://", "http://host:port/"])
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(ModelError, match=r"is no address of a server; name one as openai:http://host:port/v1#model"):
+        check_decoder(f"openai:{url}")
+    check_decoder("openai:http://localhost:8000/v1#model")
+
+
+def test_a_password_is_not_part_of_an_address() -> None:
+    with pytest.raises(ModelError, match=r"^the address of host holds a password; give its key as PERCEL_OPENAI_KEY$"):
+        check_decoder("openai:http://me:sesame@host/v1")
