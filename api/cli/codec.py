@@ -23,7 +23,7 @@ def bench_codec(
     text: Annotated[
         list[Path], typer.Option(help="UTF-8 text to measure on; repeat for more.", exists=True, dir_okay=False)
     ],
-    codec: Annotated[str, typer.Option(help="native-10, native-20, ... or a fingerprint.")] = "native-20",
+    codec: Annotated[str, typer.Option(help="native-10, -20, -40, -80 or a fingerprint.")] = "native-20",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:

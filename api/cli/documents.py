@@ -28,7 +28,9 @@ AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 def ingest(
     paths: Annotated[list[Path], typer.Argument(help="Files or folders; folders are walked, hidden files left out.")],
     collection: Collection = None,
-    codec: Annotated[str | None, typer.Option(help="native-10 or native-20; default: PERCEL_CODEC.")] = None,
+    codec: Annotated[
+        str | None, typer.Option(help="The highest rate: native-10 ... or auto; default: PERCEL_CODEC.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Ingests files and folders: parse, encode, verify, index. Resumes an earlier run; the same bytes cost nothing.

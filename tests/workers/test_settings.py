@@ -18,7 +18,7 @@ def test_a_bad_value_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("PERCEL_MAX_FILE_BYTES", "lots")
     monkeypatch.setenv("PERCEL_CODEC", "jpeg")
     with pytest.raises(
-        SettingsError, match=r"PERCEL_CODEC: input should be 'native-10' or 'native-20'.*PERCEL_MAX_FILE_BYTES: "
+        SettingsError, match=r"PERCEL_CODEC: input should be 'auto', 'native-10'.*PERCEL_MAX_FILE_BYTES: "
     ):
         load_settings()
 
