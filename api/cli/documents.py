@@ -230,7 +230,7 @@ def read(
     png: Annotated[Path | None, typer.Option(help="Write the chunk's image here, as the encoder sees it.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="With headings, bold, italic, code and links.")] = False,
     rate: Annotated[
-        int | None, typer.Option(help="As this rate reads it out of merged tokens, the residual left out: 20, 40, 80.")
+        int | None, typer.Option(help="As this rate reads it out of merged tokens, the residual left out.")
     ] = None,
     collection: Collection = None,
     as_json: AsJson = False,

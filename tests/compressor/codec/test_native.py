@@ -27,7 +27,7 @@ def codec(request: pytest.FixtureRequest) -> NativeCodec:
 
 
 def test_the_default_rates_are_installed() -> None:
-    assert {10, 20} <= set(available_rates())
+    assert available_rates() == [10, 20, 40]
 
 
 def test_caches_read_back_exactly(codec: NativeCodec) -> None:
@@ -55,11 +55,9 @@ def test_a_vision_token_stands_for_its_rate_of_text(codec: NativeCodec) -> None:
 
 
 def test_prose_and_keys_are_read_almost_without_the_residual(codec: NativeCodec) -> None:
-    if codec.rate > 20:
-        pytest.skip("the goals of higher rates are measured by bench/codec.py")
     prose, hard = codec.encode([PROSE, HARD])
-    assert prose.raw_char_accuracy > 0.998
-    assert hard.raw_char_accuracy > 0.97
+    assert prose.raw_char_accuracy > (0.998 if codec.rate < 40 else 0.99)
+    assert hard.raw_char_accuracy > (0.97 if codec.rate < 40 else 0.9)
 
 
 def test_styles_are_drawn_and_read_back_exactly(codec: NativeCodec) -> None:
