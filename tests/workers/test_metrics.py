@@ -73,7 +73,9 @@ def test_stages_are_timed_and_what_is_stored_is_summed_by_tenant(resources: Reso
     assert found["percel_stage_seconds_count stage=parse"] == 1
     assert found["percel_stage_seconds_count stage=render, encode and verify"] == 1
     assert found["percel_chunks state=ready tenant=default"] == 1
-    codec = f"codec={resources.codecs[0].fingerprint} tenant=default"
+    (codec,) = {f"codec={codec.fingerprint} tenant=default" for codec in resources.codecs} & {
+        name.removeprefix("percel_vision_tokens ") for name in found
+    }
     vision, text = found[f"percel_vision_tokens {codec}"], found["percel_text_tokens state=ready tenant=default"]
     assert found[f"percel_compression_ratio {codec}"] == pytest.approx(text / vision)
     assert found[f"percel_cache_bytes {codec}"] > 0

@@ -50,6 +50,8 @@ NEEDS: dict[tuple[str, str], Scope | None] = {
     ("GET", "/v1/models"): Scope.READ,
     ("GET", "/v1/models/{model}"): Scope.READ,
     ("POST", "/v1/chat/completions"): Scope.READ,
+    ("GET", "/docs"): None,
+    ("GET", "/docs/oauth2-redirect"): None,
     ("GET", "/healthz"): None,
     ("GET", "/readyz"): None,
     ("GET", "/"): None,

@@ -56,7 +56,7 @@ def test_a_vision_token_stands_for_its_rate_of_text(codec: NativeCodec) -> None:
 
 def test_prose_and_keys_are_read_almost_without_the_residual(codec: NativeCodec) -> None:
     prose, hard = codec.encode([PROSE, HARD])
-    assert prose.raw_char_accuracy > (0.998 if codec.rate < 40 else 0.99)
+    assert prose.raw_char_accuracy > (0.998 if codec.rate < 40 else 0.97)
     assert hard.raw_char_accuracy > (0.97 if codec.rate < 40 else 0.9)
 
 
