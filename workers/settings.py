@@ -43,7 +43,7 @@ class Settings(BaseSettings):
         0.99, ge=0, le=1, description="share of a chunk's characters that a rate must read right before the residual"
     )
     most_residual: float = Field(
-        0.02, ge=0, description="bytes that correct a chunk at a rate, at most, as a share of its text's"
+        0.1, ge=0, description="bytes that correct a chunk at a rate, at most, as a share of its text's"
     )
     embedder: str = Field(
         "sentence-transformers/all-MiniLM-L6-v2", description="a sentence-transformers model: name or directory"

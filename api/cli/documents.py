@@ -2,7 +2,6 @@
 
 import os
 import threading
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -120,20 +119,20 @@ def show_reports(output: Output, reports: "list[DocumentReport]", collection: st
     """The table of documents with its sums; as the JSON document too unless told otherwise."""
     if as_document:
         output.document({"collection": collection, "documents": [asdict(report) for report in reports]})
-    columns = ("document", "state", "chunks", "rates", "text", "vision", "ratio", "raw", "cache")
+    columns = ("document", "state", "chunks", "text", "vision", "ratio", "raw", "cache")
     rows: list[tuple[object, ...]] = []
     for r in reports:
         ratio = Figure("-" if r.compression is None else f"{r.compression:.1f}x")
         cache = Figure("-") if r.cache_bytes is None else size(r.cache_bytes)
-        chunks, text = (Figure("-" if n is None else f"{n:,}") for n in (r.chunks, r.text_tokens))
+        text = Figure("-" if r.text_tokens is None else f"{r.text_tokens:,}")
         positions = Figure("-" if r.vision_tokens is None else f"{r.vision_tokens:,}")
-        figures = (chunks, _rates(r.rates), text, positions, ratio, share(r.raw_char_accuracy), cache)
-        rows.append((_shortened(r.title, 28), r.state, *figures))
+        figures = (_chunks(r), text, positions, ratio, share(r.raw_char_accuracy), cache)
+        rows.append((_shortened(r.title, 24), r.state, *figures))
     output.table(
         columns,
         rows,
-        title="rates: chunks at each rate, text: text tokens, vision: vision tokens, raw: characters right before the "
-        "residual",
+        title="chunks: how many at which rate, text: text tokens, vision: vision tokens, raw: characters right before "
+        "the residual",
     )
     for r in reports:
         if r.error:
@@ -152,11 +151,13 @@ def show_reports(output: Output, reports: "list[DocumentReport]", collection: st
         )
 
 
-def _rates(rates: Mapping[str, int]) -> Figure:
-    """Chunks by rate, "5@40 1@10": the highest first."""
-    native = {name.removeprefix("native-"): count for name, count in rates.items() if name.startswith("native-")}
-    numbers = sorted(((int(rate), count) for rate, count in native.items()), reverse=True)
-    return Figure(" ".join(f"{count:,}@{rate}" for rate, count in numbers) or "-")
+def _chunks(report: "DocumentReport") -> Figure:
+    """Chunks by rate, "5@40 1@10", the highest first; how many there are to be, before they have one."""
+    codecs = {name.removeprefix("native-"): count for name, count in report.rates.items() if name.startswith("native-")}
+    rates = sorted(((int(rate), count) for rate, count in codecs.items()), reverse=True)
+    if not rates:
+        return Figure("-" if report.chunks is None else f"{report.chunks:,}")
+    return Figure(" ".join(f"{count:,}@{rate}" for rate, count in rates))
 
 
 def _shortened(title: str, length: int) -> str:

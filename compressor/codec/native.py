@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compressor.cache import Cache, Reading, text_digest
-from compressor.codec.residual import SURE, apply_residual, write_residual
+from compressor.codec.residual import SURE, Doubt, apply_residual, write_residual
 from compressor.codec.typography import (
     CELL_PIXELS,
     CONTINUATION,
@@ -95,7 +95,7 @@ class NativeCodec:
         self, texts: Sequence[str], grids: Sequence[TextGrid], levels: Sequence[NDArray[np.uint8]]
     ) -> list[Cache]:
         """Caches of texts whose levels at this rate are at hand: read back, compared, and made exact."""
-        cells, close = self._read_levels(np.concatenate(levels)) if levels else self._nothing()
+        cells, doubt = self._read_levels(np.concatenate(levels)) if levels else self._nothing()
         caches = []
         start = 0
         for text, grid, stored in zip(texts, grids, levels, strict=True):
@@ -104,7 +104,7 @@ class NativeCodec:
             found = cells[strips]
             characters = characters_of(grid)
             right = int(((grid_of(found, grid.counts).codes == grid.codes) & characters).sum())
-            residual = write_residual(grid.cells, found, close[strips])
+            residual = write_residual(grid.cells, found, doubt[strips])
             replayed = found.copy()
             apply_residual(replayed, residual)
             if (replayed != grid.cells).any() or read_grid(grid) != text:
@@ -208,8 +208,8 @@ class NativeCodec:
         missing = -len(pixels) % self.strips_per_token
         return np.pad(pixels, ((0, missing), (0, 0), (0, 0)))
 
-    def _nothing(self) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        return np.zeros((0, STRIP_CELLS), np.int32), np.zeros((0, STRIP_CELLS), np.bool_)
+    def _nothing(self) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+        return np.zeros((0, STRIP_CELLS), np.int32), np.zeros((0, STRIP_CELLS), np.uint8)
 
     @torch.inference_mode()
     def _encode_part(self, pixels: Tensor) -> list[NDArray[np.uint8]]:
@@ -241,16 +241,16 @@ class NativeCodec:
                 self._blanks = [levels[:1] for levels in self._encode_part(nothing)]
             return self._blanks[level]
 
-    def _read_levels(self, levels: NDArray[np.uint8]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        """Levels (tokens, width) -> cells (strips, 56) and where the choice was close."""
+    def _read_levels(self, levels: NDArray[np.uint8]) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+        """Levels (tokens, width) -> cells (strips, 56) and bits of Doubt where the choice was close."""
         if not len(levels):
             return self._nothing()
         parts = torch.from_numpy(np.ascontiguousarray(levels)).split(self._batch // self.strips_per_token)
-        cells, close = zip(*side_by_side(self._read_part, parts, device=self.device.type), strict=True)
-        return np.concatenate(cells), np.concatenate(close)
+        cells, doubt = zip(*side_by_side(self._read_part, parts, device=self.device.type), strict=True)
+        return np.concatenate(cells), np.concatenate(doubt)
 
     @torch.inference_mode()
-    def _read_part(self, levels: Tensor) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    def _read_part(self, levels: Tensor) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
         padded = pad_rows(levels, self._batch // self.strips_per_token)
         top = self._levels.top
         low, high, style = top.reader(recall(padded.to(self.device), top.digits).to(self._dtype))
@@ -261,8 +261,9 @@ class NativeCodec:
         codes = torch.where(found == UNREADABLE, CONTINUATION, found).to(torch.int32)
         style = style[:strips]
         styles = ((style > 0) << torch.arange(STYLE_BITS, device=self.device)).sum(-1, dtype=torch.int32)
-        close = low_close | high_close | (style.abs() < STYLE_SURE).any(-1)
-        return (codes | styles << STYLE_SHIFT).cpu().numpy(), close.cpu().numpy()
+        style_close = (style.abs() < STYLE_SURE).any(-1)
+        doubt = (low_close | high_close) * int(Doubt.CHARACTER) + style_close * int(Doubt.STYLE)
+        return (codes | styles << STYLE_SHIFT).cpu().numpy(), doubt.to(torch.uint8).cpu().numpy()
 
 
 def load_codec(name: str, *, device: str = "auto", directory: Path = DIRECTORY) -> NativeCodec:
