@@ -100,7 +100,7 @@ def test_page_caches_count_as_bytes_and_not_as_text(keeping: Resources, tmp_path
     assert shown.cache_bytes == counted.cache_bytes == figures[True].cache_bytes + figures[False].cache_bytes
     assert counted.text_tokens == document.text_tokens
     assert [codec.split("@")[0].split("-")[0] for codec in shown.codecs] == ["hf:qwen3_vl", "native"]
-    assert shown.raw_char_accuracy == 1.0
+    assert 0.99 <= shown.raw_char_accuracy <= 1.0
 
 
 def test_a_deleted_document_takes_its_pages_along(keeping: Resources, tmp_path: Path) -> None:
