@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--text", type=Path, nargs="*", default=[])
     parser.add_argument("--documents", type=int, default=40)
     parser.add_argument("--pages", type=int, default=8)
-    parser.add_argument("--codec", default="native-20")
+    parser.add_argument("--codec", default="auto")
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
     source = load_texts(arguments.text) if arguments.text else standard_library()
