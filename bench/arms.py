@@ -24,8 +24,8 @@ from bench.codec import held_out_texts, random_text
 from bench.report import OUT, new_plot, save_plot, show, write
 from compressor.codec.corpus import Corpus, Sampler, build_corpus
 from compressor.codec.measure import chunks_of
-from compressor.codec.model import HIGH_CLASSES, LOW_CLASSES, Base, Shape, normalise
-from compressor.codec.train import DOCUMENTS, RECIPES, learning_rate, pixels_of, reading_loss, targets_of
+from compressor.codec.model import HIGH_CLASSES, LOW_CLASSES, Level, Shape
+from compressor.codec.train import RECIPES, learning_rate, pixels_of, reading_loss, targets_of
 from compressor.codec.typography import STRIP_CELLS, set_text
 from compressor.embed import reference_counter
 from compressor.formats import INT4
@@ -43,8 +43,11 @@ PUBLISHED = (
 )  # fmt: skip
 
 
-class Pixels(Base):
+class Pixels(Level):
     """The codec's own encoder: sees the picture."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape, 0)
 
     def tokens(self, codes: NDArray[np.int32]) -> Tensor:
         """Codes (strips, 56) -> tokens (strips, 512)."""
@@ -65,35 +68,36 @@ class Characters(nn.Module):
         return embedded
 
 
-class Convolution(Base):
-    """Convolutions over characters, five wide, in the place of patches and attention."""
+class Convolution(Level):
+    """Convolutions over characters, five wide, in the place of pixels; then the codec's own code."""
 
     def __init__(self, shape: Shape) -> None:
-        super().__init__(shape)
+        super().__init__(shape, 0)
         self.characters = Characters(shape.cell_dim)
         self.layers = nn.ModuleList(nn.Conv1d(shape.cell_dim, shape.cell_dim, 5, padding=2) for _ in range(3))
 
     def tokens(self, codes: NDArray[np.int32]) -> Tensor:
         """Codes (strips, 56) -> tokens (strips, 512)."""
-        x = (self.characters(codes) + self.place).transpose(1, 2)
+        x = self.characters(codes).transpose(1, 2)
         for layer in self.layers:
             x = x + functional.relu(layer(x))
-        x = self.norm(x.transpose(1, 2))
-        return normalise(self.pack(x.reshape(len(x), self.shape.slices, -1)))
+        return self.writer.number(x.transpose(1, 2))
 
 
-class MeanPool(Base):
-    """The mean of all embeddings of a strip, each turned by its place so that order is in it."""
+class MeanPool(Level):
+    """The mean of all embeddings of a strip, each turned by its place so that order is in it; then laid out."""
 
     def __init__(self, shape: Shape) -> None:
-        super().__init__(shape)
+        super().__init__(shape, 0)
+        self.lay_out = nn.Linear(shape.width, shape.width)
         self.characters = Characters(shape.width)
         self.turn = nn.Parameter(1 + 0.5 * torch.randn(STRIP_CELLS, shape.width))
 
     def tokens(self, codes: NDArray[np.int32]) -> Tensor:
         """Codes (strips, 56) -> tokens (strips, 512)."""
-        pooled = (self.characters(codes) * self.turn).mean(1)
-        return normalise(pooled.view(len(pooled), self.shape.slices, -1))
+        pooled = self.lay_out((self.characters(codes) * self.turn).mean(1))
+        tokens: Tensor = self.code.reach * pooled.float().tanh()
+        return tokens
 
 
 Arm = Pixels | Convolution | MeanPool
@@ -107,8 +111,7 @@ ARMS: dict[str, Callable[[Shape], Arm]] = {
 def train_arm(arm: Arm, corpus: Corpus, steps: int, name: str) -> float:
     """Trains an encoder with a reader of its own by native-10's schedule; -> seconds."""
     recipe = RECIPES[0].shortened(steps)
-    shares = {kind: (1 - recipe.scripts) * share for kind, share in DOCUMENTS.items()} | {"scripts": recipe.scripts}
-    sampler = Sampler(corpus, shares, strips=1, seed=recipe.seed)
+    sampler = Sampler(corpus, recipe.shares, strips=1, strings=recipe.strings, seed=recipe.seed)
     optimizer = torch.optim.AdamW(arm.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98))
     start = time.monotonic()
     for step in track(range(steps), description=name):

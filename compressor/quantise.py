@@ -1,7 +1,7 @@
 """Owns the step from float tokens to levels and back.
 
-Tokens come normalised (mean 0, variance 1 over their width), so one fixed step serves every token and
-no scale need be stored per row; the format's name fixes it.
+Tokens come within a format's reach, so one fixed step serves every token and no scale need be stored per row; the
+format's name fixes it. Where numbers have fewer than four bits, several digits share one stored number.
 """
 
 import torch
@@ -32,13 +32,18 @@ def store(tokens: Tensor, digits: int) -> Tensor:
     return shared
 
 
+def split(levels: Tensor, digits: int) -> Tensor:
+    """uint8 levels (..., width) of int4 -> the digits that share them, uint8 (..., digits * width)."""
+    if digits == 1:
+        return levels
+    bits = (SHARED[digits].levels - 1).bit_length()
+    shifts = torch.arange(0, digits * bits, bits, dtype=torch.uint8, device=levels.device)
+    return ((levels[..., None] >> shifts) & (SHARED[digits].levels - 1)).flatten(-2)
+
+
 def recall(levels: Tensor, digits: int) -> Tensor:
     """uint8 levels (..., width) of int4 -> float32 tokens (..., digits * width): the inverse of `store`."""
-    if digits > 1:
-        bits = (SHARED[digits].levels - 1).bit_length()
-        shifts = torch.arange(0, digits * bits, bits, dtype=torch.uint8, device=levels.device)
-        levels = ((levels[..., None] >> shifts) & (SHARED[digits].levels - 1)).flatten(-2)
-    return dequantise(levels, SHARED[digits])
+    return dequantise(split(levels, digits), SHARED[digits])
 
 
 def through(tokens: Tensor, format: Format) -> Tensor:

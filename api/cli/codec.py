@@ -120,7 +120,7 @@ def _train_rate(
     from compressor.codec.weights import RATES, load_levels, save_level
 
     name = f"native-{RATES[recipe.level]}"
-    below = load_levels(RATES[recipe.level - 1], device, out) if recipe.level else None
+    below = load_levels(RATES[recipe.level - 1], device, out) if recipe.level else []
     with output.progress() as bars:
         bar = bars.add_task(name, total=recipe.steps, note="")
 
@@ -134,9 +134,9 @@ def _train_rate(
             recipe,
             corpus,
             run,
-            shape=below.shape if below else Shape(),
-            below=(below.base, below.octaves) if below else None,
-            start=load_levels(RATES[recipe.level], device, out).top if recipe.further else None,
+            shape=below[0].shape if below else Shape(),
+            below=below,
+            start=load_levels(RATES[recipe.level], device, out)[-1] if recipe.further else None,
             device=device,
             progress=show,
         )

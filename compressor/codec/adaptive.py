@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from compressor.cache import Cache
 from compressor.codec.native import NativeCodec, set_texts
+from compressor.codec.weights import RATES
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Budget:
     """What a rate may get wrong about a chunk and still be chosen."""
 
     accuracy: float = 0.99  # least share of characters read right before the residual
-    # Most residual bytes, as a share of the text's UTF-8 bytes: one octave down would cost ten times as many.
+    # Most residual bytes, as a share of the text's UTF-8 bytes: the next lower rate would cost ten times as many.
     residual: float = 0.1
 
     def holds(self, cache: Cache, text: str) -> bool:
@@ -44,8 +45,9 @@ def encode_adaptive(
     by_rate = ordered[-1].draw_and_encode(grids)
     found: list[Cache | None] = [None] * len(texts)
     for codec in reversed(ordered):
-        levels = by_rate[codec.strips_per_token.bit_length() - 1]
-        lower = by_rate[max(0, codec.strips_per_token.bit_length() - 2)] if codec is not ordered[0] else None
+        level = RATES.index(codec.rate)
+        levels = by_rate[level]
+        lower = by_rate[level - 1] if codec is not ordered[0] else None
         left = [
             place
             for place, cache in enumerate(found)

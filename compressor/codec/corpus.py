@@ -154,7 +154,9 @@ def _style_words(rng: Generator, codes: NDArray[np.int32]) -> NDArray[np.uint8]:
 class Sampler:
     """Endless random batches of strips; one random stream, so a seed repeats a run."""
 
-    def __init__(self, corpus: Corpus, shares: dict[str, float], *, strips: int, seed: int) -> None:
+    def __init__(self, corpus: Corpus, shares: dict[str, float], *, strips: int, strings: float, seed: int) -> None:
+        """`shares` of the kinds of text; `strings` is the share of batches that carry random strings and accents."""
+        self.strings = strings
         self.rng = np.random.default_rng(seed)
         self.cells = strips * STRIP_CELLS
         unknown = corpus.train.keys() - shares.keys()
@@ -168,14 +170,14 @@ class Sampler:
         self.shares = [shares[kind] / total for kind in self.kinds]
 
     def batch(self, rows: int) -> NDArray[np.int32]:
-        """(rows, strips * 56) int32 codes; half of the batches carry random strings and accented letters."""
+        """(rows, strips * 56) int32 codes."""
         rng = self.rng
         out = np.empty((rows, self.cells), np.int32)
         for row, kind in enumerate(rng.choice(len(self.kinds), size=rows, p=self.shares)):
             text = self.texts[self.kinds[kind]]
             start = rng.integers(len(text) - self.cells)
             out[row] = text[start : start + self.cells]
-        if rng.random() < 0.5:
+        if rng.random() < self.strings:
             self._scatter(out)
         edges = out.reshape(rows, -1, STRIP_CELLS)
         heads, tails = edges[..., 0], edges[..., -1]  # a wide character never straddles two strips

@@ -1,9 +1,11 @@
-"""Owns the codec's network: strips of pixels to tokens, tokens to characters, octaves between rates.
+"""Owns the codec's network: cells of pixels to tokens, tokens to characters, and from each rate to the next.
 
-Knows nothing of text, files or storage: pixels and tokens in, tokens and logits out.
+Knows nothing of text, files or storage: pixels and numbers in, numbers and logits out.
 
-A token is cut in slices: one slice stands for a group of neighbouring cells, the same at every strip. That
-makes the code local, so it is learnt in minutes; attention across the strip adds what context can.
+Each cell is looked at by itself and gets numbers of its own in the token, the same wherever its glyph stands; the cells
+of a slice share a few more, for what only their neighbourhood tells (styles, scripts). What glyphs mean is up to the
+reader, which sees the whole token. So a code is learnt in minutes, and tokens repeat as letters do, which entropy
+coding likes.
 """
 
 from dataclasses import dataclass
@@ -18,20 +20,43 @@ from compressor.styles import STYLE_BITS
 
 LOW_CLASSES = 256  # a character is read as two bytes: code point % 256 ...
 HIGH_CLASSES = 512  # ... and code point // 256, planes 0 and 1
+SLICE_NUMBERS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """How a slice's 64 numbers are given out."""
+
+    cells: int  # in a slice
+    own: int  # numbers that each cell has for itself
+    shared: int  # numbers that all its cells share
+    digits: int  # numbers that share one stored number of four bits
+    sight: int = 1  # cells to each side whose own numbers a cell is read from: a wide character stands in two
+
+    @property
+    def values(self) -> int:
+        """How many values a number can take."""
+        return SHARED[self.digits].levels
+
+    @property
+    def reach(self) -> float:
+        """Numbers lie between minus this and this: what the quantiser covers."""
+        return SHARED[self.digits].levels * SHARED[self.digits].step / 2
+
+
+# native-10, native-20, ...: each rate halves the bits of a cell. 9 numbers a cell would fit at native-10, but 8 fill
+# whole bytes, and more are of no use. Four bits a cell, at native-80, tell letters apart only among their neighbours.
+CODES = (Code(7, 8, 0, 1), Code(14, 4, 8, 1), Code(14, 4, 8, 2), Code(14, 4, 8, 4, sight=7))
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
     """Sizes of the network; stored with the weights."""
 
-    width: int = 512  # numbers in a token
-    slices: int = 8  # a token's slices; 7 cells each at native-10
+    width: int = 512  # numbers of four bits in a stored token
     cell_dim: int = 256
-    encoder_layers: int = 1
+    hidden_dim: int = 1024  # of what looks at a cell by itself
     reader_layers: int = 2
-    octave_dim: int = 384
-    octave_layers: int = 2
-    squeeze_layers: int = 2
     head_dim: int = 64
 
 
@@ -56,183 +81,111 @@ class Block(nn.Module):
         scores = torch.bmm(q * (dim // self.heads) ** -0.5, k.transpose(1, 2)).softmax(-1)
         mixed = torch.bmm(scores.to(v.dtype), v).view(batch, self.heads, length, -1)
         x = x + self.out(mixed.transpose(1, 2).reshape(batch, length, dim))
-        widened: Tensor = self.down(functional.relu(self.up(self.norm_mlp(x)), inplace=True))
+        widened: Tensor = self.down(functional.relu(self.up(self.norm_mlp(x))))
         return x + widened
 
-    def change_nothing(self) -> None:
-        """Begins as the identity."""
-        for parameter in (self.out.weight, self.down.weight, self.down.bias):
-            nn.init.zeros_(parameter)
 
+class Writer(nn.Module):
+    """Turns cells into tokens."""
 
-def normalise(slices: Tensor) -> Tensor:
-    """Slices (n, slices, m) -> tokens (n, slices * m) float32 of mean 0 and variance 1 a slice, as the quantiser needs.
-
-    Over the whole width, the slices of a token that is half blank would share one scale: those with text were
-    three times as large as usual, beyond the quantiser's range, and a third of the errors stood in such tokens.
-    """
-    return functional.layer_norm(slices.float(), slices.shape[-1:]).flatten(1)
-
-
-class Lift(nn.Module):
-    """Slices as a squeeze writes them -> features of their cells: each from its own numbers and the shared ones."""
-
-    def __init__(self, slice_width: int, cells: int, dim: int) -> None:
+    def __init__(self, shape: Shape, code: Code, inputs: int) -> None:
         super().__init__()
-        self.cells = cells
-        self.own = slice_width // cells
-        self.up = nn.Linear(self.own + slice_width - self.own * cells, 2 * dim)
-        self.down = nn.Linear(2 * dim, dim)
+        self.code = code
+        self.look = nn.Sequential(
+            nn.Linear(inputs, shape.hidden_dim),
+            nn.ReLU(),
+            nn.Linear(shape.hidden_dim, shape.cell_dim),
+            nn.ReLU(),
+        )
+        self.own = nn.Linear(shape.cell_dim, code.own)
+        self.shared = nn.Linear(code.cells * shape.cell_dim, code.shared) if code.shared else None
+        self.numbers = shape.width * code.digits
 
-    def forward(self, slices: Tensor) -> Tensor:
-        """(..., slice width) -> (..., cells * dim)."""
-        own, shared = slices.split([self.own * self.cells, slices.shape[-1] - self.own * self.cells], -1)
-        own = own.unflatten(-1, (self.cells, self.own))
-        shared = shared.unsqueeze(-2).expand(*own.shape[:-1], -1)
-        lifted: Tensor = self.down(functional.relu(self.up(torch.cat([own, shared], -1)), inplace=True))
-        return lifted.flatten(-2)
+    def forward(self, cells: Tensor) -> Tensor:
+        """What is known of each cell (tokens, cells, inputs) -> tokens (tokens, digits * width), within the reach.
+
+        First every cell's own numbers, then every slice's: stored side by side, the own ones repeat as letters do.
+        """
+        return self.number(self.look(cells))
+
+    def number(self, features: Tensor) -> Tensor:
+        """Features of cells (tokens, cells, dim) -> tokens (tokens, digits * width)."""
+        parts = [self.own(features).flatten(1)]
+        if self.shared is not None:
+            parts.append(self.shared(features.view(len(features), -1, self.code.cells * features.shape[-1])).flatten(1))
+        numbers = torch.cat(parts, 1).float()
+        return self.code.reach * functional.pad(numbers, (0, self.numbers - numbers.shape[1])).tanh()
 
 
-class Cells(nn.Module):
-    """Turns tokens into features of their cells, all at once."""
+class Reader(nn.Module):
+    """Turns tokens back into the characters of their cells and their styles, all at once."""
 
-    def __init__(self, shape: Shape, cells: int, *, layers: int, lift: bool = False) -> None:
+    def __init__(self, shape: Shape, code: Code, cells: int) -> None:
         super().__init__()
-        self.shape = shape
-        self.cells = cells  # that attend to each other
-        dim, slice_width, slice_cells = shape.cell_dim, shape.width // shape.slices, cells // shape.slices
-        self.unpack = Lift(slice_width, slice_cells, dim) if lift else nn.Linear(slice_width, slice_cells * dim)
-        self.place = nn.Parameter(torch.randn(cells, dim) * 0.02)
-        self.blocks = nn.Sequential(*(Block(dim, shape.head_dim) for _ in range(layers)))
+        self.code = code
+        self.cells = cells  # in a token
+        self.context = min(cells, 2 * STRIP_CELLS)  # cells that attend to each other
+        dim = shape.cell_dim
+        self.lift = nn.Sequential(
+            nn.Linear((2 * code.sight + 1) * code.own + code.shared, shape.hidden_dim),
+            nn.ReLU(),
+            nn.Linear(shape.hidden_dim, dim),
+        )
+        self.place = nn.Parameter(torch.randn(self.context, dim) * 0.02)
+        self.blocks = nn.Sequential(*(Block(dim, shape.head_dim) for _ in range(shape.reader_layers)))
         self.norm = nn.LayerNorm(dim)
-
-    def features(self, tokens: Tensor) -> Tensor:
-        """Tokens (n, width), or several of them in a row, -> (groups of cells, cells, dim)."""
-        slices = self.unpack(tokens.reshape(-1, self.shape.slices, self.shape.width // self.shape.slices))
-        features: Tensor = self.norm(self.blocks(slices.view(len(slices), self.cells, -1) + self.place))
-        return features
-
-    def copy_cells(self, other: "Cells", *, unpack: bool) -> None:
-        """Takes over what another one knows of characters; layers that it lacks begin as the identity."""
-        if unpack:
-            self.unpack.load_state_dict(other.unpack.state_dict())
-        self.norm.load_state_dict(other.norm.state_dict())
-        self.place.copy_(other.place.repeat(self.cells // other.cells, 1))
-        for index, block in enumerate(self.blocks):
-            assert isinstance(block, Block)
-            if index < len(other.blocks):
-                block.load_state_dict(other.blocks[index].state_dict())
-            else:
-                block.change_nothing()
-
-
-class Reader(Cells):
-    """Turns tokens back into the characters of their cells and their styles."""
-
-    def __init__(self, shape: Shape, cells: int, *, lift: bool = False) -> None:
-        super().__init__(shape, cells, layers=shape.reader_layers, lift=lift)
-        self.low = nn.Linear(shape.cell_dim, LOW_CLASSES)
-        self.high = nn.Linear(shape.cell_dim, HIGH_CLASSES)
-        self.style = nn.Linear(shape.cell_dim, STYLE_BITS)
+        self.low = nn.Linear(dim, LOW_CLASSES)
+        self.high = nn.Linear(dim, HIGH_CLASSES)
+        self.style = nn.Linear(dim, STYLE_BITS)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens (n, width) -> logits of the low and high byte and of style bits, (strips, 56, 256 | 512 | 6)."""
-        x = self.features(tokens).view(-1, STRIP_CELLS, self.shape.cell_dim)
+        """Tokens (n, digits * width) -> logits of the low and high byte and of style bits (strips, 56, 256 | 512 | 6).
+
+        A cell is read from its own numbers, its neighbours' and the shared ones; then cells attend to each other.
+        """
+        code, slices = self.code, self.cells // self.code.cells
+        own, shared = tokens[:, : self.cells * code.own], tokens[:, self.cells * code.own :]
+        own = functional.pad(own.view(len(tokens), self.cells, code.own), (0, 0, code.sight, code.sight))
+        own = own.unfold(1, 2 * code.sight + 1, 1).flatten(2)  # (n, cells, own numbers in sight)
+        shared = shared[:, : slices * code.shared].view(len(tokens), slices, 1, code.shared)
+        shared = shared.expand(-1, -1, code.cells, -1).flatten(1, 2)
+        x = self.lift(torch.cat([own, shared], -1))
+        x = self.norm(self.blocks(x.view(-1, self.context, x.shape[-1]) + self.place))
+        x = x.view(-1, STRIP_CELLS, x.shape[-1])
         return self.low(x), self.high(x), self.style(x)
 
-    @torch.no_grad()
-    def learn_from(self, below: "Reader") -> None:
-        """Begins with what the reader of the rate below knows of characters; which numbers mean them is learnt."""
-        self.copy_cells(below, unpack=False)
-        for name in ("low", "high", "style"):
-            getattr(self, name).load_state_dict(getattr(below, name).state_dict())
 
+class Level(nn.Module):
+    """The network that one rate adds to those below: a writer and a reader. Level 0 is native-10, 1 native-20, ..."""
 
-class Base(nn.Module):
-    """`native-10`: one token a strip."""
-
-    digits = 1
-
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, level: int) -> None:
         super().__init__()
         self.shape = shape
-        dim, slice_width = shape.cell_dim, shape.width // shape.slices
-        self.patch = nn.Linear(CELL_PIXELS, dim)
-        self.place = nn.Parameter(torch.randn(STRIP_CELLS, dim) * 0.02)
-        self.encoder = nn.Sequential(*(Block(dim, shape.head_dim) for _ in range(shape.encoder_layers)))
-        self.norm = nn.LayerNorm(dim)
-        self.pack = nn.Linear(STRIP_CELLS // shape.slices * dim, slice_width)
-        self.reader = Reader(shape, STRIP_CELLS)
+        self.code = CODES[level]
+        self.below = CODES[level - 1] if level else None
+        self.writer = Writer(shape, self.code, self.below.own * self.below.values if self.below else CELL_PIXELS)
+        self.reader = Reader(shape, self.code, STRIP_CELLS << level)
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Pixels (strips, 56, 128) of 0 and 1 -> tokens (strips, width) float32."""
-        x = self.norm(self.encoder(self.patch(pixels) + self.place))
-        return normalise(self.pack(x.view(len(x), self.shape.slices, -1)))
+        """Pixels (strips, 56, 128) of 0 and 1 -> tokens (strips, width) float32; of level 0 alone."""
+        tokens: Tensor = self.writer(pixels)
+        return tokens
 
+    def merge(self, digits: Tensor) -> Tensor:
+        """Numbers of tokens below as stored, (2n, digits * width) uint8 -> tokens (n, digits * width) float32.
 
-class Octave(nn.Module):
-    """Merges two neighbouring tokens into one of the same width; has a reader of its own."""
-
-    digits = 1
-
-    def __init__(self, shape: Shape, level: int) -> None:
-        super().__init__()
-        self.shape = shape
-        dim, slice_width = shape.octave_dim, shape.width // shape.slices
-        self.enter = nn.Linear(slice_width, dim)
-        self.place = nn.Parameter(torch.randn(2 * shape.slices, dim) * 0.02)
-        self.blocks = nn.Sequential(*(Block(dim, shape.head_dim) for _ in range(shape.octave_layers)))
-        self.norm = nn.LayerNorm(dim)
-        self.pack = nn.Linear(2 * dim, slice_width)
-        self.reader = Reader(shape, STRIP_CELLS << level)
-
-    def merge(self, tokens: Tensor) -> Tensor:
-        """Tokens (2n, width) -> (n, width) float32."""
-        slices = tokens.reshape(-1, 2 * self.shape.slices, self.shape.width // self.shape.slices)
-        x = self.norm(self.blocks(self.enter(slices) + self.place))
-        return normalise(self.pack(x.view(len(x), self.shape.slices, -1)))
-
-    def learn_from(self, below: Reader) -> None:
-        """Begins with the reader of the rate below."""
-        self.reader.learn_from(below)
-
-
-class Squeeze(nn.Module):
-    """Writes two neighbouring tokens anew in numbers of half the bits, so that both fit in one; has its own reader.
-
-    The cells are read out of the tokens below first. Then each cell gets numbers of its own and each slice a few that
-    its cells share: a code that mixes the cells of a slice, as an octave's does, was not learnt at this rate.
-    """
-
-    def __init__(self, shape: Shape, level: int) -> None:
-        super().__init__()
-        self.shape = shape
-        self.digits = 1 << (level - 1)  # numbers that share one stored number
-        self.reach = SHARED[self.digits].levels * SHARED[self.digits].step / 2
-        cells, slice_width = 2 * STRIP_CELLS // shape.slices, shape.width // shape.slices
-        self.cells = Cells(shape, 2 * STRIP_CELLS, layers=shape.squeeze_layers, lift=level > 2)
-        self.own = nn.Linear(shape.cell_dim, slice_width // cells)
-        self.shared = nn.Linear(cells * shape.cell_dim, slice_width % cells)
-        self.reader = Reader(shape, 2 * STRIP_CELLS, lift=True)
-
-    def merge(self, tokens: Tensor) -> Tensor:
-        """Tokens (2n, digits / 2 * width) -> (n, digits * width) float32, bounded to what the quantiser reaches."""
-        features = self.cells.features(tokens).unflatten(1, (self.shape.slices, -1))
-        numbers = torch.cat([self.own(features).flatten(2), self.shared(features.flatten(2))], -1)
-        return self.reach * numbers.float().tanh().view(len(tokens) // 2, -1)
+        Only the cells' own numbers are looked at: what a slice shares is told by its cells.
+        """
+        assert self.below is not None
+        cells = self.reader.cells // 2
+        own = digits[:, : cells * self.below.own].reshape(-1, 2 * cells, self.below.own, 1)
+        known = own == torch.arange(self.below.values, dtype=torch.uint8, device=digits.device)
+        tokens: Tensor = self.writer(known.flatten(2).to(self.writer.own.weight.dtype))
+        return tokens
 
     @torch.no_grad()
     def learn_from(self, below: Reader) -> None:
-        """Begins by reading the tokens below as their reader does."""
-        self.cells.copy_cells(below, unpack=True)
-        self.reader.learn_from(below)
-
-
-Level = Base | Octave | Squeeze
-
-
-def build_level(shape: Shape, level: int) -> Level:
-    """The network that one rate adds to the rates below: level 0 is native-10, 1 native-20, ..."""
-    if level == 0:
-        return Base(shape)
-    return Octave(shape, level) if level == 1 else Squeeze(shape, level)
+        """Begins with what the reader of the rate below knows of characters; which numbers mean them is learnt."""
+        for name in ("blocks", "norm", "low", "high", "style"):
+            getattr(self.reader, name).load_state_dict(getattr(below, name).state_dict())
+        self.reader.place.copy_(below.place.repeat(self.reader.context // below.context, 1))

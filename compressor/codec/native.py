@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compressor.cache import Cache, Reading, text_digest
+from compressor.codec.model import Level
 from compressor.codec.residual import SURE, Doubt, apply_residual, write_residual
 from compressor.codec.typography import (
     CELL_PIXELS,
@@ -31,11 +32,11 @@ from compressor.codec.typography import (
     set_text,
     strip_pixels,
 )
-from compressor.codec.weights import DIRECTORY, RATES, Levels, fingerprint, load_levels
+from compressor.codec.weights import DIRECTORY, RATES, fingerprint, load_levels
 from compressor.device import choose_device, has_native_bf16, pad_rows, side_by_side
 from compressor.errors import CacheDamaged, UnknownCodec
 from compressor.formats import INT4
-from compressor.quantise import recall, store
+from compressor.quantise import recall, split, store
 from compressor.styles import STYLE_BITS
 
 BATCH_STRIPS = 512  # strips in one pass of the network: about 25,000 cells
@@ -47,7 +48,7 @@ UNREADABLE = 0x1FFFF  # the class of a continuation
 class NativeCodec:
     """One rate of the native codec on one device. Not thread-safe on CUDA; on a CPU it may be shared."""
 
-    def __init__(self, rate: int, levels: Levels, device: torch.device, directory: Path) -> None:
+    def __init__(self, rate: int, levels: list[Level], device: torch.device, directory: Path) -> None:
         self.rate = rate
         self.name = f"native-{rate}"
         self.fingerprint = fingerprint(rate, directory)
@@ -56,10 +57,9 @@ class NativeCodec:
         self._levels = levels
         # All in bf16, the residual stream too: 1.7 times as fast as autocast, which copies every activation.
         self._dtype = torch.bfloat16 if has_native_bf16(device.type) else torch.float32
-        for module in (levels.base, *levels.octaves):
+        for module in levels:
             module.to(self._dtype)
-        self.strips_per_token = 2 ** len(levels.octaves)
-        self._digits = [levels.base.digits, *(octave.digits for octave in levels.octaves)]
+        self.strips_per_token = 1 << (len(levels) - 1)
         self._directory = directory
         self._blanks: list[NDArray[np.uint8]] | None = None
         self._lock = threading.Lock()
@@ -78,14 +78,14 @@ class NativeCodec:
         Every rate merges the stored tokens of the one below, so what comes out on the way is what that rate stores.
         """
         pixels = [self._pixels(grid) for grid in grids]
-        rates = len(self._levels.octaves) + 1
         if not sum(map(len, pixels)):
-            return [[np.zeros((0, self._levels.shape.width), np.uint8) for _ in grids] for _ in range(rates)]
+            width = self._levels[0].shape.width
+            return [[np.zeros((0, width), np.uint8) for _ in grids] for _ in self._levels]
         parts = torch.from_numpy(np.concatenate(pixels)).split(self._batch)
         encoded = side_by_side(self._encode_part, parts, device=self.device.type)
         ends = np.cumsum([len(part) for part in pixels])[:-1]
         by_rate = []
-        for level in range(rates):
+        for level in range(len(self._levels)):
             together = np.concatenate([part[level] for part in encoded])
             split = np.split(together, ends >> level)
             by_rate.append([part[: -(-len(grid.codes) >> level)] for part, grid in zip(split, grids, strict=True)])
@@ -215,21 +215,22 @@ class NativeCodec:
     def _encode_part(self, pixels: Tensor) -> list[NDArray[np.uint8]]:
         """Pixels (strips, 56, 128), strips of whole tokens -> levels (tokens, width) at every rate."""
         whole = pad_rows(pixels, self._batch)
-        levels = [store(self._levels.base.encode(whole.to(self.device, self._dtype)), self._digits[0])]
-        for level in range(len(self._levels.octaves)):
+        lowest = self._levels[0]
+        levels = [store(lowest.encode(whole.to(self.device, self._dtype)), lowest.code.digits)]
+        for level in range(1, len(self._levels)):
             levels.append(self._merge(levels[-1], level))
         return [part[: len(pixels) >> level].cpu().numpy() for level, part in enumerate(levels)]
 
     def _merge(self, levels: Tensor, level: int) -> Tensor:
-        """Levels as stored at the rate of `level` (2n, width) -> at the next rate (n, width)."""
-        tokens = recall(levels, self._digits[level]).to(self._dtype)
-        return store(self._levels.octaves[level].merge(tokens), self._digits[level + 1])
+        """Levels as stored at the rate below `level` (2n, width) -> at its own (n, width)."""
+        below, own = self._levels[level - 1], self._levels[level]
+        return store(own.merge(split(levels, below.code.digits)), own.code.digits)
 
     @torch.inference_mode()
     def _merge_part(self, levels: Tensor, *, level: int) -> NDArray[np.uint8]:
         """Levels as stored at the rate of `level` -> levels at this codec's."""
         merged = pad_rows(levels, self._batch >> level).to(self.device)
-        for reached in range(level, len(self._levels.octaves)):
+        for reached in range(level + 1, len(self._levels)):
             merged = self._merge(merged, reached)
         return merged[: (len(levels) << level) // self.strips_per_token].cpu().numpy()
 
@@ -252,8 +253,8 @@ class NativeCodec:
     @torch.inference_mode()
     def _read_part(self, levels: Tensor) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
         padded = pad_rows(levels, self._batch // self.strips_per_token)
-        top = self._levels.top
-        low, high, style = top.reader(recall(padded.to(self.device), top.digits).to(self._dtype))
+        top = self._levels[-1]
+        low, high, style = top.reader(recall(padded.to(self.device), top.code.digits).to(self._dtype))
         strips = len(levels) * self.strips_per_token
         low_best, low_close = _choose(low[:strips])
         high_best, high_close = _choose(high[:strips])

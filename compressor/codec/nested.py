@@ -1,6 +1,6 @@
 """Owns one context for many caches under a token budget: what matters stays as stored, the rest is merged.
 
-A native cache merges to any higher rate out of its tokens alone, two to one an octave.
+A native cache merges to any higher rate out of its tokens alone, two to one from rate to rate.
 """
 
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ class Stored:
 
 
 def merged_tokens(cache: Stored, rate: int) -> int:
-    """Vision tokens of a cache at its own or a higher rate of the octaves above it."""
+    """Vision tokens of a cache at its own or a higher rate."""
     return -(-cache.vision_tokens // (rate // cache.rate))
 
 
 def plan_rates(caches: Sequence[Stored], budget: int, *, highest: int) -> list[int]:
     """A rate for every cache, so that all together take at most `budget` vision tokens; their own where that fits.
 
-    Octave by octave, the least relevant first: none is merged twice before all are merged once.
+    Rate by rate, the least relevant first: none is merged twice before all are merged once.
     A plan that misses the budget even with everything at `highest` is returned as it is.
     """
     rates = [cache.rate for cache in caches]

@@ -18,14 +18,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compressor.codec.corpus import PRINTABLE, Corpus, Sampler
-from compressor.codec.model import Base, Level, Octave, Reader, Shape, Squeeze, build_level
+from compressor.codec.model import Level, Shape
 from compressor.codec.typography import STRIP_CELLS, cell_bitmaps, set_text, unpack_cells
 from compressor.errors import ModelError
 from compressor.formats import SHARED
-from compressor.quantise import through
+from compressor.quantise import quantise, through
 from compressor.styles import STYLE_BITS
 
 DOCUMENTS = {"prose": 0.42, "tech": 0.26, "code": 0.21, "spanish": 0.11}  # shares of the kinds of text
+STYLE_WEIGHT = 6  # the six style bits of a cell weigh as much as its two bytes: their mean would be lost beside them
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,13 @@ class Recipe:
     seed: int = 1
     checkpoint_every: int = 250
     reader_layers: int = 2
+    strings: float = 0.5  # share of batches that carry random strings and accented letters
     further: bool = False  # begins with the weights that are installed instead of from scratch
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Shares of the kinds of text."""
+        return {kind: (1 - self.scripts) * share for kind, share in DOCUMENTS.items()} | {"scripts": self.scripts}
 
     def shortened(self, steps: int) -> "Recipe":
         """The same schedule in fewer steps."""
@@ -57,10 +64,10 @@ class Recipe:
 # One a level. A step takes .7 s on two quiet CPU cores with native bf16. The committed weights came about in several
 # runs (weights/SOURCES.md); these recipes were not yet run in one go.
 RECIPES = (
-    Recipe(level=0, steps=2800),
-    Recipe(level=1, steps=2000, scripts=0.2),
-    Recipe(level=2, steps=2000, learning_rate=1.5e-3, scripts=0.2),
-    Recipe(level=3, steps=1500, learning_rate=1.5e-3, scripts=0.2, reader_layers=4),
+    Recipe(level=0, steps=1400, scripts=0.6),
+    Recipe(level=1, steps=1000, scripts=0.5),
+    Recipe(level=2, steps=1600, scripts=0.3),
+    Recipe(level=3, steps=1600, scripts=0.05, strings=0.1, reader_layers=4),
 )
 
 
@@ -80,19 +87,14 @@ def bits_of(styles: NDArray[np.uint8], device: torch.device) -> Tensor:
     return torch.from_numpy(bits).to(device, torch.float32)
 
 
-def encode(base: Base, octaves: list[Octave | Squeeze], pixels: Tensor) -> Tensor:
-    """Float tokens at the rate of the last octave; every rate below is quantised first, as stored."""
-    tokens = base.encode(pixels)
-    digits = base.digits
-    for octave in octaves:
-        tokens = octave.merge(through(tokens, SHARED[digits]))
-        digits = octave.digits
-    return tokens
-
-
-def reader_of(base: Base, octaves: list[Octave | Squeeze]) -> Reader:
-    """The reader of the last rate."""
-    return octaves[-1].reader if octaves else base.reader
+def encode(below: list[Level], level: Level, pixels: Tensor) -> Tensor:
+    """Float tokens of a level, which learns; those of the levels below are as stored, and they stay as they are."""
+    if not below:
+        return level.encode(pixels)
+    with torch.no_grad():
+        *lower, highest = below
+        digits = quantise(encode(lower, highest, pixels), SHARED[highest.code.digits])
+    return level.merge(digits)
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -111,7 +113,7 @@ def reading_loss(read: tuple[Tensor, Tensor, Tensor], codes: NDArray[np.int32], 
     return (
         functional.cross_entropy(low.flatten(0, 1), target % 256)
         + functional.cross_entropy(high.flatten(0, 1), target // 256)
-        + functional.binary_cross_entropy_with_logits(style, bits_of(styles, low.device))
+        + STYLE_WEIGHT * functional.binary_cross_entropy_with_logits(style, bits_of(styles, low.device))
     )
 
 
@@ -131,56 +133,36 @@ def held_out_codes(corpus: Corpus, strips: int) -> dict[str, NDArray[np.int32]]:
 
 
 def held_out_accuracy(
-    base: Base,
-    octaves: list[Octave | Squeeze],
+    below: list[Level],
+    level: Level,
     probes: dict[str, NDArray[np.int32]],
     styled: NDArray[np.uint8],
     device: torch.device,
 ) -> dict[str, float]:
     """Characters read right by kind of plain text; "styles": style bits read right on the prose."""
     plain = {kind: np.zeros(probe.shape, np.uint8) for kind, probe in probes.items()}
-    facts = {kind: accuracy(base, octaves, probe, plain[kind], device)[0] for kind, probe in probes.items()}
-    return facts | {"styles": accuracy(base, octaves, probes["prose"], styled, device)[1]}
+    facts = {kind: accuracy(below, level, probe, plain[kind], device)[0] for kind, probe in probes.items()}
+    return facts | {"styles": accuracy(below, level, probes["prose"], styled, device)[1]}
 
 
 @torch.no_grad()
 def accuracy(
-    base: Base,
-    octaves: list[Octave | Squeeze],
+    below: list[Level],
+    level: Level,
     codes: NDArray[np.int32],
     styles: NDArray[np.uint8],
     device: torch.device,
 ) -> tuple[float, float]:
     """Shares of cells whose character, and whose style, is read right from tokens as stored."""
     right = alike = 0
-    digits = octaves[-1].digits if octaves else base.digits
     for part in (slice(start, start + 512) for start in range(0, len(codes), 512)):
         with torch.autocast(device.type, torch.bfloat16):
-            tokens = through(encode(base, octaves, pixels_of(codes[part], styles[part], device)), SHARED[digits])
-            low, high, style = reader_of(base, octaves)(tokens)
+            tokens = encode(below, level, pixels_of(codes[part], styles[part], device))
+            low, high, style = level.reader(through(tokens, SHARED[level.code.digits]))
         found = low.argmax(-1) + 256 * high.argmax(-1)
         right += int((found == targets_of(codes[part], device)).sum())
         alike += int(((style > 0) == bits_of(styles[part], device).bool()).all(-1).sum())
     return right / codes.size, alike / codes.size
-
-
-def grow(
-    level: Level, below: tuple[Base, list[Octave | Squeeze]] | None, start: Level | None
-) -> tuple[Base, list[Octave | Squeeze]]:
-    """Puts a level on the frozen ones below it; it begins as `start`, or with what the reader below it knows."""
-    octaves: list[Octave | Squeeze] = []
-    if isinstance(level, Base):
-        base = level
-    else:
-        assert below is not None
-        base, octaves = below
-        level.learn_from(reader_of(base, octaves))
-        for frozen in (base, *octaves):
-            frozen.requires_grad_(False)
-        octaves = [*octaves, level]
-    if start is not None:
-        level.load_state_dict(start.state_dict())
-    return base, octaves
 
 
 def train(
@@ -189,21 +171,23 @@ def train(
     run: Path,
     *,
     shape: Shape,
-    below: tuple[Base, list[Octave | Squeeze]] | None,
+    below: list[Level],
     start: Level | None = None,
     device: torch.device,
     progress: Callable[[int, dict[str, float]], None] = lambda step, facts: None,
 ) -> Level:
     """Trains one level and returns it; resumes from `run/checkpoint.safetensors` if it is there.
 
-    Writes `run/log.jsonl` (loss and held-out accuracy by step). `below` are the frozen levels, None for level 0;
-    `start` is the level as it was trained before, to be trained on.
+    Writes `run/log.jsonl` (loss and held-out accuracy by step). `below` are the levels of the rates below;
+    the level begins as `start`, to be trained on, or with what the reader below it knows.
     """
     torch.manual_seed(recipe.seed)
-    level: Level = build_level(replace(shape, reader_layers=recipe.reader_layers), recipe.level)
-    base, octaves = grow(level, below, start)
-    below_digits = octaves[-2].digits if len(octaves) > 1 else base.digits
-    for module in (base, *octaves):
+    level = Level(replace(shape, reader_layers=recipe.reader_layers), recipe.level)
+    if start is not None:
+        level.load_state_dict(start.state_dict())
+    elif below:
+        level.learn_from(below[-1].reader)
+    for module in (*below, level):
         module.to(device)
     optimizer = torch.optim.AdamW(
         level.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
@@ -212,8 +196,7 @@ def train(
     identity = json.dumps({**asdict(recipe), **asdict(level.shape), "cells": STRIP_CELLS}, sort_keys=True)
     step = resume(run, level, optimizer, identity)
     strips = 2**recipe.level
-    shares = {kind: (1 - recipe.scripts) * share for kind, share in DOCUMENTS.items()} | {"scripts": recipe.scripts}
-    sampler = Sampler(corpus, shares, strips=strips, seed=recipe.seed + step)
+    sampler = Sampler(corpus, recipe.shares, strips=strips, strings=recipe.strings, seed=recipe.seed + step)
     probes = held_out_codes(corpus, 512)
     styled = sampler.styles(probes["prose"].reshape(-1, sampler.cells)).reshape(-1, STRIP_CELLS)
     started, logged = time.monotonic(), step
@@ -223,11 +206,8 @@ def train(
         rows = sampler.batch(recipe.strips // strips)
         codes, styles = rows.reshape(-1, STRIP_CELLS), sampler.styles(rows).reshape(-1, STRIP_CELLS)
         with torch.autocast(device.type, torch.bfloat16):
-            with torch.set_grad_enabled(recipe.level == 0):
-                tokens = encode(base, octaves[:-1], pixels_of(codes, styles, device))
-            if octaves:
-                tokens = octaves[-1].merge(through(tokens, SHARED[below_digits]))
-            read = level.reader(through(tokens, SHARED[level.digits]))
+            tokens = encode(below, level, pixels_of(codes, styles, device))
+            read = level.reader(through(tokens, SHARED[level.code.digits]))
         loss = reading_loss(read, codes, styles)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -239,7 +219,7 @@ def train(
             facts = {"loss": float(loss.detach()), "chars_per_s": (step - logged) * codes.size / seconds}
             started, logged = time.monotonic(), step
             if step % recipe.checkpoint_every == 0 or step == recipe.steps:
-                facts |= held_out_accuracy(base, octaves, probes, styled, device)
+                facts |= held_out_accuracy(below, level, probes, styled, device)
                 save(run, level, optimizer, step, identity)
                 started = time.monotonic()
             with (run / "log.jsonl").open("a") as log:

@@ -1,8 +1,8 @@
-"""Owns the weight files of the native codec: one for native-10, one for each octave above it."""
+"""Owns the weight files of the native codec: one a rate, which needs those of the rates below."""
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from compressor.codec.atlas import ATLAS_PATH
-from compressor.codec.model import Base, Level, Octave, Shape, Squeeze, build_level
+from compressor.codec.model import CODES, Level, Shape
 from compressor.errors import ModelError
 from compressor.formats import SHARED
 
@@ -21,22 +21,8 @@ CODE_VERSION = "1"  # raise when the same weights and pixels would give other to
 RATES = (10, 20, 40, 80)  # text tokens a vision token stands for, nominally; level = position
 
 
-@dataclass(frozen=True, slots=True)
-class Levels:
-    """The network up to one rate."""
-
-    shape: Shape
-    base: Base
-    octaves: list[Octave | Squeeze]
-
-    @property
-    def top(self) -> Level:
-        """The level of the rate itself."""
-        return self.octaves[-1] if self.octaves else self.base
-
-
 def weight_path(level: int, directory: Path = DIRECTORY) -> Path:
-    """Where the weights of a level lie: 0 is native-10 itself, 1 the octave to native-20, ..."""
+    """Where the weights of a level lie: 0 is native-10, 1 native-20, ..."""
     return directory / (f"native-{RATES[level]}.safetensors")
 
 
@@ -62,12 +48,11 @@ def save_level(module: nn.Module, shape: Shape, level: int, sources: str, direct
     return partial.replace(path)
 
 
-def load_levels(rate: int, device: torch.device, directory: Path = DIRECTORY) -> Levels:
-    """Loads the network up to a rate, float32, in eval mode. Raises ModelError if weights are missing or unreadable."""
+def load_levels(rate: int, device: torch.device, directory: Path = DIRECTORY) -> list[Level]:
+    """Loads the levels up to a rate, float32, in eval mode. Raises ModelError if weights are missing or unreadable."""
     if rate not in RATES:
         raise ModelError(f"native-{rate} is not a rate of the native codec; choose from {_names(RATES)}")
-    base: Base | None = None
-    octaves: list[Octave | Squeeze] = []
+    levels = []
     for level in range(RATES.index(rate) + 1):
         path = weight_path(level, directory)
         try:
@@ -83,24 +68,19 @@ def load_levels(rate: int, device: torch.device, directory: Path = DIRECTORY) ->
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{path.name} is not a weight file of the native codec: {error}") from error
         with torch.device("meta"):
-            module = build_level(shape, level)
+            module = Level(shape, level)
         try:
             module.load_state_dict(state, assign=True)
         except RuntimeError as error:
             raise ModelError(f"{path.name} does not fit this version of the network: train it anew") from error
-        module.eval().requires_grad_(False)
-        if isinstance(module, Base):
-            base = module
-        else:
-            octaves.append(module)
-    assert base is not None
-    return Levels(base.shape, base, octaves)
+        levels.append(module.eval().requires_grad_(False))
+    return levels
 
 
 @cache
 def fingerprint(rate: int, directory: Path = DIRECTORY) -> str:
     """Names the codec that makes and reads a cache: "native-20@" and 12 hex digits over all that decides its bytes."""
-    digest = hashlib.sha256(f"{CODE_VERSION} {SHARED}".encode())
+    digest = hashlib.sha256(f"{CODE_VERSION} {CODES} {SHARED}".encode())
     for path in (ATLAS_PATH, *(weight_path(level, directory) for level in range(RATES.index(rate) + 1))):
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return f"native-{rate}@{digest.hexdigest()[:12]}"

@@ -18,7 +18,7 @@ from compressor.errors import ModelError
 
 TEXT = "The gauge stood at 2.417 m when the lock was opened, and the ferry left at 07:40.\n" * 60
 CPU = torch.device("cpu")
-TINY = Shape(cell_dim=64, octave_dim=64, octave_layers=1, reader_layers=1, squeeze_layers=1, head_dim=32)
+TINY = Shape(cell_dim=64, hidden_dim=64, reader_layers=1, head_dim=32)
 
 
 @pytest.fixture(scope="module")
@@ -37,19 +37,19 @@ def steps_of(run: Path) -> list[int]:
 def test_all_rates_grow_on_each_other_and_read_back_exactly(corpus: Corpus, tmp_path: Path) -> None:
     out = tmp_path / "weights"
     for level in range(len(RATES)):
-        below = load_levels(RATES[level - 1], CPU, out) if level else None
-        frozen = None if below is None else [value.clone() for value in below.base.state_dict().values()]
+        below = load_levels(RATES[level - 1], CPU, out) if level else []
+        before = [value.clone() for each in below for value in each.state_dict().values()]
         trained = train(
             recipe(level),
             corpus,
             tmp_path / str(level),
-            shape=below.shape if below else TINY,
-            below=(below.base, below.octaves) if below else None,
+            shape=TINY,
+            below=below,
             device=CPU,
         )
         save_level(trained, trained.shape, level, "test", out)
-        if below is not None:
-            assert all(torch.equal(a, b) for a, b in zip(frozen, below.base.state_dict().values(), strict=True))
+        after = [value for each in below for value in each.state_dict().values()]
+        assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert available_rates(out) == list(RATES)
     for rate in RATES:
         codec = load_codec(f"native-{rate}", device="cpu", directory=out)
@@ -68,20 +68,20 @@ def test_a_run_that_was_killed_goes_on_from_its_checkpoint(corpus: Corpus, tmp_p
 
     wanted = replace(recipe(0, steps=52), checkpoint_every=25)
     with pytest.raises(KeyboardInterrupt):
-        train(wanted, corpus, run, shape=TINY, below=None, device=CPU, progress=killed)
+        train(wanted, corpus, run, shape=TINY, below=[], device=CPU, progress=killed)
     seen: list[int] = []
-    train(wanted, corpus, run, shape=TINY, below=None, device=CPU, progress=lambda step, facts: seen.append(step))
+    train(wanted, corpus, run, shape=TINY, below=[], device=CPU, progress=lambda step, facts: seen.append(step))
     assert seen == [52]
     assert steps_of(run) == [50, 52]
     assert draw_curve(run / "log.jsonl", tmp_path / "curve.png", "native-10").stat().st_size > 5000
     with pytest.raises(ModelError, match="holds a run of another recipe or shape: choose another --run, or remove it"):
-        train(recipe(0, steps=9), corpus, run, shape=TINY, below=None, device=CPU)
+        train(recipe(0, steps=9), corpus, run, shape=TINY, below=[], device=CPU)
 
 
 def test_training_further_begins_with_what_was_learnt(corpus: Corpus, tmp_path: Path) -> None:
-    first = train(recipe(0), corpus, tmp_path / "first", shape=TINY, below=None, device=CPU)
+    first = train(recipe(0), corpus, tmp_path / "first", shape=TINY, below=[], device=CPU)
     gentle = replace(recipe(0).trained_further(), learning_rate=0.0, steps=1)
-    again = train(gentle, corpus, tmp_path / "again", shape=TINY, below=None, start=first, device=CPU)
+    again = train(gentle, corpus, tmp_path / "again", shape=TINY, below=[], start=first, device=CPU)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
 
 
