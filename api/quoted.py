@@ -1,12 +1,12 @@
 """Owns answers that are quotes: the exact caches of chunks to the extractive decoder."""
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection as AbstractCollection
+from collections.abc import Sequence
 
 from api.errors import ContextTooLarge
 from api.passages import PassageTexts, gather, rerank_chunks
 from api.reports import AnswerReport, CitationReport, ContextReport, Question
-from api.search import find_chunks, home_of, load_chunks
+from api.search import filtered_documents, find_chunks, home_of, load_chunks
 from compressor.decoders import load_decoder
 from compressor.rerank import PASSAGES
 from store import catalog
@@ -24,16 +24,16 @@ def quote(resources: Resources, asked: Question, decoder_name: str) -> AnswerRep
     Raises NotFound, BadFilter, ContextTooLarge, CacheDamaged.
     """
     timings = Timings()
-    start = time.perf_counter()
     home = home_of(resources, asked.tenant, asked.collection)
+    among = filtered_documents(resources, home.id, asked.where)
     if asked.whole:
-        check_size(resources, home.id, asked.where)
+        check_size(resources, home.id, among)
     with timings.step("search"), reading(resources.engine) as session:
         wanted = WHOLE_READ if asked.whole else max(asked.k, PASSAGES)
-        found = find_chunks(resources, session, home.id, asked.text, k=wanted, where=asked.where)
+        found = find_chunks(resources, session, home.id, asked.text, k=wanted, among=among)
     with timings.step("load"):
         chosen = None if asked.whole else [chunk.row.id for chunk in found]
-        rows, caches = load_chunks(resources, home.id, chosen, where=asked.where)
+        rows, caches = load_chunks(resources, home.id, chosen, among=among)
     with timings.step("read"):
         decoder = load_decoder(decoder_name, embedder=resources.embedder)
         texts = PassageTexts(resources, caches)
@@ -54,14 +54,13 @@ def quote(resources: Resources, asked: Question, decoder_name: str) -> AnswerRep
         mode="quotes",
         confidence=round(answer.confidence, 4),
         context=context_of(rows),
-        timings={**timings.seconds, "total": round(time.perf_counter() - start, 3)},
+        timings=timings.with_total(),
     )
 
 
-def check_size(resources: Resources, collection_id: str, where: Mapping[str, object] | None) -> None:
-    """Raises ContextTooLarge for a collection (or what `where` leaves of it) of more tokens than may be loaded."""
+def check_size(resources: Resources, collection_id: str, among: AbstractCollection[str] | None) -> None:
+    """Raises ContextTooLarge for a collection, with `among` for those of its documents, of more than may be loaded."""
     with reading(resources.engine) as session:
-        among = None if where is None else catalog.documents_where(session, collection_id, where)
         tokens = catalog.context_tokens(session, collection_id, document_ids=among)
     if tokens > resources.settings.max_context_tokens:
         raise ContextTooLarge(tokens, resources.settings.max_context_tokens)

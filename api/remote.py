@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from api.passages import FoundChunk, PassageTexts, gather, rerank_chunks
 from api.quoted import context_of
 from api.reports import AnswerReport, CitationReport, ContextReport, Mode, Question, Step
-from api.search import find_chunks, home_of, load_chunks
+from api.search import filtered_documents, find_chunks, home_of, load_chunks
 from compressor.decoders.base import Evidence, ScoredPassage, cite
 from compressor.decoders.openai import Part, remote_model, stream_chat
 from compressor.errors import ContextTooLong
@@ -39,14 +39,13 @@ def write_remotely(resources: Resources, asked: Question, decoder: str) -> Itera
     Raises NotFound, BadFilter, ContextTooLong, RemoteError, CacheDamaged.
     """
     timings = Timings()
-    start = time.perf_counter()
     mode: Mode = resources.settings.openai_sends
     with timings.step("search"):
         rows, evidence = _evidence(resources, asked)
     context = context_of(rows)
     if not evidence:
         yield context
-        yield AnswerReport(NOTHING_FOUND, True, (), decoder, mode, None, context, _seconds(timings, start))
+        yield AnswerReport(NOTHING_FOUND, True, (), decoder, mode, None, context, timings.with_total())
         return
     with timings.step("draw" if mode == "images" else "read"):
         content = _drawn(resources, evidence) if mode == "images" else _written(evidence, rows)
@@ -65,18 +64,17 @@ def write_remotely(resources: Resources, asked: Question, decoder: str) -> Itera
     timings.add("answer", time.perf_counter() - before)
     text = "".join(said).strip()
     citations = _citations(text, evidence) if text else ()
-    yield AnswerReport(
-        text or NOTHING_FOUND, not text, citations, decoder, mode, None, context, _seconds(timings, start)
-    )
+    yield AnswerReport(text or NOTHING_FOUND, not text, citations, decoder, mode, None, context, timings.with_total())
 
 
 def _evidence(resources: Resources, asked: Question) -> tuple[list[ChunkCache], list[Evidence]]:
     """The chunks to send, best first, or the whole collection's in the order of arrival. Raises ContextTooLong."""
     home = home_of(resources, asked.tenant, asked.collection)
+    among = filtered_documents(resources, home.id, asked.where)
     with reading(resources.engine) as session:
-        found = find_chunks(resources, session, home.id, asked.text, k=max(asked.k, PASSAGES), where=asked.where)
+        found = find_chunks(resources, session, home.id, asked.text, k=max(asked.k, PASSAGES), among=among)
     ids = None if asked.whole else [chunk.row.id for chunk in found]
-    rows, caches = load_chunks(resources, home.id, ids, where=asked.where)
+    rows, caches = load_chunks(resources, home.id, ids, among=among)
     texts = PassageTexts(resources, caches)
     if asked.whole:
         tokens = sum(row.text_tokens for row in rows)
@@ -149,7 +147,3 @@ def _citation(evidence: Evidence) -> CitationReport:
     quote = evidence.read(best.start, best.end).strip()
     found = cite(evidence, best.start, best.end, quote=quote, score=best.score)
     return CitationReport(found.document_id, found.title, found.page, found.boxes, found.quote, found.lines)
-
-
-def _seconds(timings: Timings, start: float) -> dict[str, float]:
-    return {**timings.seconds, "total": round(time.perf_counter() - start, 3)}

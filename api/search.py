@@ -76,15 +76,14 @@ def find_chunks(
     query: str,
     *,
     k: int,
-    where: Mapping[str, object] | None = None,
+    among: AbstractCollection[str] | None = None,
 ) -> list[FoundChunk]:
-    """The k best chunks, a chunk as good as its best passage. Raises BadFilter."""
-    document_ids = None if where is None else catalog.documents_where(session, collection_id, where)
-    if document_ids is not None and not document_ids:
+    """The k best chunks, a chunk as good as its best passage; with `among` only of those documents."""
+    if among is not None and not among:
         return []
     pool = max(POOL, 4 * k)
     grouped: dict[int, list[tuple[LivePassage, float]]] = {}
-    for passage, score in find_passages(resources, session, collection_id, query, pool=pool, document_ids=document_ids):
+    for passage, score in find_passages(resources, session, collection_id, query, pool=pool, document_ids=among):
         if passage.chunk_id in grouped or len(grouped) < k:
             grouped.setdefault(passage.chunk_id, []).append((passage, score))
     rows = catalog.chunks_by_ids(session, list(grouped))
@@ -107,8 +106,9 @@ def search(
 ) -> list[Hit]:
     """Chunks that fit, best first; `where` is a filter over metadata. Raises NotFound, BadFilter."""
     home = home_of(resources, tenant, collection)
+    among = filtered_documents(resources, home.id, where)
     with reading(resources.engine) as session:
-        found = find_chunks(resources, session, home.id, query, k=max(k, PASSAGES), where=where)
+        found = find_chunks(resources, session, home.id, query, k=max(k, PASSAGES), among=among)
         metadata = catalog.metadata_of(session, {chunk.row.document_id for chunk in found})
     _, caches = load_chunks(resources, home.id, [chunk.row.id for chunk in found])
     texts = PassageTexts(resources, caches)
@@ -133,32 +133,42 @@ def home_of(resources: Resources, tenant: str, collection: str | None) -> Collec
         return catalog.find_collection(session, tenant, collection or resources.settings.collection)
 
 
+def filtered_documents(
+    resources: Resources, collection_id: str, where: Mapping[str, object] | None
+) -> frozenset[str] | None:
+    """The ready documents that a filter over metadata leaves, asked once a question; None: all. Raises BadFilter."""
+    if where is None:
+        return None
+    with reading(resources.engine) as session:
+        return catalog.documents_where(session, collection_id, where)
+
+
 def load_chunks(
     resources: Resources,
     collection_id: str,
     chunk_ids: Sequence[int] | None,
     *,
-    where: Mapping[str, object] | None = None,
+    among: AbstractCollection[str] | None = None,
 ) -> tuple[list[ChunkCache], dict[int, Cache]]:
-    """Rows and caches of chunks, or of the whole collection as far as `where` leaves it.
+    """Rows and caches of chunks, or of the whole collection, with `among` of those of its documents.
 
-    Raises BlobMissing, CacheDamaged, BadFilter.
+    Raises BlobMissing, CacheDamaged.
     """
     try:
-        return _load_chunks(resources, collection_id, chunk_ids, where)
+        return _load_chunks(resources, collection_id, chunk_ids, among)
     except BlobMissing:  # between the look at the rows and the load, a file was put together anew or deleted
-        return _load_chunks(resources, collection_id, chunk_ids, where)
+        return _load_chunks(resources, collection_id, chunk_ids, among)
 
 
 def _load_chunks(
-    resources: Resources, collection_id: str, chunk_ids: Sequence[int] | None, where: Mapping[str, object] | None
+    resources: Resources,
+    collection_id: str,
+    chunk_ids: Sequence[int] | None,
+    among: AbstractCollection[str] | None,
 ) -> tuple[list[ChunkCache], dict[int, Cache]]:
     with reading(resources.engine) as session:
         if chunk_ids is None:
-            rows = catalog.collection_caches(session, collection_id)
-            if where is not None:
-                wanted = catalog.documents_where(session, collection_id, where)
-                rows = [row for row in rows if row.document_id in wanted]
+            rows = catalog.collection_caches(session, collection_id, document_ids=among)
         else:
             rows = catalog.chunk_caches(session, chunk_ids)
     caches = load_caches(resources, rows)

@@ -15,7 +15,7 @@ from api.pagecitations import cite_pages
 from api.pageplaces import PagePlace, Places, find_places, in_order, load_pages
 from api.passages import PassageTexts, rerank_chunks
 from api.reports import AnswerReport, ContextReport, Question, Step
-from api.search import find_chunks, home_of, load_chunks
+from api.search import filtered_documents, find_chunks, home_of, load_chunks
 from compressor.errors import ContextTooLong
 from compressor.rerank import PASSAGES
 from compressor.vlm.memory import MemoryPlan
@@ -48,7 +48,6 @@ def write(resources: Resources, asked: Question, decoder: str) -> Iterator[Step]
     Raises NotFound, BadFilter, NoPageCaches, ContextTooLarge, ContextTooLong, DeviceFull, ModelError, CacheDamaged.
     """
     timings = Timings()
-    start = time.perf_counter()
     reader = resources.page_reader(resources.page_codec(decoder))
     home = home_of(resources, asked.tenant, asked.collection)
     forget_gone(resources)
@@ -57,7 +56,7 @@ def write(resources: Resources, asked: Question, decoder: str) -> Iterator[Step]
     if not rows:
         nothing = ContextReport(0, 0, 0)
         yield nothing
-        yield AnswerReport(NOTHING_FOUND, True, (), decoder, reader.attention, None, nothing, _seconds(timings, start))
+        yield AnswerReport(NOTHING_FOUND, True, (), decoder, reader.attention, None, nothing, timings.with_total())
         return
     with timings.step("plan"):
         chosen = _choose(resources, home, asked, decoder, reader, rows)
@@ -92,14 +91,15 @@ def write(resources: Resources, asked: Question, decoder: str) -> Iterator[Step]
         mode=reader.attention,
         confidence=None,
         context=context,
-        timings=_seconds(timings, start),
+        timings=timings.with_total(),
     )
 
 
 def _best(resources: Resources, home: Collection, asked: Question) -> list[ChunkCache]:
     """The exact caches of the k best chunks, best first."""
+    among = filtered_documents(resources, home.id, asked.where)
     with reading(resources.engine) as session:
-        found = find_chunks(resources, session, home.id, asked.text, k=max(asked.k, PASSAGES), where=asked.where)
+        found = find_chunks(resources, session, home.id, asked.text, k=max(asked.k, PASSAGES), among=among)
     rows, caches = load_chunks(resources, home.id, [chunk.row.id for chunk in found])
     found = rerank_chunks(asked.text, found, PassageTexts(resources, caches), k=asked.k)
     by_chunk = {row.chunk_id: row for row in rows}
@@ -108,12 +108,9 @@ def _best(resources: Resources, home: Collection, asked: Question) -> list[Chunk
 
 def _whole(resources: Resources, home: Collection, asked: Question) -> list[ChunkCache]:
     """The exact caches of a collection's chunks, as far as the filter leaves them, in the order of arrival."""
+    among = filtered_documents(resources, home.id, asked.where)
     with reading(resources.engine) as session:
-        rows = catalog.collection_caches(session, home.id)
-        if asked.where is not None:
-            wanted = catalog.documents_where(session, home.id, asked.where)
-            rows = [row for row in rows if row.document_id in wanted]
-    return rows
+        return catalog.collection_caches(session, home.id, document_ids=among)
 
 
 def _choose(
@@ -170,7 +167,3 @@ def _context(chosen: _Chosen, prefilled: int) -> ContextReport:
         prefilled=prefilled,
         planned_bytes=chosen.plan.total + _held(chosen.ranked),
     )
-
-
-def _seconds(timings: Timings, start: float) -> dict[str, float]:
-    return {**timings.seconds, "total": round(time.perf_counter() - start, 3)}

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compressor.cachefile import write_caches
+from compressor.cachefile import seal_caches
 from compressor.codec.corpus import load_texts, standard_library
 from store import catalog
 from store.database import transaction
@@ -77,9 +77,10 @@ def _caches(resources: Resources, texts: Iterator[str]) -> list[NewCache]:
     """The rows of one document's caches, whose file is in the blob store."""
     bodies = ["".join(islice(texts, PASSAGES)) for _ in range(DOCUMENT_CHUNKS)]
     caches = resources.codecs[-1].encode(bodies)
-    file = write_caches({entry_name(ordinal): cache for ordinal, cache in enumerate(caches)})
-    blob = resources.blobs.put_bytes(file, tenant=resources.settings.tenant)
-    return [new_cache(cache, blob.key, ordinal) for ordinal, cache in enumerate(caches)]
+    named = {entry_name(ordinal): cache for ordinal, cache in enumerate(caches)}
+    file = seal_caches(named)
+    blob = resources.blobs.put_bytes(file.data, tenant=resources.settings.tenant)
+    return [new_cache(cache, blob.key, entry, stored_bytes=file.stored_bytes[entry]) for entry, cache in named.items()]
 
 
 def _chunk(ordinal: int) -> NewChunk:

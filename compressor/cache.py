@@ -37,11 +37,6 @@ class Cache:
         """Decoder positions that the cache occupies; the native codec puts no separators between tokens."""
         return len(self.levels)
 
-    @property
-    def stored_bytes(self) -> int:
-        """Bytes that it takes in a cache file, the header left out."""
-        return len(coded_tokens(self)) + len(self.counts) + len(self.residual)
-
 
 @dataclass(frozen=True, slots=True)
 class Reading:

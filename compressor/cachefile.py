@@ -8,6 +8,7 @@ that of the packed tokens (tokens, stored width). In version 1 tokens are as the
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -16,7 +17,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from compressor.cache import Cache, coded_tokens
-from compressor.formats import FORMATS, pack, unpack
+from compressor.formats import FORMATS, packed_width, unpack
 from compressor.ranges import ByteRanges
 from compressor.sealed import Kind, Parts, SealedFile, seal
 
@@ -45,14 +46,30 @@ def _kind() -> Kind:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class SealedCaches:
+    """A cache file, and what it takes."""
+
+    data: bytes  # all of it
+    stored_bytes: Mapping[str, int]  # of each entry, the header left out
+
+
+def seal_caches(caches: Mapping[str, Cache]) -> SealedCaches:
+    """A cache file that holds these caches by entry name; equal caches give equal bytes."""
+    entries = {entry: (_facts(cache), _parts(cache)) for entry, cache in caches.items()}
+    sizes = {entry: sum(part.nbytes for part in parts.values()) for entry, (_, parts) in entries.items()}
+    return SealedCaches(seal(_kind(), entries), sizes)
+
+
 def write_caches(caches: Mapping[str, Cache]) -> bytes:
-    """The bytes of a cache file that holds these caches by entry name; equal caches give equal bytes."""
-    return seal(_kind(), {entry: (_facts(cache), _parts(cache)) for entry, cache in caches.items()})
+    """The file of `seal_caches` alone."""
+    return seal_caches(caches).data
 
 
 def _facts(cache: Cache) -> dict[str, object]:
+    tokens, width = cache.levels.shape
     return {
-        "shape": list(pack(cache.levels, FORMATS[cache.format]).shape),
+        "shape": [tokens, packed_width(width, FORMATS[cache.format])],
         "codec": cache.codec,
         "format": cache.format,
         "digest": cache.digest,

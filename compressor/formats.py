@@ -30,6 +30,11 @@ def pack(levels: NDArray[np.uint8], format: Format) -> NDArray[np.uint8]:
     return ((levels[..., 0::2] << 4) | levels[..., 1::2]).astype(np.uint8)
 
 
+def packed_width(width: int, format: Format) -> int:
+    """Bytes that `pack` makes of so many levels."""
+    return width if format.levels > 16 else width // 2
+
+
 def unpack(stored: NDArray[np.uint8], format: Format) -> NDArray[np.uint8]:
     """The inverse of `pack`."""
     if format.levels > 16:

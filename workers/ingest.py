@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from compressor.cache import Cache
-from compressor.cachefile import CacheFile, write_caches
+from compressor.cachefile import CacheFile, seal_caches, write_caches
 from compressor.chunk import chunk_blocks
 from compressor.errors import DeviceFull, EmptyDocument
 from compressor.styles import StyleRun, styles_of
@@ -269,10 +269,11 @@ def encode_batch(resources: Resources, batch: Sequence[Work]) -> list[EncodedChu
             vectors = passage_vectors(resources, batch)
     encoded = []
     for group in _by_document(batch):
-        files = write_caches({entry_name(batch[place].ordinal): caches[place] for place in group})
-        blob = resources.blobs.put_bytes(files, tenant=batch[group[0]].tenant)
+        file = seal_caches({entry_name(batch[place].ordinal): caches[place] for place in group})
+        blob = resources.blobs.put_bytes(file.data, tenant=batch[group[0]].tenant)
         for place in group:
-            cache = new_cache(caches[place], blob.key, batch[place].ordinal)
+            entry = entry_name(batch[place].ordinal)
+            cache = new_cache(caches[place], blob.key, entry, stored_bytes=file.stored_bytes[entry])
             encoded.append(EncodedChunk(batch[place].chunk_id, (cache,), tuple(vectors[place])))
     return encoded
 
@@ -314,16 +315,16 @@ def entry_name(ordinal: int) -> str:
     return f"{ordinal:06}"
 
 
-def new_cache(cache: Cache, blob: str, ordinal: int) -> NewCache:
-    """The row of a cache."""
+def new_cache(cache: Cache, blob: str, entry: str, *, stored_bytes: int) -> NewCache:
+    """The row of a cache under its entry in a file, of which it takes so many bytes."""
     return NewCache(
         codec=cache.codec,
         blob=blob,
-        entry=entry_name(ordinal),
+        entry=entry,
         vision_tokens=cache.vision_tokens,
         raw_char_accuracy=cache.raw_char_accuracy,
         residual_bytes=len(cache.residual),
-        cache_bytes=cache.stored_bytes,
+        cache_bytes=stored_bytes,
     )
 
 

@@ -18,9 +18,10 @@ Observer = Callable[[str, float], None]  # step, seconds
 
 
 class Timings:
-    """Wall-clock seconds by name."""
+    """Wall-clock seconds by name, and since it was made."""
 
     def __init__(self) -> None:
+        self._start = time.perf_counter()
         self._seconds: dict[str, float] = {}
         self._observers: tuple[Observer, ...] = ()
         self._lock = threading.Lock()
@@ -52,6 +53,10 @@ class Timings:
         """Seconds by step, rounded to the millisecond, in the order of their first end."""
         with self._lock:
             return {name: round(value, 3) for name, value in self._seconds.items()}
+
+    def with_total(self) -> dict[str, float]:
+        """The same, and under `total` how long ago the clock was made; steps may overlap or leave gaps."""
+        return {**self.seconds, "total": round(time.perf_counter() - self._start, 3)}
 
 
 def measured(

@@ -87,9 +87,15 @@ def context_tokens(session: Session, collection_id: str, *, document_ids: Abstra
     return sum(count for key, count in tokens.items() if document_ids is None or key in document_ids)
 
 
-def collection_caches(session: Session, collection_id: str) -> list[ChunkCache]:
-    """The caches of a collection's ready documents: in the order of arrival, then of the chunks."""
-    return _caches(session, Document.collection_id == collection_id, Document.state == DocumentState.READY)
+def collection_caches(
+    session: Session, collection_id: str, *, document_ids: AbstractCollection[str] | None = None
+) -> list[ChunkCache]:
+    """The caches of a collection's ready documents: in the order of arrival, then of the chunks.
+
+    With document_ids only of those.
+    """
+    rows = _caches(session, Document.collection_id == collection_id, Document.state == DocumentState.READY)
+    return [row for row in rows if document_ids is None or row.document_id in document_ids]
 
 
 def chunk_caches(session: Session, chunk_ids: Sequence[int]) -> list[ChunkCache]:

@@ -4,10 +4,13 @@ import errno
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from sqlalchemy import select
 
 from api.library import documents_of, read_document, remove_document
+from compressor.cache import Cache, coded_tokens
 from compressor.errors import EmptyDocument
 from compressor.styles import Style, StyleRun, styles_of
 from store import catalog
@@ -49,6 +52,24 @@ def test_a_document_becomes_ready_and_reads_back_exactly(resources: Resources, t
     assert document.state is DocumentState.READY
     assert document.pending_blob is None
     assert STORY.strip() in "\n".join(read_document(resources, document))
+
+
+def test_tokens_are_compressed_once_for_the_file_and_its_rows(
+    resources: Resources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compressed: list[int] = []
+
+    def counted(cache: Cache) -> NDArray[np.uint8]:
+        tokens = coded_tokens(cache)
+        compressed.append(tokens.nbytes + cache.counts.nbytes + len(cache.residual))
+        return tokens
+
+    monkeypatch.setattr("compressor.cachefile.coded_tokens", counted)
+    monkeypatch.setattr("compressor.cache.coded_tokens", counted)
+    document = ingest(resources, offer(tmp_path, "a.txt", STORY))["a.txt"]
+    with reading(resources.engine) as session:
+        (figures,) = catalog.document_figures(session, [document.id])[document.id]
+    assert (figures.chunks, compressed) == (1, [figures.cache_bytes])
 
 
 def test_the_same_bytes_again_run_nothing(resources: Resources, tmp_path: Path) -> None:

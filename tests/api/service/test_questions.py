@@ -5,7 +5,9 @@ import re
 
 import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
+from sqlalchemy import event
 
+from api.answer import ask
 from tests.api.service.conftest import Service
 
 ASKED = {"question": "What is the notice period?", "collection": "main"}
@@ -78,6 +80,21 @@ def test_a_filter_holds_for_answers_out_of_the_whole_collection(library: Service
         every = client.post("/v1/ask", json={**ASKED, "whole": True}).json()
     assert (some["context"]["chunks"], every["context"]["chunks"]) == (1, 2)
     assert all(citation["title"] == "weir.md" for citation in some["citations"])
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_filter_is_looked_up_once_a_question(library: Service, whole: bool) -> None:
+    filtered: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        filtered.extend([statement] if "json_each(document.metadata)" in statement else [])
+
+    event.listen(library.resources.engine, "before_cursor_execute", note)
+    try:
+        ask(library.resources, "default", ASKED["question"], collection="main", whole=whole, where={"kind": "contract"})
+    finally:
+        event.remove(library.resources.engine, "before_cursor_execute", note)
+    assert len(filtered) == 1
 
 
 def test_a_streamed_answer_is_the_same_answer(library: Service) -> None:
