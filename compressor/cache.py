@@ -7,12 +7,7 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
-import zstandard
 from numpy.typing import NDArray
-
-from compressor.formats import FORMATS, pack
-
-ZSTD_LEVEL = 15  # half a millisecond a chunk of native-40; higher ones give nothing more
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +40,6 @@ class Reading:
     cache: Cache
     start: int
     end: int
-
-
-def coded_tokens(cache: Cache) -> NDArray[np.uint8]:
-    """Packed tokens as they are stored, (bytes,): a zstd frame where that is shorter, else as they are.
-
-    The numbers of native-20 fill their bits; those of native-40 repeat as letters do, half of their bytes are left.
-    """
-    plain = pack(cache.levels, FORMATS[cache.format]).ravel()
-    frame = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(plain.tobytes())
-    return np.frombuffer(frame, np.uint8) if len(frame) < len(plain) else plain
 
 
 def text_digest(text: str) -> str:

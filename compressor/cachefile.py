@@ -1,27 +1,28 @@
 """Owns the cache file: many native caches in one sealed file, read one by one out of a map or in ranges.
 
-Layout, version 2. Three uint8 tensors an entry: `<entry>.tokens` (int4 packs two numbers in a byte; a zstd frame where
-that is shorter, else as they are), `<entry>.counts` (strips,), `<entry>.residual` (bytes,); `shape` among the facts is
-that of the packed tokens (tokens, stored width). In version 1 tokens are as they are and have that shape themselves.
-`sealed.py` says how every byte comes under a checksum. A later version must still read both.
+Layout, version 3. Three uint8 tensors an entry: `<entry>.tokens` (int4 packs two numbers in a byte), `<entry>.counts`,
+both coded as `coding.py` says, and `<entry>.residual`. Among the facts `shape` is that of the packed tokens (tokens,
+stored width), `strips` the number of counts. In version 2 a frame holds token after token, and counts are as they are;
+in version 1 tokens are, too, and have their shape themselves. `sealed.py` says how every byte comes under a checksum. A
+later version must still read all of them.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, cast
 
 import numpy as np
-import zstandard
 from numpy.typing import NDArray
 
-from compressor.cache import Cache, coded_tokens
-from compressor.formats import FORMATS, packed_width, unpack
+from compressor.cache import Cache
+from compressor.coding import code, code_tokens, decode, decode_tokens
+from compressor.formats import FORMATS, pack, packed_width, unpack
 from compressor.ranges import ByteRanges
 from compressor.sealed import Kind, Parts, SealedFile, seal
 
-VERSION = "2"
+VERSION = "3"
 
 
 class Facts(TypedDict):
@@ -33,6 +34,7 @@ class Facts(TypedDict):
     raw_char_accuracy: float
     sha256: str
     shape: list[int]  # of the packed tokens; from version 2 on
+    strips: int  # from version 3 on
 
 
 def _kind() -> Kind:
@@ -42,7 +44,7 @@ def _kind() -> Kind:
         version=VERSION,
         parts=("tokens", "counts", "residual"),
         remedy="`percel doctor --repair` makes it anew from its document",
-        earlier=("1",),
+        earlier=("1", "2"),
     )
 
 
@@ -70,6 +72,7 @@ def _facts(cache: Cache) -> dict[str, object]:
     tokens, width = cache.levels.shape
     return {
         "shape": [tokens, packed_width(width, FORMATS[cache.format])],
+        "strips": len(cache.counts),
         "codec": cache.codec,
         "format": cache.format,
         "digest": cache.digest,
@@ -79,8 +82,8 @@ def _facts(cache: Cache) -> dict[str, object]:
 
 def _parts(cache: Cache) -> Parts:
     return {
-        "tokens": coded_tokens(cache),
-        "counts": cache.counts,
+        "tokens": code_tokens(pack(cache.levels, FORMATS[cache.format])),
+        "counts": code(cache.counts),
         "residual": np.frombuffer(cache.residual, np.uint8),
     }
 
@@ -100,7 +103,7 @@ class CacheFile(SealedFile[Cache]):
             codec=facts["codec"],
             format=facts["format"],
             levels=unpack(self._tokens(entry, parts).copy(), FORMATS[facts["format"]]),
-            counts=parts["counts"].copy(),
+            counts=self._counts(entry, parts).copy(),
             residual=parts["residual"].tobytes(),
             digest=facts["digest"],
             raw_char_accuracy=facts["raw_char_accuracy"],
@@ -123,11 +126,20 @@ class CacheFile(SealedFile[Cache]):
 
     def _tokens(self, entry: str, parts: Parts) -> NDArray[np.uint8]:
         """Packed tokens (tokens, stored width) of an entry whose checksum was compared."""
-        shape, stored = self.token_shape(entry), parts["tokens"]
-        if stored.size == math.prod(shape):
-            return stored.reshape(shape)
+        (tokens, width), stored = self.token_shape(entry), parts["tokens"]
+        with self._unpacking(entry):
+            if "strips" in self.facts(entry):
+                return decode_tokens(stored, tokens, width)
+            return decode(stored.ravel(), tokens * width).reshape(tokens, width)
+
+    def _counts(self, entry: str, parts: Parts) -> NDArray[np.uint8]:
+        stored = parts["counts"]
+        with self._unpacking(entry):
+            return decode(stored, self.facts(entry).get("strips", stored.size))
+
+    @contextmanager
+    def _unpacking(self, entry: str) -> Iterator[None]:
         try:
-            plain = zstandard.ZstdDecompressor().decompress(stored.tobytes(), max_output_size=math.prod(shape))
-            return np.frombuffer(plain, np.uint8).reshape(shape)
-        except (zstandard.ZstdError, ValueError) as error:
-            raise self._damaged(f"the tokens of {entry} cannot be unpacked") from error
+            yield
+        except ValueError as error:
+            raise self._damaged(f"{entry} cannot be unpacked") from error

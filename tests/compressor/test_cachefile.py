@@ -72,10 +72,15 @@ def letters(tokens: int) -> Cache:
     return replace(make_cache(tokens, 2), levels=np.tile(np.arange(16, dtype=np.uint8), (tokens, 32)))
 
 
-@pytest.mark.parametrize("version", [1, 2])
+def full(tokens: int) -> Cache:
+    """A cache of many strips that are all full, so that its counts repeat, too."""
+    return replace(letters(tokens), counts=np.full(64, 56, np.uint8))
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_files_of_every_version_so_far_are_read(caches: dict[str, Cache], version: int) -> None:
     """A golden file was written by the program of its version; a change that cannot read it loses people's caches."""
-    expected = caches | ({"3": letters(4)} if version > 1 else {})
+    expected = caches | ({"3": letters(4)} if version > 1 else {}) | ({"4": full(3)} if version > 2 else {})
     with CacheFile(GOLDEN / f"caches-{version}") as file:
         assert list(file) == list(expected)
         assert all(equal(file.load(entry), cache) for entry, cache in expected.items())
@@ -95,11 +100,15 @@ def test_tokens_that_repeat_take_less_room(tmp_path: Path) -> None:
         assert equal(file.load("0"), cache)
 
 
-def test_a_frame_that_cannot_be_unpacked_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compressor.cachefile.coded_tokens", lambda cache: np.frombuffer(b"no frame", np.uint8))
+@pytest.mark.parametrize("part", ["code", "code_tokens"])
+def test_a_frame_that_cannot_be_unpacked_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    monkeypatch.setattr(f"compressor.cachefile.{part}", lambda plain: np.frombuffer(b"no", np.uint8))
     path = tmp_path / "caches"
     path.write_bytes(write_caches({"0": make_cache(2, 1)}))
-    with CacheFile(path) as file, pytest.raises(CacheDamaged, match="the tokens of 0 cannot be unpacked; `percel doc"):
+    with (
+        CacheFile(path) as file,
+        pytest.raises(CacheDamaged, match="damaged: 0 cannot be unpacked; `percel doctor --repair`"),
+    ):
         file.load("0")
 
 
@@ -147,12 +156,12 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, caches: dict[str, Cac
 
 
 def test_a_later_version_is_refused_by_number(tmp_path: Path, caches: dict[str, Cache], monkeypatch) -> None:
-    monkeypatch.setattr("compressor.cachefile.VERSION", "3")
+    monkeypatch.setattr("compressor.cachefile.VERSION", "4")
     data = write_caches(caches)
     monkeypatch.undo()
     path = tmp_path / "caches"
     path.write_bytes(data)
-    with pytest.raises(CacheDamaged, match="it is of version 3; this installation reads version 2"):
+    with pytest.raises(CacheDamaged, match="it is of version 4; this installation reads version 3"):
         CacheFile(path)
 
 
