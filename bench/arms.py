@@ -23,8 +23,9 @@ from torch.nn import functional
 from bench.codec import held_out_texts, random_text
 from bench.report import OUT, new_plot, save_plot, show, write
 from compressor.codec.corpus import Corpus, Sampler, build_corpus
-from compressor.codec.measure import chunks_of
+from compressor.codec.measure import Figures, chunks_of, measure
 from compressor.codec.model import HIGH_CLASSES, LOW_CLASSES, Level, Shape
+from compressor.codec.native import load_codec
 from compressor.codec.train import RECIPES, learning_rate, pixels_of, reading_loss, targets_of
 from compressor.codec.typography import STRIP_CELLS, set_text
 from compressor.embed import reference_counter
@@ -32,7 +33,6 @@ from compressor.formats import INT4
 from compressor.quantise import through
 
 CPU = torch.device("cpu")
-TOKEN_BYTES = 256  # 512 numbers of 4 bits
 
 # Not measured here: other systems' own figures on their own texts.
 PUBLISHED = (
@@ -142,15 +142,11 @@ def read_right(arm: Arm, texts: list[str]) -> float:
     return right / max(1, total)
 
 
-def truncated(texts: list[str], count: Callable[[list[str]], list[int]]) -> dict[str, float]:
-    """Share of the characters that stay where only as many text tokens, or UTF-8 bytes, are kept as the codec uses."""
-    chunks = [chunk for text in texts for chunk in chunks_of(text)]
-    characters, text_tokens = sum(map(len, chunks)), sum(count(chunks))
-    tokens = sum(-(-len(chunk) // STRIP_CELLS) for chunk in chunks)
-    as_bytes = sum(len(chunk.encode()) for chunk in chunks)
+def truncated(texts: list[str], cache: Figures) -> dict[str, float]:
+    """Share of the text that stays where only as many text tokens, or UTF-8 bytes, are kept as its caches take."""
     return {
-        "truncation, as many tokens": min(1.0, tokens / max(1, text_tokens)),
-        "truncation, as many bytes": min(1.0, tokens * TOKEN_BYTES / max(1, as_bytes)) if characters else 1.0,
+        "truncation, as many tokens": min(1.0, cache.vision_tokens / max(1, cache.text_tokens)),
+        "truncation, as many bytes": min(1.0, cache.cache_bytes / max(1, sum(len(text.encode()) for text in texts))),
     }
 
 
@@ -178,10 +174,11 @@ def main() -> None:
         seconds = train_arm(built, corpus, arguments.steps, name)
         shares = {kind: read_right(built, texts) for kind, texts in kinds.items()}
         rows.append({"arm": name, **shares, "training s": round(seconds)})
-    kept = {kind: truncated(texts, count) for kind, texts in kinds.items()}
+    codec = load_codec("native-10")
+    kept = {kind: truncated(texts, measure(codec, texts, count)) for kind, texts in kinds.items()}
     for name in next(iter(kept.values())):
         rows.append({"arm": name, **{kind: shares[name] for kind, shares in kept.items()}, "training s": 0})
-    title = f"Characters right at native-10's rate, 256 bytes a token, after {arguments.steps} steps of training"
+    title = f"Characters right at native-10's rate, 512 numbers of 4 bits a token, after {arguments.steps} steps of training"
     show(title, rows)
     stored = {kind: zstd_bytes(texts, count) for kind, texts in kinds.items()}
     show("zstd: all characters, one decoder position a text token; bytes per 1,000 text tokens", [stored])
