@@ -178,7 +178,7 @@ def main() -> None:
     kept = {kind: truncated(texts, measure(codec, texts, count)) for kind, texts in kinds.items()}
     for name in next(iter(kept.values())):
         rows.append({"arm": name, **{kind: shares[name] for kind, shares in kept.items()}, "training s": 0})
-    title = f"Characters right at native-10's rate, 512 numbers of 4 bits a token, after {arguments.steps} steps of training"
+    title = f"Characters right at native-10's rate after {arguments.steps} steps of training"
     show(title, rows)
     stored = {kind: zstd_bytes(texts, count) for kind, texts in kinds.items()}
     show("zstd: all characters, one decoder position a text token; bytes per 1,000 text tokens", [stored])
