@@ -67,7 +67,7 @@ RECIPES = (
     Recipe(level=0, steps=1400, scripts=0.6),
     Recipe(level=1, steps=1000, scripts=0.5),
     Recipe(level=2, steps=1600, scripts=0.3),
-    Recipe(level=3, steps=1600, scripts=0.05, strings=0.1, reader_layers=4),
+    Recipe(level=3, steps=1200, scripts=0.05, strings=0.1, reader_layers=4),
 )
 
 
