@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compressor.cachefile import CacheFile
-from compressor.errors import CompressorError, DeviceFull, DeviceLost
+from compressor.errors import CompressorError, DeviceLost
 from compressor.parse.raster import raster_pages
-from compressor.vlm.codec import FORMAT, RECIPE, PageCodec, longest_side
+from compressor.vlm.codec import FORMAT, PageCodec, longest_side
 from compressor.vlm.typeset import draw_page, set_pages, unknown_characters
 from store import catalog
 from store.database import reading, transaction
@@ -28,8 +28,7 @@ from workers.resources import Resources
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from compressor.vlm.encode import PageEncoder
-    from compressor.vlm.page import PageCache, PageTokens
+    from compressor.vlm.page import PageCache
 
 log = logging.getLogger(__name__)
 
@@ -159,8 +158,9 @@ def draw_chunk(
         yield from zip(map(str, numbers), images, strict=True)
         return
     (text,) = read_chunks(resources, document_id, [chunk])
-    for k, page in enumerate(set_pages(text, RECIPE)):
-        yield page_entry(chunk.ordinal, k), draw_page(text, page, RECIPE)
+    recipe = resources.page_recipe
+    for k, page in enumerate(set_pages(text, recipe)):
+        yield page_entry(chunk.ordinal, k), draw_page(text, page, recipe)
 
 
 def _set_images(
@@ -205,6 +205,7 @@ def _store(
     images: Iterator[list[_Wanted]],
 ) -> None:
     """Encodes images into one page file and makes it known; older caches of the same model go with the last chunk."""
+    from compressor.vlm.encode import encode_as_fits
     from compressor.vlm.page import store_page
     from compressor.vlm.pagefile import write_pages
 
@@ -233,14 +234,3 @@ def _row(codec: PageCodec, ordinal: int, blob: str, pages: "Mapping[str, PageCac
         residual_bytes=0,
         cache_bytes=sum(page.stored_bytes for page in mine),
     )
-
-
-def encode_as_fits(encoder: "PageEncoder", images: "Sequence[Image]") -> "list[PageTokens]":
-    """Encodes images, in halves where the device's memory is too small for all of them. Raises DeviceFull."""
-    try:
-        return encoder.encode_many(images)
-    except DeviceFull:
-        if len(images) == 1:
-            raise
-    half = len(images) // 2
-    return [*encode_as_fits(encoder, images[:half]), *encode_as_fits(encoder, images[half:])]

@@ -10,6 +10,7 @@ from sqlalchemy import URL
 
 from compressor.decoders.names import check_decoder, check_page_codec
 from compressor.errors import ModelError
+from compressor.vlm.recipefile import read_recipe
 from store import tenants
 from store.blobs import parse_address
 from store.errors import InvalidBlobUrl
@@ -50,6 +51,9 @@ class Settings(BaseSettings):
     )
     page_codecs: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="hf:<model>, ...: vision-language models that page caches are kept for, besides native caches"
+    )
+    page_recipe: str = Field(
+        "", description="a recipe file of `percel tune-render`: how text is set as pages; empty: the built-in recipe"
     )
     decoder: str = Field(
         "extractive", description="what answers questions: extractive, hf:<model>, openai:<url>#<model>"
@@ -104,6 +108,16 @@ class Settings(BaseSettings):
         except ModelError as error:
             raise ValueError(str(error)) from error
         return tuple(dict.fromkeys(names))
+
+    @field_validator("page_recipe")
+    @classmethod
+    def _is_a_recipe(cls, path: str) -> str:
+        try:
+            if path:
+                read_recipe(Path(path))
+        except ModelError as error:
+            raise ValueError(str(error)) from error
+        return path
 
     @field_validator("decoder")
     @classmethod

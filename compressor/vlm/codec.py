@@ -38,11 +38,11 @@ class PageCodec:
         return f"{self.model}+{made}"
 
 
-def open_codec(name: str) -> PageCodec:
+def open_codec(name: str, recipe: Recipe = RECIPE) -> PageCodec:
     """The codec behind "hf:<model>". Raises UnsupportedModel; ModelError where there is no model or no weights."""
     directory = model_directory(name)
     family = read_family(directory)
-    return PageCodec(name, directory, family, read_fingerprint(directory, family))
+    return PageCodec(name, directory, family, read_fingerprint(directory, family), recipe)
 
 
 def longest_side(processor: "BaseImageProcessor | None", family: Family) -> int:
