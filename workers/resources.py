@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -174,6 +175,11 @@ class Resources:
             if name not in self._page_codecs:
                 self._page_codecs[name] = open_codec(name, self.page_recipe)
             return self._page_codecs[name]
+
+    def page_sizes(self, name: str) -> "tuple[PageCodec, ...]":
+        """A model's pages in each size that is kept, the full one first."""
+        full = self.page_codec(name)
+        return full, *(replace(full, scale=scale) for scale in self.settings.page_scales)
 
     def page_encoder(self, codec: "PageCodec") -> "PageEncoder":
         """The vision half of a codec's model, loaded once; for one caller at a time."""
