@@ -141,7 +141,9 @@ def documents_with_others(
     query = select(Document.id).distinct().join(Chunk, Chunk.document_id == Document.id)
     query = query.join(Cache, Cache.chunk_id == Chunk.id)
     query = query.where(Document.collection_id == collection_id, Document.state == DocumentState.READY)
-    return list(session.scalars(query.where(Cache.codec.startswith(f"{model}+"), Cache.codec.not_in(keep))))
+    return list(
+        session.scalars(query.where(Cache.codec.startswith(f"{model}+", autoescape=True), Cache.codec.not_in(keep)))
+    )
 
 
 def live_documents(session: Session, document_ids: Sequence[str]) -> list[Document]:
