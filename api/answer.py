@@ -3,7 +3,7 @@
 import time
 from collections.abc import Generator, Iterator, Mapping
 
-from api.errors import UnknownDecoder
+from api.errors import NoBudget, UnknownDecoder
 from api.quoted import quote
 from api.remote import write_remotely
 from api.reports import AnswerReport, Question, Step, pieces_of
@@ -25,12 +25,13 @@ def ask(
     whole: bool = False,
     where: Mapping[str, object] | None = None,
     decoder_name: str | None = None,
+    budget: int | None = None,
 ) -> AnswerReport:
     """Answers out of the caches of the k best chunks, or of the whole collection (what `where` leaves of it).
 
-    Raises NotFound, BadFilter, UnknownDecoder, ContextTooLarge, CacheDamaged, and as `api.written.write`.
+    Raises NotFound, BadFilter, UnknownDecoder, NoBudget, ContextTooLarge, CacheDamaged, and as `api.written.write`.
     """
-    asked = Question(question, tenant, collection, k, whole, where, decoder_name)
+    asked = Question(question, tenant, collection, k, whole, where, decoder_name, budget)
     *_, report = _steps(resources, asked)
     assert isinstance(report, AnswerReport), "the whole answer comes last"
     return report
@@ -50,6 +51,8 @@ def _steps(resources: Resources, asked: Question) -> Iterator[Step]:
     if name.startswith(PAGES):
         yield from write(resources, asked, name)
         return
+    if asked.budget is not None:
+        raise NoBudget(name)
     if name.startswith(REMOTE):
         yield from write_remotely(resources, asked, name)
         return

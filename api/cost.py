@@ -122,12 +122,12 @@ def reckon(
 def _page_load(
     resources: Resources, name: str, found: Sequence[Sequence[int]], collection_id: str, vectors: int
 ) -> _Load:
-    """Page caches of one model; chunks that have none yet count nothing."""
-    codec = resources.page_codec(name)
-    places = [find_places(resources, codec, chunks).pages for chunks in found]
+    """Page caches of one model, loaded in full size, stored in all; chunks that have none yet count nothing."""
+    sizes = resources.page_sizes(name)
+    places = [find_places(resources, sizes, chunks).pages for chunks in found]
     with reading(resources.engine) as session:
         figures = catalog.collection_figures(session, collection_id)
-    stored = sum(part.cache_bytes for part in figures if part.codec == codec.fingerprint)
+    stored = sum(part.cache_bytes for part in figures if part.codec in {size.fingerprint for size in sizes})
     return _Load(name, tuple(sum(p.positions for p in pages) for pages in places), False, stored + vectors)
 
 

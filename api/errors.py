@@ -9,6 +9,7 @@ EdgeError
 ├── BadCursor          a cursor that no listing gave
 ├── BodyTooLarge       a request body over the cap
 ├── UnknownDecoder     a decoder that this installation was not given
+├── NoBudget           a budget of vision tokens for a decoder that loads no pages
 ├── NoPageCaches       a collection without page caches for the decoder's model
 ├── ContextTooLarge    a whole collection that is more than may be loaded for one question
 ├── QuotaExceeded      a key that has used up its requests or bytes for now
@@ -78,6 +79,13 @@ class UnknownDecoder(EdgeError):
         super().__init__(f"there is no decoder {name!r}; choose one of: {', '.join(known)}")
 
 
+class NoBudget(EdgeError):
+    """A budget of vision tokens for a decoder that loads no pages."""
+
+    def __init__(self, decoder: str) -> None:
+        super().__init__(f"{decoder!r} loads no pages that a budget could hold: leave it out, or ask an hf: decoder.")
+
+
 class NoPageCaches(EdgeError):
     """A collection without page caches for the decoder's model."""
 
@@ -91,10 +99,10 @@ class NoPageCaches(EdgeError):
 class ContextTooLarge(EdgeError):
     """A whole collection that is more than may be loaded for one question."""
 
-    def __init__(self, tokens: int, limit: int) -> None:
+    def __init__(self, tokens: int, limit: int, named: str = "PERCEL_MAX_CONTEXT_TOKENS") -> None:
         super().__init__(
             f"All of it is {tokens:,} vision tokens, and at most {limit:,} are loaded for one question "
-            "(PERCEL_MAX_CONTEXT_TOKENS): ask without `whole`, or of a part by a filter."
+            f"({named}): ask without `whole`, or of a part by a filter."
         )
 
 
@@ -130,6 +138,7 @@ EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (AmbiguousName, 2),
     (RefusedBind, 2),
     (UnknownDecoder, 2),
+    (NoBudget, 2),
     (BadPrices, 2),
     (BadQuestions, 2),
     (NoPageCaches, 1),

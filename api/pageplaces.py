@@ -16,42 +16,76 @@ from workers.resources import Resources
 
 
 @dataclass(frozen=True, slots=True)
+class StoredPage:
+    """A page in one size."""
+
+    key: PageKey
+    positions: int  # tokens of the decoder's context
+    stored_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class PagePlace:
-    """One stored page of a live document."""
+    """One stored page of a live document, in a size."""
 
     document: Document
     chunk: Chunk  # that the page begins in
     place: int  # among the pages that begin there, from 0
     source_page: int | None  # that it is a picture of; None where the chunk's text was set as pages
-    key: PageKey
-    positions: int  # tokens of the decoder's context
-    stored_bytes: int
     image_token: int
+    sizes: tuple[StoredPage, ...]  # the full one first; where one is not stored or saves nothing, the one before it
+    size: int = 0  # the one that is meant
+
+    @property
+    def stored(self) -> StoredPage:
+        """The page in that size."""
+        return self.sizes[self.size]
+
+    @property
+    def key(self) -> PageKey:
+        """Where it lies."""
+        return self.stored.key
+
+    @property
+    def positions(self) -> int:
+        """Tokens of the decoder's context."""
+        return self.stored.positions
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes, also in memory."""
+        return self.stored.stored_bytes
+
+    @property
+    def is_smaller(self) -> bool:
+        """Whether it is not in its full size."""
+        return self.stored is not self.sizes[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Pages of chunks, and how many of the chunks have none."""
+    """Pages of chunks in their full size, and how many of the chunks have none."""
 
     pages: tuple[PagePlace, ...]
     lacking: int  # chunks
 
 
-def find_places(resources: Resources, codec: PageCodec, chunk_ids: Sequence[int]) -> Places:
-    """The pages of chunks of live documents, in the order of the chunks, each page once.
+def find_places(resources: Resources, sizes: Sequence[PageCodec], chunk_ids: Sequence[int]) -> Places:
+    """The pages of chunks of live documents, in the order of the chunks, each page once; `sizes` from the full one.
 
     Raises BlobMissing, CacheDamaged.
     """
     with reading(resources.engine) as session:
         chunks = catalog.chunks_by_ids(session, chunk_ids)
         documents = catalog.live_documents(session, list({chunk.document_id for chunk in chunks.values()}))
-        rows = catalog.page_caches(session, [document.id for document in documents], codec.fingerprint)
+        ids = [document.id for document in documents]
+        rows = [catalog.page_caches(session, ids, size.fingerprint) for size in sizes]
         every = {document.id: catalog.list_chunks(session, document.id) for document in documents}
-    by_chunk = {row.chunk_id: row for row in rows}
+    by_chunk, *smaller = ({row.chunk_id: row for row in part} for part in rows)
     wanted = [chunks[chunk_id] for chunk_id in chunk_ids if chunk_id in chunks]
     about = {document.id: _About(document, every[document.id]) for document in documents}
     found: dict[PageKey, PagePlace] = {}
-    with _Headers(resources) as headers:
+    with _Headers(resources, smaller) as headers:
         for chunk in wanted:
             if chunk.id in by_chunk and chunk.document_id in about:
                 for place in about[chunk.document_id].places(chunk, by_chunk, headers):
@@ -104,8 +138,10 @@ class _About:
 class _Headers:
     """The headers of page files, each read once."""
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: Resources, smaller: Sequence[Mapping[int, ChunkCache]]) -> None:
+        """`smaller` are the rows of each smaller size, by chunk."""
         self._resources = resources
+        self._smaller = smaller
         self._files: dict[str, PageFile] = {}
 
     def __enter__(self) -> "_Headers":
@@ -121,19 +157,26 @@ class _Headers:
     def place(
         self, document: Document, chunk: Chunk, number: int, row: ChunkCache, *, source_page: int | None
     ) -> PagePlace:
-        """A page with what its header says."""
-        key = PageKey(row.blob, page_entry(chunk.ordinal, number))
-        file = self._file(row.blob)
+        """A page with what its headers say."""
+        entry = page_entry(chunk.ordinal, number)
+        sizes = [self._stored(PageKey(row.blob, entry))]
+        for rows in self._smaller:
+            other = rows.get(chunk.id)
+            stored = None if other is None else self._stored(PageKey(other.blob, entry))
+            saves = stored is not None and stored.positions < sizes[-1].positions
+            sizes.append(stored if stored is not None and saves else sizes[-1])
         return PagePlace(
             document=document,
             chunk=chunk,
             place=number,
             source_page=source_page,
-            key=key,
-            positions=file.positions(key.entry),
-            stored_bytes=file.stored_bytes(key.entry),
-            image_token=file.facts(key.entry)["image_token"],
+            image_token=self._file(row.blob).facts(entry)["image_token"],
+            sizes=tuple(sizes),
         )
+
+    def _stored(self, key: PageKey) -> StoredPage:
+        file = self._file(key.blob)
+        return StoredPage(key, file.positions(key.entry), file.stored_bytes(key.entry))
 
     def _file(self, blob: str) -> PageFile:
         if blob not in self._files:

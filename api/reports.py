@@ -20,6 +20,9 @@ class Question:
     whole: bool = False  # the whole collection instead, as far as `where` leaves it
     where: Mapping[str, object] | None = None  # a filter over metadata
     decoder: str | None = None  # None: as the settings say
+    budget: int | None = (
+        None  # vision tokens of pages at most, for a decoder that reads pages; None: as the settings say
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class ContextReport:
     vision_tokens: int
     text_tokens: int  # of the same chunks, as the reference tokenizer counts them
     pages: int = 0  # page caches or images, where a model reads them
+    smaller: int = 0  # of the pages, those that are not in their full size
     left_out: int = 0  # pages of the chosen chunks that did not fit the model's context or this machine's memory
     prefilled: int = 0  # positions that the model read for this question; fewer where it had read the pages before
     planned_bytes: int = 0  # of weights, page caches, keys and values and working space, planned before loading

@@ -266,6 +266,14 @@ class AskIn(Shape):
     decoder: Annotated[str | None, Field(description="what answers; null: as the service is set")] = None
     k: Annotated[int, Field(ge=1, le=1000, description="chunks to load")] = 8
     whole: Annotated[bool, Field(description="load the whole collection instead of searching it")] = False
+    budget: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=MOST,
+            description="vision tokens at most, for a decoder that reads pages; null: as the service is set",
+        ),
+    ] = None
     filter: Where | None = None
     stream: Annotated[bool, Field(description="answer as server-sent events")] = False
 
@@ -288,6 +296,7 @@ class ContextOut(Shape):
     vision_tokens: int
     text_tokens: int
     pages: int
+    smaller: int
     left_out: int
     prefilled: int
     planned_bytes: int

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
@@ -19,7 +20,11 @@ from workers.events import Listener, silent
 from workers.resources import Resources
 from workers.runner import run_due_jobs
 
+if TYPE_CHECKING:
+    from compressor.vlm.codec import PageCodec
+
 LACKING = "it lacks page caches"
+LEFT_OVER = "it still has page caches of a size or recipe that the settings no longer name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +183,7 @@ def _source_fault(resources: Resources, document: Document) -> str | None:
 
 
 def check_pages(resources: Resources, *, deep: bool, repair: bool, listen: Listener) -> list[Finding]:
-    """Whether ready documents have page caches for every codec of the settings, and whether they can be opened."""
+    """Whether ready documents have the page caches that the settings name, no others, and whether they open."""
     return [
         _check_codec_pages(resources, name, deep=deep, repair=repair, listen=listen)
         for name in resources.settings.page_codecs
@@ -187,10 +192,10 @@ def check_pages(resources: Resources, *, deep: bool, repair: bool, listen: Liste
 
 def _check_codec_pages(resources: Resources, name: str, *, deep: bool, repair: bool, listen: Listener) -> Finding:
     try:
-        codec = resources.page_codec(name)
+        sizes = resources.page_sizes(name)
     except ModelError as error:
         return Finding("pages", False, str(error))
-    faults = _page_faults(resources, codec.fingerprint, deep=deep)
+    faults = _page_faults(resources, sizes, deep=deep)
     if not faults:
         return Finding("pages", True, name)
     detail = f"{name}: " + "; ".join(f"{document.title}: {fault}" for document, fault in faults)
@@ -198,26 +203,33 @@ def _check_codec_pages(resources: Resources, name: str, *, deep: bool, repair: b
         return Finding("pages", False, detail)
     with transaction(resources.engine) as session:
         for document, fault in faults:
-            if fault != LACKING:
-                catalog.drop_page_caches(session, document.id, codec.model)
+            if fault not in (LACKING, LEFT_OVER):
+                catalog.drop_page_caches(session, document.id, sizes[0].model)
             catalog.enqueue(session, document.id, JobKind.PAGES)
     run_due_jobs(resources, listen)
-    left = _page_faults(resources, codec.fingerprint, deep=deep)
+    left = _page_faults(resources, sizes, deep=deep)
     detail += "".join(f"; {document.title} still has none: {_warning(resources, document)}" for document, _ in left)
     return Finding("pages", not left, detail, repaired=not left)
 
 
-def _page_faults(resources: Resources, codec: str, *, deep: bool) -> list[tuple[Document, str]]:
-    """Ready documents of the tenant whose page caches under a codec are not all there and sound, with the reason."""
+def _page_faults(resources: Resources, sizes: "Sequence[PageCodec]", *, deep: bool) -> list[tuple[Document, str]]:
+    """Ready documents of the tenant whose page caches of a model are not all there and sound, with the reason."""
+    model, codecs = sizes[0].model, [size.fingerprint for size in sizes]
+    lacking: set[str] = set()
+    others: set[str] = set()
     with reading(resources.engine) as session:
         homes = catalog.list_collections(session, resources.settings.tenant)
-        lacking = {key for home in homes for key in catalog.documents_without(session, codec, collection_id=home.id)}
+        for home in homes:
+            for codec in codecs:
+                lacking.update(catalog.documents_without(session, codec, collection_id=home.id))
+            others.update(catalog.documents_with_others(session, model, codecs, collection_id=home.id))
         ready = [
             document
             for home in homes
             for document in catalog.list_documents(session, home.id, state=DocumentState.READY)
         ]
-        rows = catalog.page_caches(session, [document.id for document in ready], codec)
+        ids = [document.id for document in ready]
+        rows = [row for codec in codecs for row in catalog.page_caches(session, ids, codec)]
     unsound: dict[str, str] = {}
     for blob, document_id in {row.blob: row.document_id for row in rows}.items():
         try:
@@ -226,7 +238,7 @@ def _page_faults(resources: Resources, codec: str, *, deep: bool) -> list[tuple[
                     file.verify()
         except (CacheError, BlobError) as error:
             unsound[document_id] = str(error)
-    found = unsound | dict.fromkeys(lacking - unsound.keys(), LACKING)
+    found = dict.fromkeys(others, LEFT_OVER) | dict.fromkeys(lacking, LACKING) | unsound
     return [(document, found[document.id]) for document in ready if document.id in found]
 
 

@@ -1,4 +1,4 @@
-"""Owns page caches: a ready document's pages encoded by every vision-language model that the settings name.
+"""Owns page caches: a ready document's pages encoded by every model that the settings name, in each of their sizes.
 
 A job of its own after the native caches are published, so that no fault of a model costs a document; a codec that is
 named later is filled up by the same job. Ids in, safe to run twice, resumable after a kill: what is stored of a
@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compressor.cachefile import CacheFile
-from compressor.errors import CompressorError, DeviceFull, DeviceLost
+from compressor.errors import CompressorError, DeviceLost
 from compressor.parse.raster import raster_pages
-from compressor.vlm.codec import FORMAT, RECIPE, PageCodec, longest_side
+from compressor.vlm.codec import FORMAT, PageCodec, longest_side
+from compressor.vlm.sizes import shrink
 from compressor.vlm.typeset import draw_page, set_pages, unknown_characters
 from store import catalog
 from store.database import reading, transaction
@@ -28,8 +29,7 @@ from workers.resources import Resources
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from compressor.vlm.encode import PageEncoder
-    from compressor.vlm.page import PageCache, PageTokens
+    from compressor.vlm.page import PageCache
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def make_pages(resources: Resources, job: Job, *, owner: str, listen: Listener) 
     for name in resources.settings.page_codecs:
         fault: str | None = None
         try:
-            through = _fill(resources, job.document_id, resources.page_codec(name), until=until, listen=listen)
+            through = _fill(resources, job.document_id, resources.page_sizes(name), until=until, listen=listen)
         except (DeviceLost, StoreFull, BlobStoreUnusable):
             raise
         except (CompressorError, BlobError) as error:
@@ -75,23 +75,34 @@ def make_pages(resources: Resources, job: Job, *, owner: str, listen: Listener) 
             catalog.yield_job(session, job.id, owner=owner)
 
 
-def _fill(resources: Resources, document_id: str, codec: PageCodec, *, until: float, listen: Listener) -> bool:
-    """Makes what a document lacks under one codec; False where time ran out before the end."""
+def _fill(
+    resources: Resources, document_id: str, sizes: Sequence[PageCodec], *, until: float, listen: Listener
+) -> bool:
+    """Makes what a document lacks of one model's sizes; False where time ran out before the end.
+
+    Once nothing is lacking, older caches of the same model go.
+    """
+    codecs = {size.fingerprint: size for size in sizes}
     with reading(resources.engine) as session:
         document = catalog.load_document(session, document_id)
-        lacking = catalog.chunks_without(session, document_id, codec.fingerprint)
+        lacking = {codec: {c.id for c in catalog.chunks_without(session, document_id, codec)} for codec in codecs}
         chunks = catalog.list_chunks(session, document_id)
-    if document is None or not lacking:
+    due = [chunk for chunk in chunks if any(chunk.id in ids for ids in lacking.values())]
+    if document is None:
         return True
-    listen(Event(Stage.PAGES, document_id, document.title, due=len(lacking)))
+    if due:
+        listen(Event(Stage.PAGES, document_id, document.title, due=len(due)))
     owned = owned_pages(chunks, document.source_pages or 1)
-    for first in range(0, len(lacking), CHUNKS_IN_FILE):
+    for first in range(0, len(due), CHUNKS_IN_FILE):
         if first and time.monotonic() > until:
             return False
-        group = lacking[first : first + CHUNKS_IN_FILE]
+        group = due[first : first + CHUNKS_IN_FILE]
+        wanted = [size for codec, size in codecs.items() if any(chunk.id in lacking[codec] for chunk in group)]
         with resources.timings.step("pages"):
-            _store(resources, document, codec, group, _images(resources, document, codec, group, owned))
+            _store(resources, document, wanted, group, _images(resources, document, sizes[0], group, owned))
         listen(Event(Stage.PAGES, document_id, document.title, done=len(group)))
+    with transaction(resources.engine) as session:
+        catalog.drop_page_caches(session, document_id, sizes[0].model, keep=codecs.keys())
     return True
 
 
@@ -159,8 +170,9 @@ def draw_chunk(
         yield from zip(map(str, numbers), images, strict=True)
         return
     (text,) = read_chunks(resources, document_id, [chunk])
-    for k, page in enumerate(set_pages(text, RECIPE)):
-        yield page_entry(chunk.ordinal, k), draw_page(text, page, RECIPE)
+    recipe = resources.page_recipe
+    for k, page in enumerate(set_pages(text, recipe)):
+        yield page_entry(chunk.ordinal, k), draw_page(text, page, recipe)
 
 
 def _set_images(
@@ -200,26 +212,26 @@ def page_entry(ordinal: int, k: int) -> str:
 def _store(
     resources: Resources,
     document: Document,
-    codec: PageCodec,
+    sizes: Sequence[PageCodec],
     group: Sequence[Chunk],
     images: Iterator[list[_Wanted]],
 ) -> None:
-    """Encodes images into one page file and makes it known; older caches of the same model go with the last chunk."""
+    """Encodes images into one page file for each size, drawn once for all of them, and makes them known together."""
+    from compressor.vlm.encode import encode_as_fits
     from compressor.vlm.page import store_page
     from compressor.vlm.pagefile import write_pages
 
-    encoder = resources.page_encoder(codec)
-    pages: dict[str, PageCache] = {}
+    encoder = resources.page_encoder(sizes[0])
+    pages: list[dict[str, PageCache]] = [{} for _ in sizes]
     for wanted in images:
-        tokens = encode_as_fits(encoder, [item.image for item in wanted])
-        for item, one in zip(wanted, tokens, strict=True):
-            pages[item.entry] = store_page(one, codec=codec.model, image_token=encoder.image_token, format=FORMAT)
-    blob = resources.blobs.put_bytes(write_pages(pages), tenant=document.tenant)
-    encoded = [EncodedChunk(chunk.id, (_row(codec, chunk.ordinal, blob.key, pages),), ()) for chunk in group]
-    publish(resources, encoded)
-    with transaction(resources.engine) as session:
-        if not catalog.chunks_without(session, document.id, codec.fingerprint):
-            catalog.drop_page_caches(session, document.id, codec.model, keep=codec.fingerprint)
+        for size, made in zip(sizes, pages, strict=True):
+            tokens = encode_as_fits(encoder, [shrink(item.image, size.scale) for item in wanted])
+            for item, one in zip(wanted, tokens, strict=True):
+                made[item.entry] = store_page(one, codec=size.model, image_token=encoder.image_token, format=FORMAT)
+    blobs = [resources.blobs.put_bytes(write_pages(made), tenant=document.tenant).key for made in pages]
+    stored = list(zip(sizes, blobs, pages, strict=True))
+    rows = [tuple(_row(size, chunk.ordinal, blob, made) for size, blob, made in stored) for chunk in group]
+    publish(resources, [EncodedChunk(chunk.id, row, ()) for chunk, row in zip(group, rows, strict=True)])
 
 
 def _row(codec: PageCodec, ordinal: int, blob: str, pages: "Mapping[str, PageCache]") -> NewCache:
@@ -233,14 +245,3 @@ def _row(codec: PageCodec, ordinal: int, blob: str, pages: "Mapping[str, PageCac
         residual_bytes=0,
         cache_bytes=sum(page.stored_bytes for page in mine),
     )
-
-
-def encode_as_fits(encoder: "PageEncoder", images: "Sequence[Image]") -> "list[PageTokens]":
-    """Encodes images, in halves where the device's memory is too small for all of them. Raises DeviceFull."""
-    try:
-        return encoder.encode_many(images)
-    except DeviceFull:
-        if len(images) == 1:
-            raise
-    half = len(images) // 2
-    return [*encode_as_fits(encoder, images[:half]), *encode_as_fits(encoder, images[half:])]

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from compressor.vlm.codec import PageCodec
     from compressor.vlm.encode import PageEncoder
     from compressor.vlm.reader import PageReader
+    from compressor.vlm.recipe import Recipe
     from store.vectors import VectorIndex
 
 
@@ -156,14 +158,28 @@ class Resources:
         self.codec(highest)
         return [self.codec(name) for name in installed[: installed.index(highest) + 1]]
 
+    @cached_property
+    def page_recipe(self) -> "Recipe":
+        """How text is set as pages. Raises ModelError."""
+        from compressor.vlm.codec import RECIPE
+        from compressor.vlm.recipefile import read_recipe
+
+        path = self.settings.page_recipe
+        return read_recipe(Path(path)) if path else RECIPE
+
     def page_codec(self, name: str) -> "PageCodec":
         """A vision-language model by the name of the settings, "hf:<model>"; nothing of it is loaded."""
         from compressor.vlm.codec import open_codec
 
         with self._lock:
             if name not in self._page_codecs:
-                self._page_codecs[name] = open_codec(name)
+                self._page_codecs[name] = open_codec(name, self.page_recipe)
             return self._page_codecs[name]
+
+    def page_sizes(self, name: str) -> "tuple[PageCodec, ...]":
+        """A model's pages in each size that is kept, the full one first."""
+        full = self.page_codec(name)
+        return full, *(replace(full, scale=scale) for scale in self.settings.page_scales)
 
     def page_encoder(self, codec: "PageCodec") -> "PageEncoder":
         """The vision half of a codec's model, loaded once; for one caller at a time."""

@@ -8,14 +8,16 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import URL
 
-from compressor.decoders.names import check_decoder, check_page_codec
+from compressor.decoders.names import check_decoder, check_page_codec, check_sizes
 from compressor.errors import ModelError
+from compressor.vlm.recipefile import read_recipe
 from store import tenants
 from store.blobs import parse_address
 from store.errors import InvalidBlobUrl
 from workers.errors import SettingsError
 
 PREFIX = "PERCEL_"
+LEAST_SCALE = 0.1  # of the sides of a page: a hundredth of its pixels
 
 
 class Settings(BaseSettings):
@@ -50,6 +52,15 @@ class Settings(BaseSettings):
     )
     page_codecs: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="hf:<model>, ...: vision-language models that page caches are kept for, besides native caches"
+    )
+    page_scales: Annotated[tuple[float, ...], NoDecode] = Field(
+        (), description="smaller sizes that pages are kept in besides the full one, as shares of its sides: 0.5, 0.25"
+    )
+    page_tokens: int = Field(
+        0, ge=0, description="most vision tokens of pages for one question, in their sizes; 0: as many as there is room"
+    )
+    page_recipe: str = Field(
+        "", description="a recipe file of `percel tune-render`: how text is set as pages; empty: the built-in recipe"
     )
     decoder: str = Field(
         "extractive", description="what answers questions: extractive, hf:<model>, openai:<url>#<model>"
@@ -90,7 +101,7 @@ class Settings(BaseSettings):
     max_attempts: int = Field(3, gt=0, description="times a job is tried before its document fails")
     lease_seconds: int = Field(20, gt=0, description="how long a job stays claimed without a sign of life")
 
-    @field_validator("page_codecs", mode="before")
+    @field_validator("page_codecs", "page_scales", mode="before")
     @classmethod
     def _lists(cls, names: object) -> object:
         return tuple(name.strip() for name in names.split(",") if name.strip()) if isinstance(names, str) else names
@@ -104,6 +115,31 @@ class Settings(BaseSettings):
         except ModelError as error:
             raise ValueError(str(error)) from error
         return tuple(dict.fromkeys(names))
+
+    @field_validator("page_scales")
+    @classmethod
+    def _are_smaller_sizes(cls, scales: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        wrong = [scale for scale in scales if not LEAST_SCALE <= scale < 1]
+        if wrong:
+            raise ValueError(
+                f"a smaller size of pages is {LEAST_SCALE:g} or more of the full one and below 1, not {wrong[0]:g}"
+            )
+        try:
+            if scales:
+                check_sizes(info.data.get("page_codecs", ()))
+        except ModelError as error:
+            raise ValueError(str(error)) from error
+        return tuple(sorted(set(scales), reverse=True))
+
+    @field_validator("page_recipe")
+    @classmethod
+    def _is_a_recipe(cls, path: str) -> str:
+        try:
+            if path:
+                read_recipe(Path(path))
+        except ModelError as error:
+            raise ValueError(str(error)) from error
+        return path
 
     @field_validator("decoder")
     @classmethod

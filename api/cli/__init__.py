@@ -5,7 +5,7 @@ import sys
 import typer
 from typer._click.exceptions import ClickException
 
-from api.cli import backup, codec, cost, demo, documents, jobs, keys, questions, service, upkeep
+from api.cli import backup, codec, cost, demo, documents, jobs, keys, questions, render, service, upkeep
 
 app = typer.Typer(
     name="percel",
@@ -38,6 +38,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(codec.bench, name="bench")
 app.command("train-codec")(codec.train_codec)
+app.command("tune-render")(render.tune_render)
 
 
 def main() -> None:

@@ -24,6 +24,10 @@ def ask(
     ] = None,
     k: Annotated[int, typer.Option("-k", help="Chunks to load.", min=1, max=1000)] = 8,
     whole: Annotated[bool, typer.Option("--whole", help="Load the whole collection instead of searching it.")] = False,
+    budget: Annotated[
+        int | None,
+        typer.Option(help="Vision tokens of pages at most, of hf: decoders. Default: PERCEL_PAGE_TOKENS.", min=1),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Answers a question out of the caches: with verbatim quotes, or in the words of a model, printed as it writes.
@@ -32,7 +36,7 @@ def ask(
     """
     output = Output(as_json)
     with open_resources(decoder=decoder) as resources:
-        asked = Question(question, resources.settings.tenant, collection, k, whole)
+        asked = Question(question, resources.settings.tenant, collection, k, whole, budget=budget)
         answer = follow_answer(output, resources, asked)
     output.document(asdict(answer))
     show_answer(output, answer)
@@ -91,8 +95,9 @@ def _about_pages(answer: "AnswerReport") -> str:
         return f"; {answer.decoder} was sent {answer.mode}"
     if not context.pages:
         return ""
+    smaller = f", {context.smaller} of them smaller" if context.smaller else ""
     left_out = f", {context.left_out} more did not fit" if context.left_out else ""
-    return f"; {answer.decoder} read {context.pages} pages ({answer.mode} attention{left_out})"
+    return f"; {answer.decoder} read {context.pages} pages ({answer.mode} attention{smaller}{left_out})"
 
 
 def search(

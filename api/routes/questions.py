@@ -25,7 +25,14 @@ def answer(resources: Opened, caller: Reader, body: AskIn) -> AnswerOut | Respon
     """An answer out of the caches, with its places in the sources; with `stream` in server-sent events as it grows."""
     find_home(resources, caller, body.collection)
     asked = Question(
-        body.question, caller.tenant, body.collection, body.k, body.whole, where=body.filter, decoder=body.decoder
+        body.question,
+        caller.tenant,
+        body.collection,
+        body.k,
+        body.whole,
+        where=body.filter,
+        decoder=body.decoder,
+        budget=body.budget,
     )
     if body.stream:
         return answer_events(ask_steps(resources, asked))
@@ -39,5 +46,6 @@ def answer(resources: Opened, caller: Reader, body: AskIn) -> AnswerOut | Respon
             whole=body.whole,
             where=body.filter,
             decoder_name=body.decoder,
+            budget=body.budget,
         )
     )

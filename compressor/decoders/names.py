@@ -3,6 +3,7 @@
 Knows no torch: settings are checked at the start of every command.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -46,6 +47,14 @@ def check_page_codec(name: str) -> None:
     if not name.startswith(PAGES):
         raise ModelError(f"{name!r} is no codec of pages; name models as {PAGES}<directory> or {PAGES}<owner>/<model>")
     model_directory(name)
+
+
+def check_sizes(names: Iterable[str]) -> None:
+    """Raises ModelError for a model that gives a page as many tokens in whatever size."""
+    for name in names:
+        family = read_family(model_directory(name))
+        if not family.resizes:
+            raise ModelError(f"pages take {family.label} as many tokens in every size: keep {name} to the full one")
 
 
 def model_directory(name: str) -> Path:

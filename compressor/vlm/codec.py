@@ -23,26 +23,27 @@ LONGEST = 4096  # pixels of a page's long side, for models that take images of a
 
 @dataclass(frozen=True, slots=True)
 class PageCodec:
-    """One configured model. Pages of one fingerprint were drawn, encoded and quantised alike."""
+    """One configured model, and one size of its pages. Those of one fingerprint were made alike."""
 
     name: str  # as the settings say it, "hf:owner/model"
     directory: Path
     family: Family
     model: str  # fingerprint of the model, which its pages carry: "hf:qwen3_vl@0123456789ab"
     recipe: Recipe = RECIPE
+    scale: float = 1.0  # of an image's sides: pages can be kept in smaller sizes beside the full one
 
     @property
     def fingerprint(self) -> str:
         """Names the rows of its caches: the model, and how images of pages are made and stored."""
-        made = hashlib.sha256(f"{self.recipe.digest} {DPI} {FORMAT}".encode()).hexdigest()[:8]
-        return f"{self.model}+{made}"
+        how = f"{self.recipe.digest} {DPI} {FORMAT}" + (f" {self.scale}" if self.scale != 1 else "")
+        return f"{self.model}+{hashlib.sha256(how.encode()).hexdigest()[:8]}"
 
 
-def open_codec(name: str) -> PageCodec:
+def open_codec(name: str, recipe: Recipe = RECIPE) -> PageCodec:
     """The codec behind "hf:<model>". Raises UnsupportedModel; ModelError where there is no model or no weights."""
     directory = model_directory(name)
     family = read_family(directory)
-    return PageCodec(name, directory, family, read_fingerprint(directory, family))
+    return PageCodec(name, directory, family, read_fingerprint(directory, family), recipe)
 
 
 def longest_side(processor: "BaseImageProcessor | None", family: Family) -> int:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from compressor.device import device_faults
-from compressor.errors import ModelError
+from compressor.errors import DeviceFull, ModelError
 from compressor.vlm.batch import Pixels, count_units, join, likeness, take_apart
 from compressor.vlm.families import Family
 from compressor.vlm.page import PageTokens
@@ -133,3 +133,14 @@ def _first(value: object) -> int:
         value = value[0]
     assert isinstance(value, int | Tensor), "rows and columns are numbers"
     return int(value)
+
+
+def encode_as_fits(encoder: PageEncoder, images: "Sequence[Image]") -> list[PageTokens]:
+    """Encodes images, in halves where the device's memory is too small for all of them. Raises DeviceFull."""
+    try:
+        return encoder.encode_many(images)
+    except DeviceFull:
+        if len(images) == 1:
+            raise
+    half = len(images) // 2
+    return [*encode_as_fits(encoder, images[:half]), *encode_as_fits(encoder, images[half:])]

@@ -37,6 +37,7 @@ class Family:
     # "prefix": layers with recurrent state; what was read can only be read on.
     page_kv: PageKv = "shifted"
     image_backend: ImageBackend = "pil"  # of the image processor; torchvision only where there is no other
+    resizes: bool = True  # a smaller image of a page takes fewer tokens; False where all images are made alike
 
 
 _FAKE = "<fake_token_around_image>"
@@ -66,10 +67,10 @@ _LIST = (
     Family("glm_ocr", "GLM-OCR", "GlmOcrForConditionalGeneration", *_GLM, grid=True),
     Family("qwen3_vl", "Qwen3-VL", "Qwen3VLForConditionalGeneration", *_QWEN, grid=True),
     Family("qwen3_5", "Qwen3.5", "Qwen3_5ForConditionalGeneration", *_QWEN, grid=True, page_kv="prefix"),
-    Family("deepseek_vl", "DeepSeek-VL", "DeepseekVLForConditionalGeneration"),
-    Family("deepseek_vl_hybrid", "DeepSeek-VL hybrid", "DeepseekVLHybridForConditionalGeneration"),
-    Family("janus", "Janus", "JanusForConditionalGeneration", "<begin_of_image>", "<end_of_image>"),
-    Family("got_ocr2", "GOT-OCR2", "GotOcr2ForConditionalGeneration", "<img>", "</img>"),
+    Family("deepseek_vl", "DeepSeek-VL", "DeepseekVLForConditionalGeneration", resizes=False),
+    Family("deepseek_vl_hybrid", "DeepSeek-VL hybrid", "DeepseekVLHybridForConditionalGeneration", resizes=False),
+    Family("janus", "Janus", "JanusForConditionalGeneration", "<begin_of_image>", "<end_of_image>", resizes=False),
+    Family("got_ocr2", "GOT-OCR2", "GotOcr2ForConditionalGeneration", "<img>", "</img>", resizes=False),
     Family(
         "lfm2_vl",
         "LFM2-VL",
@@ -87,6 +88,7 @@ _LIST = (
         closing=_FAKE,
         decoder="text_model",
         tiles=_IDEFICS_TILES,
+        resizes=False,
     ),
     Family(
         "smolvlm",
@@ -95,6 +97,7 @@ _LIST = (
         closing=_FAKE,
         decoder="text_model",
         tiles=_IDEFICS_TILES,
+        resizes=False,
     ),
 )
 FAMILIES = {family.model_type: family for family in _LIST}

@@ -140,6 +140,18 @@ def documents_without(session: Session, codec: str, *, collection_id: str | None
     return list(session.scalars(query.order_by(Document.created_at, Document.id)))
 
 
+def documents_with_others(
+    session: Session, model: str, keep: AbstractCollection[str], *, collection_id: str
+) -> list[str]:
+    """The ids of a collection's ready documents with page caches of a model under other codecs than those to keep."""
+    query = select(Document.id).distinct().join(Chunk, Chunk.document_id == Document.id)
+    query = query.join(Cache, Cache.chunk_id == Chunk.id)
+    query = query.where(Document.collection_id == collection_id, Document.state == DocumentState.READY)
+    return list(
+        session.scalars(query.where(Cache.codec.startswith(f"{model}+", autoescape=True), Cache.codec.not_in(keep)))
+    )
+
+
 def live_documents(session: Session, document_ids: Sequence[str]) -> list[Document]:
     """Those of the documents that are ready, in the order of arrival."""
     found: list[Document] = []

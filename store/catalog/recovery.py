@@ -37,13 +37,14 @@ def move_caches(session: Session, document_id: str, *, moved: AbstractCollection
     discard_blobs(session, [blob for blob in moved if blob != key])
 
 
-def drop_page_caches(session: Session, document_id: str, model: str, *, keep: str | None = None) -> None:
-    """Takes away a document's page caches of a model, whichever way its images were made, but those of one codec."""
+def drop_page_caches(
+    session: Session, document_id: str, model: str, *, keep: AbstractCollection[str] = frozenset()
+) -> None:
+    """Takes away a document's page caches of a model, whichever way its images were made, but those of some codecs."""
     session.execute(select(Document.id).where(Document.id == document_id).with_for_update())
     chunks = select(Chunk.id).where(Chunk.document_id == document_id)
     dropped = [Cache.chunk_id.in_(chunks), Cache.codec.startswith(f"{model}+", autoescape=True)]
-    if keep is not None:
-        dropped.append(Cache.codec != keep)
+    dropped.append(Cache.codec.not_in(keep))
     discard_blobs(session, session.scalars(select(Cache.blob).distinct().where(*dropped)).all())
     session.execute(delete(Cache).where(*dropped))
 

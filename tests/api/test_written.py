@@ -206,11 +206,11 @@ def test_a_caller_cannot_name_a_path_that_the_operator_did_not(asked: Resources)
 
 
 def test_boxes_become_citations_on_the_source(asked: Resources) -> None:
-    codec = asked.page_codec(asked.settings.decoder)
+    sizes = asked.page_sizes(asked.settings.decoder)
     with reading(asked.engine) as session:
         home = catalog.find_collection(session, "default", "default")
         chunks = [row.chunk_id for row in catalog.collection_caches(session, home.id)]
-    shown = in_order(find_places(asked, codec, chunks).pages)
+    shown = in_order(find_places(asked, sizes, chunks).pages)
     assert [place.source_page for place in shown] == [1, 2, 3, None]
     box = Box(0.1, 0.2, 0.3, 0.4)
 

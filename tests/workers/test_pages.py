@@ -60,6 +60,13 @@ def page_rows(resources: Resources, document: Document) -> list[ChunkCache]:
         return catalog.page_caches(session, [document.id], codec.fingerprint)
 
 
+def sized_rows(resources: Resources, document: Document) -> list[list[ChunkCache]]:
+    """The rows of each size, the full one first."""
+    sizes = resources.page_sizes(resources.settings.page_codecs[0])
+    with reading(resources.engine) as session:
+        return [catalog.page_caches(session, [document.id], size.fingerprint) for size in sizes]
+
+
 def entries(resources: Resources, rows: list[ChunkCache]) -> list[str]:
     found = []
     for blob in dict.fromkeys(row.blob for row in rows):
@@ -169,6 +176,48 @@ def test_the_doctor_makes_what_is_missing_or_damaged(home: Path, model: Path, tm
         assert pages(repair=True).repaired
         assert pages(deep=True).ok
         assert all(finding.ok for finding in examine(keeping, deep=True))
+
+
+def test_pages_are_kept_in_every_size_that_is_named(home: Path, model: Path, tmp_path: Path) -> None:
+    with Resources(Settings(home=home, page_codecs=(f"hf:{model}",), page_scales=(0.5,))) as keeping:
+        document = ingest(keeping, paper(tmp_path, [STORY * 8] * 2))
+        full, half = sized_rows(keeping, document)
+        assert [row.ordinal for row in full] == [row.ordinal for row in half]
+        assert entries(keeping, full) == entries(keeping, half)
+        assert {row.blob for row in full}.isdisjoint(row.blob for row in half)
+        tokens = [sum(row.vision_tokens for row in rows) for rows in (full, half)]
+        assert 0 < tokens[1] < tokens[0]
+        assert [f for f in examine(keeping, deep=True) if f.check == "pages"] == [Finding("pages", True, f"hf:{model}")]
+        remove_document(keeping, document.id)
+        assert list(keeping.blobs.list()) == []
+
+
+def test_a_size_that_is_named_later_is_filled_up_and_one_that_is_not_any_more_goes(
+    home: Path, model: Path, tmp_path: Path
+) -> None:
+    settings = Settings(home=home, page_codecs=(f"hf:{model}",), device="cpu")
+    with Resources(settings) as keeping:
+        document = ingest(keeping, paper(tmp_path, [STORY]))
+        (full,) = sized_rows(keeping, document)
+
+    def repaired(changed: Resources) -> tuple[str, bool]:
+        (before,) = (finding for finding in examine(changed) if finding.check == "pages")
+        (after,) = (finding for finding in examine(changed, repair=True) if finding.check == "pages")
+        return before.detail, after.repaired
+
+    with Resources(settings.model_copy(update={"page_scales": (0.5, 0.25)})) as more:
+        assert repaired(more) == (f"hf:{model}: paper.pdf: it lacks page caches", True)
+        assert sized_rows(more, document)[0] == full  # as they were
+        assert [len(rows) for rows in sized_rows(more, document)] == [1, 1, 1]
+    with Resources(settings.model_copy(update={"page_scales": (0.25,)})) as fewer:
+        left = "it still has page caches of a size or recipe that the settings no longer name"
+        assert repaired(fewer) == (f"hf:{model}: paper.pdf: {left}", True)
+        assert sized_rows(fewer, document)[0] == full
+        with reading(fewer.engine) as session:
+            (figures,) = catalog.document_figures(session, [document.id]).values()
+        assert sum(item.codec.startswith("hf:") for item in figures) == 2
+        used = check_blobs(fewer.engine, fewer.blobs, read=True, now=4e9)
+        assert (used.missing, used.orphans, used.damaged) == ((), (), ())
 
 
 def test_the_doctor_says_why_pages_cannot_be_made(home: Path, tmp_path: Path) -> None:

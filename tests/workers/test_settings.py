@@ -8,6 +8,15 @@ from workers.errors import SettingsError
 from workers.settings import load_settings
 
 
+def bare_model(folder: Path, model_type: str) -> Path:
+    """What the settings look at of a model's directory."""
+    model = folder / "tiny"
+    model.mkdir()
+    (model / "config.json").write_text(f'{{"model_type": "{model_type}"}}')
+    (model / "model.safetensors").write_bytes(b"")
+    return model
+
+
 def test_the_defaults_are_the_embedded_set_up(home: Path) -> None:
     settings = load_settings()
     assert settings.codec == "auto"
@@ -55,11 +64,34 @@ def test_a_page_codec_or_decoder_that_is_none_is_named(home: Path, monkeypatch: 
     )
 
 
+@pytest.mark.parametrize(
+    ("model_type", "scales", "message"),
+    [
+        ("qwen3_vl", "0.5,1", "a smaller size of pages is 0.1 or more of the full one and below 1, not 1"),
+        ("qwen3_vl", "0.01", "a smaller size of pages is 0.1 or more of the full one and below 1, not 0.01"),
+        ("qwen3_vl", "nan", "a smaller size of pages is 0.1 or more of the full one and below 1, not nan"),
+        ("qwen3_vl", "half", "input should be a valid number, unable to parse string as a number"),
+        ("janus", "0.5", "pages take Janus as many tokens in every size: keep hf:"),
+    ],
+)
+def test_sizes_that_pages_cannot_have_are_refused(
+    home: Path, monkeypatch: pytest.MonkeyPatch, model_type: str, scales: str, message: str
+) -> None:
+    monkeypatch.setenv("PERCEL_PAGE_CODECS", f"hf:{bare_model(home.parent, model_type)}")
+    monkeypatch.setenv("PERCEL_PAGE_SCALES", scales)
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    assert str(raised.value).startswith(f"bad settings: PERCEL_PAGE_SCALES: {message}")
+
+
+def test_sizes_of_pages_go_from_large_to_small(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().page_scales == ()
+    monkeypatch.setenv("PERCEL_PAGE_SCALES", " 0.25, 0.5,0.25")
+    assert load_settings().page_scales == (0.5, 0.25)
+
+
 def test_page_codecs_are_a_list_without_repeats(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = home.parent / "tiny"
-    model.mkdir()
-    (model / "config.json").write_text('{"model_type": "qwen3_vl"}')
-    (model / "model.safetensors").write_bytes(b"")
+    model = bare_model(home.parent, "qwen3_vl")
     assert load_settings().page_codecs == ()
     monkeypatch.setenv("PERCEL_PAGE_CODECS", f" hf:{model},hf:{model}, ")
     assert load_settings().page_codecs == (f"hf:{model}",)

@@ -255,11 +255,17 @@ class AsyncPercel:
         decoder: str | None = None,
         k: int = 8,
         whole: bool = False,
+        budget: int | None = None,
         filter: Filter | None = None,
     ) -> Answer:
-        """An answer with citations; `whole` loads the whole collection instead of the k best chunks."""
+        """An answer with citations; `whole` loads the whole collection instead of the k best chunks.
+
+        `budget` is the most vision tokens of pages that a decoder which reads pages may load.
+        """
         return await self._connection.run(
-            requests.ask(question, collection=collection, decoder=decoder, k=k, whole=whole, filter=filter)
+            requests.ask(
+                question, collection=collection, decoder=decoder, k=k, whole=whole, budget=budget, filter=filter
+            )
         )
 
     async def ask_stream(
@@ -270,11 +276,19 @@ class AsyncPercel:
         decoder: str | None = None,
         k: int = 8,
         whole: bool = False,
+        budget: int | None = None,
         filter: Filter | None = None,
     ) -> AsyncGenerator[AnswerDelta | Answer, None]:
         """The answer's pieces as they come, and the whole Answer as the last. Leave it early only under `aclosing`."""
         call = requests.ask(
-            question, collection=collection, decoder=decoder, k=k, whole=whole, filter=filter, stream=True
+            question,
+            collection=collection,
+            decoder=decoder,
+            k=k,
+            whole=whole,
+            budget=budget,
+            filter=filter,
+            stream=True,
         )
         async with aclosing(self._connection.events(call)) as events:
             async for event in events:

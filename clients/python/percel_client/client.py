@@ -249,11 +249,17 @@ class Percel:
         decoder: str | None = None,
         k: int = 8,
         whole: bool = False,
+        budget: int | None = None,
         filter: Filter | None = None,
     ) -> Answer:
-        """An answer with citations; `whole` loads the whole collection instead of the k best chunks."""
+        """An answer with citations; `whole` loads the whole collection instead of the k best chunks.
+
+        `budget` is the most vision tokens of pages that a decoder which reads pages may load.
+        """
         return self._connection.run(
-            requests.ask(question, collection=collection, decoder=decoder, k=k, whole=whole, filter=filter)
+            requests.ask(
+                question, collection=collection, decoder=decoder, k=k, whole=whole, budget=budget, filter=filter
+            )
         )
 
     def ask_stream(
@@ -264,11 +270,19 @@ class Percel:
         decoder: str | None = None,
         k: int = 8,
         whole: bool = False,
+        budget: int | None = None,
         filter: Filter | None = None,
     ) -> Iterator[AnswerDelta | Answer]:
         """The answer's pieces as they come, and the whole Answer as the last."""
         call = requests.ask(
-            question, collection=collection, decoder=decoder, k=k, whole=whole, filter=filter, stream=True
+            question,
+            collection=collection,
+            decoder=decoder,
+            k=k,
+            whole=whole,
+            budget=budget,
+            filter=filter,
+            stream=True,
         )
         for event in self._connection.events(call):
             part = answer_part_of(event)

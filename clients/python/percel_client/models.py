@@ -149,6 +149,7 @@ class Context:
     vision_tokens: int
     text_tokens: int
     pages: int = 0  # that a model read
+    smaller: int = 0  # of these, not in their full size
     left_out: int = 0  # pages that did not fit
     prefilled: int = 0  # positions read for this question
     planned_bytes: int = 0

@@ -152,12 +152,13 @@ def ask(
     decoder: str | None,
     k: int,
     whole: bool,
+    budget: int | None,
     filter: Filter | None,
     stream: bool = False,
 ) -> Call[Answer]:
     entries = {"question": question, "collection": collection, "k": k, "whole": whole, "stream": stream}
     headers = {"Accept": "text/event-stream"} if stream else {}
-    optional = _present(decoder=decoder, filter=filter)
+    optional = _present(decoder=decoder, budget=budget, filter=filter)
     return Call("POST", "/v1/ask", _one(Answer), json={**entries, **optional}, headers=headers)
 
 

@@ -39,6 +39,15 @@ def test_an_answer_comes_with_citations(filled):
     assert (answer.context.vision_tokens, answer.context.text_tokens) == (20, 240)
 
 
+def test_a_budget_is_sent_where_there_is_one(filled, stub):
+    filled.ask("how high is the dam", collection="c", budget=400)
+    assert json.loads(stub.requests[-1].content)["budget"] == 400
+    list(filled.ask_stream("how high is the dam", collection="c", budget=50))
+    assert json.loads(stub.requests[-1].content)["budget"] == 50
+    filled.ask("how high is the dam", collection="c")
+    assert "budget" not in json.loads(stub.requests[-1].content)
+
+
 def test_a_streamed_answer_comes_in_pieces_and_then_whole(filled):
     *pieces, last = filled.ask_stream("how high is the dam", collection="c", whole=True)
     assert all(isinstance(piece, AnswerDelta) for piece in pieces)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from compressor.vlm.codec import LONGEST, longest_side, open_codec
+from compressor.vlm.codec import LONGEST, PageCodec, longest_side, open_codec
 from compressor.vlm.families import FAMILIES
 from compressor.vlm.recipe import Recipe
 from tests.compressor.vlm.saved import save_model
@@ -20,6 +20,12 @@ def test_a_codec_is_named_by_model_and_recipe(tmp_path: Path) -> None:
     assert other.model != codec.model
     assert replace(codec, recipe=Recipe(dpi=72)).fingerprint != codec.fingerprint
     assert open_codec(codec.name) == codec
+
+
+def test_a_smaller_size_has_a_name_of_its_own_and_the_full_one_keeps_that_of_caches_without_sizes() -> None:
+    full = PageCodec("hf:x", Path("x"), FAMILIES["qwen3_vl"], "hf:qwen3_vl@0123456789ab")
+    assert full.fingerprint == "hf:qwen3_vl@0123456789ab+64fbe0e0"
+    assert len({replace(full, scale=scale).fingerprint for scale in (1.0, 0.5, 0.25)}) == 3
 
 
 @pytest.mark.parametrize(
