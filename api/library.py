@@ -71,7 +71,9 @@ def report(resources: Resources, documents: Sequence[Document]) -> list[Document
 
 def report_in(session: Session, documents: Sequence[Document]) -> list[DocumentReport]:
     """The same inside a transaction."""
-    figures = catalog.document_figures(session, [document.id for document in documents])
+    # What is not ready shows no figures: a document is looked at again and again while it is on its way.
+    ready_ones = [document.id for document in documents if document.state is DocumentState.READY]
+    figures = catalog.document_figures(session, ready_ones) if ready_ones else {}
     reports = []
     for document in documents:
         every = figures.get(document.id, ())
@@ -246,6 +248,7 @@ def delete_collection(resources: Resources, tenant: str, name: str) -> int:
         count = len(catalog.list_documents(session, home.id))
         catalog.delete_collection(session, home.id)
     forget_gone(resources)
+    resources.close_index(home.id)
     remove_index_files(resources.index_directory, home.id)
     return count
 

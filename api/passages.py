@@ -22,15 +22,21 @@ class FoundChunk:
 
 
 class PassageTexts:
-    """Reads passages out of loaded caches, each once."""
+    """Reads passages out of loaded caches, each once; those that are kept beside their vectors need no cache."""
 
-    def __init__(self, resources: Resources, caches: Mapping[int, Cache]) -> None:
+    def __init__(
+        self,
+        resources: Resources,
+        caches: Mapping[int, Cache],
+        kept: Mapping[tuple[int, int, int], str] | None = None,
+    ) -> None:
         self._resources = resources
         self._caches = caches
-        self._read: dict[tuple[int, int, int], str] = {}
+        self._read = dict(kept or {})  # (chunk id, start, end) -> text
+        self._chunks = caches.keys() | {chunk_id for chunk_id, _, _ in self._read}
 
     def __contains__(self, chunk_id: int) -> bool:
-        return chunk_id in self._caches
+        return chunk_id in self._chunks
 
     def read_ahead(self, passages: Sequence[tuple[int, ScoredPassage]]) -> None:
         """Reads passages of chunks by id, in one batch; those that were read before cost nothing."""

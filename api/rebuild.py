@@ -52,8 +52,10 @@ def _rebuild_document(resources: Resources, document_id: str, progress: Callable
         with transaction(resources.engine) as session:
             left = [p for p in catalog.unworded_passages(session, document_id) if p.ordinal in texts]
             for collection_id in {passage.collection_id for passage in left}:  # a document is in one
-                found = {p.vector_id: headed(p.heading, texts[p.ordinal][p.start : p.end]) for p in left}
-                lexical.index(session, collection_id, found)
+                found = {p.vector_id: texts[p.ordinal][p.start : p.end] for p in left}
+                catalog.keep_texts(session, found)
+                known_as = {p.vector_id: headed(p.heading, found[p.vector_id]) for p in left}
+                lexical.index(session, collection_id, known_as)
         progress("full text", len(left), 0)
 
 

@@ -37,7 +37,7 @@ class Hit:
     heading: str
     page: int  # source page the passage begins on
     boxes: tuple[Box, ...]
-    text: str  # the passage, read out of the cache
+    text: str  # the passage, exactly as its cache reads back
     score: float  # meaning and words together; comparable within one search only
     metadata: Mapping[str, object]  # of the document
 
@@ -110,8 +110,8 @@ def search(
     with reading(resources.engine) as session:
         found = find_chunks(resources, session, home.id, query, k=max(k, PASSAGES), among=among)
         metadata = catalog.metadata_of(session, {chunk.row.document_id for chunk in found})
-    _, caches = load_chunks(resources, home.id, [chunk.row.id for chunk in found])
-    texts = PassageTexts(resources, caches)
+        kept = catalog.passage_texts(session, [chunk.row.id for chunk in found])
+    texts = _texts_of(resources, home.id, found, kept)
     found = rerank_chunks(query, found, texts, k=k)
     texts.read_ahead([(chunk.row.id, chunk.passages[0]) for chunk in found])
     hits = []
@@ -125,6 +125,19 @@ def search(
         about = metadata.get(row.document_id, {})
         hits.append(Hit(row.document_id, title, row.ordinal, row.heading, page, boxes, text, passage.score, about))
     return hits
+
+
+def _texts_of(
+    resources: Resources,
+    collection_id: str,
+    found: Sequence[FoundChunk],
+    kept: Mapping[tuple[int, int, int], str],
+) -> PassageTexts:
+    """The texts of what was found: as they are kept; of chunks of which one is not, out of their caches."""
+    wanted = {chunk.row.id: [(chunk.row.id, p.start, p.end) for p in chunk.passages] for chunk in found}
+    lacking = [chunk_id for chunk_id, keys in wanted.items() if any(key not in kept for key in keys)]
+    caches = load_chunks(resources, collection_id, lacking)[1] if lacking else {}
+    return PassageTexts(resources, caches, {key: text for key, text in kept.items() if key[0] not in lacking})
 
 
 def home_of(resources: Resources, tenant: str, collection: str | None) -> Collection:

@@ -8,6 +8,7 @@ from api.library import report_in
 from api.schemas import CollectionOut, DocumentOut, moment
 from store import catalog
 from store.models import Collection, Document
+from store.sums import CollectionSums
 
 
 def document_out(session: Session, document: Document, *, collection: str) -> DocumentOut:
@@ -17,16 +18,17 @@ def document_out(session: Session, document: Document, *, collection: str) -> Do
 
 def documents_out(session: Session, documents: Sequence[Document], *, collection: str) -> list[DocumentOut]:
     """Documents of one collection as they are now."""
-    progress = catalog.ready_chunks(session, [document.id for document in documents])
+    cut = [document.id for document in documents if document.chunk_count]  # others have no chunks to count
+    progress = catalog.ready_chunks(session, cut) if cut else {}
     return [
         DocumentOut.of(document, report, collection=collection, chunks_ready=progress.get(document.id, 0))
         for document, report in zip(documents, report_in(session, documents), strict=True)
     ]
 
 
-def collection_out(session: Session, home: Collection) -> CollectionOut:
+def collection_out(session: Session, home: Collection, sums: CollectionSums) -> CollectionOut:
     """A collection and its figures."""
-    figures = catalog.count_collection(session, home.id)
+    figures = sums.of(session, home.id)
     return CollectionOut(
         name=home.name,
         documents=figures.documents,

@@ -1,9 +1,9 @@
 """Owns homes that are filled for benchmarks of search; ingesting 100,000 chunks would take hours.
 
-Chunks are published by the catalog's own functions: with the text of real passages in the full-text index, vectors
-that are embeddings of real passages, each moved by a little noise so that none is there twice, and rows that name real
-caches. The caches are those of one document, which all documents share: reading them costs what it always costs, but
-the text that is read is not the text that was found.
+Chunks are published by the catalog's own functions: with the text of real passages, vectors that are embeddings of real
+passages, each moved by a little noise so that none is there twice, and rows that name real caches. The caches are those
+of one document, which all documents share: reading them costs what it always costs, but the text that is read is not
+the text that was found.
 """
 
 from collections.abc import Iterator
@@ -63,8 +63,8 @@ def fill(resources: Resources, chunks: int, texts: Iterator[str]) -> None:
             for chunk in catalog.pending_chunks(session, document_id=accepted.document.id):
                 vectors = _moved(embedded, rng)
                 passages = tuple(
-                    NewVector(resources.embedder.fingerprint, start, end, vector.tobytes(), next(texts))
-                    for (start, end), vector in zip(chunk.passages, vectors, strict=True)
+                    NewVector(resources.embedder.fingerprint, start, end, vector.tobytes(), text, text)
+                    for (start, end), vector, text in zip(chunk.passages, vectors, texts, strict=False)  # texts go on
                 )
                 encoded.append(EncodedChunk(chunk.id, (caches[chunk.ordinal],), passages))
             catalog.publish(session, encoded)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from sqlite3 import SQLITE_FULL
+from sqlite3 import SQLITE_BUSY, SQLITE_FULL
 from sqlite3 import Connection as SqliteConnection
+from sqlite3 import OperationalError as SqliteError
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url
@@ -18,6 +19,7 @@ from store.errors import DatabaseUnreachable, DatabaseUnusable, SchemaOutdated, 
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_MS = 30_000  # how long a writer waits for another one
+_LOOK_MS = 2  # between its looks; SQLite's own pauses grow to 100 ms, and miss the gaps of a busy worker
 _CONNECT_SECONDS = 10
 _DISK_FULL = "53100"  # PostgreSQL's state for it
 _POOL = {"pool_size": 8, "max_overflow": 32}  # connections of a process; a search takes two at a time
@@ -77,9 +79,25 @@ def _use_wal(connection: SqliteConnection) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
+    if not connection.get_execution_options().get("writes", False):
+        connection.exec_driver_sql("BEGIN")
+        return
     # A writer takes the write lock at once: a read that turns into a write would fail instead of waiting.
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, SqliteConnection)
+    until = time.monotonic() + _BUSY_MS / 1000
+    driver.execute(f"PRAGMA busy_timeout={_LOOK_MS}")
+    try:
+        while time.monotonic() < until:
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+                return
+            except SqliteError as error:
+                if error.sqlite_errorcode != SQLITE_BUSY:
+                    break
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")  # says what is wrong
 
 
 @contextmanager

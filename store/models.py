@@ -195,6 +195,17 @@ class Vector(Base):
     data: Mapped[bytes] = mapped_column(LargeBinary)  # (d,) float16 little-endian, length 1
 
 
+class Passage(Base):
+    """The text of a passage: a view, as its cache reads back to the same. A hit is shown from here, without a codec."""
+
+    __tablename__ = "passage"
+
+    id: Mapped[int] = mapped_column(
+        _ID, ForeignKey("vector.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    data: Mapped[bytes] = mapped_column(LargeBinary)  # UTF-8 in a zstd frame
+
+
 _LIVE = text("state IN ('queued', 'running')")
 
 

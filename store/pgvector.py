@@ -111,6 +111,10 @@ class PgvectorIndex:
     def refresh(self) -> None:
         """Nothing to take in: every search reads what is committed."""
 
+    def held_bytes(self) -> int:
+        """Nothing: it is the server's memory."""
+        return 0
+
     def compact(self, *, force: bool = False) -> bool:
         """Builds the HNSW index if the collection has grown enough; with force it waits for who is at it.
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from store.models import Base
 
 # Views of other rows, and what one store's blobs are still to be rid of: both are about one place.
-LEFT_OUT = ("generation", "discard")
+LEFT_OUT = ("generation", "passage", "discard")
 _PAGE = 1_000  # rows at a time
 
 

@@ -27,18 +27,17 @@ def sweep_blobs(engine: Engine, blobs: BlobStore) -> int:
     """Deletes the blobs on the discard list that no row names any more. Call it after a commit and at the start.
 
     Nobody can commit a row for a blob between the look and the delete: on SQLite the sweep holds the write lock, on
-    PostgreSQL a lock on the blob. Who commits a row for a blob therefore calls `hold_blobs` and then makes sure, inside
-    the same transaction, that the blob (still) exists. A blob that is held stays on the list for the next sweep.
+    PostgreSQL a lock on the blob. Who commits a row for a blob therefore calls `hold_blobs` and makes sure, inside the
+    same transaction or after it, that the blob (still) exists. A blob that is held stays on the list for the next one.
     """
     deleted = 0
     while True:
         with transaction(engine) as session:
             keys = catalog.discarded_blobs(session, _BATCH)
             free = [key for key in keys if catalog.is_blob_discardable(session, key)]
-            for key in free:
-                if not catalog.is_blob_in_use(session, key):
-                    blobs.delete(key)
-                    deleted += 1
+            gone = [key for key in free if not catalog.is_blob_in_use(session, key)]
+            blobs.delete(gone)  # together: nobody else can write meanwhile, and elsewhere each delete is a request
+            deleted += len(gone)
             catalog.forget_discarded(session, free)
         if len(keys) < _BATCH or not free:
             return deleted

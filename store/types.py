@@ -45,13 +45,14 @@ class NewCache:
 
 @dataclass(frozen=True, slots=True)
 class NewVector:
-    """A passage's embedding, and its text for the full-text index."""
+    """A passage's embedding, and its text."""
 
     embedder: str  # fingerprint
     start: int
     end: int
     data: bytes  # (d,) float16 little-endian, length 1
-    text: str
+    text: str  # the passage's characters
+    known_as: str  # what the full-text index has of it: the text under its heading
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,14 @@ class CollectionFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadyDocuments:
+    """What a collection's ready documents are known by: equal ones are the same documents."""
+
+    count: int
+    last_at: float | None  # when the last of them became ready
+
+
+@dataclass(frozen=True, slots=True)
 class DeadJob:
     """A job whose attempts are used up."""
 
@@ -190,6 +199,7 @@ class DueWork:
     jobs: dict[tuple[JobKind, JobState], int]
     deliveries: dict[DeliveryState, int]
     oldest_seconds: float  # that the oldest job which could run has been waiting; 0 where none waits
+    stalled_seconds: float  # that jobs which could run have been waiting with no worker at work; 0 where none waits
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ rows before anyone sees them, so a delete counts at once and a stale file can on
 import logging
 import threading
 from collections.abc import Collection as AbstractCollection
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -63,6 +64,10 @@ class VectorIndex(Protocol):
         """Takes deleted vectors out of what is on disk; False where there are none (or nothing is left)."""
         ...
 
+    def held_bytes(self) -> int:
+        """Memory that it holds until it is closed."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class _View:
@@ -92,6 +97,11 @@ class _View:
             top = np.argpartition(-scores, k)[:k] if k < len(scores) else np.arange(len(scores))
             found += zip(delta_ids[top].tolist(), scores[top].tolist(), strict=True)
         return sorted(found, key=lambda hit: (-hit[1], hit[0]))[:k]
+
+    @property
+    def held_bytes(self) -> int:
+        held = self.delta.nbytes + self.delta_ids.nbytes
+        return held if self.base is None else held + self.base.ntotal * self.base.sa_code_size() + 8 * self.base.ntotal
 
 
 _EMPTY = _View(None, 0, np.empty(0, np.int64), np.empty((0, 0), np.float32), 0)
@@ -136,12 +146,23 @@ class FaissIndex:
                 among = np.array(catalog.vectors_of_documents(session, self._embedder, document_ids), np.int64)
             while True:
                 scores = dict(view.nearest(query, fetch, among))
-                passages = catalog.passages_by_vector_ids(
-                    session, self._collection_id, list(scores), document_ids=document_ids
-                )
+                passages = self._live(session, list(scores), k, document_ids)
                 if len(passages) >= k or len(scores) < fetch:
                     return [VectorHit(passage, scores[passage.vector_id]) for passage in passages[:k]]
                 fetch *= 4
+
+    def _live(
+        self, session: Session, vector_ids: Sequence[int], k: int, document_ids: AbstractCollection[str] | None
+    ) -> list[LivePassage]:
+        """The first k live passages, if there are so many; a join costs more than the search, so no more are joined."""
+        passages: list[LivePassage] = []
+        for first in range(0, len(vector_ids), k):
+            passages += catalog.passages_by_vector_ids(
+                session, self._collection_id, vector_ids[first : first + k], document_ids=document_ids
+            )
+            if len(passages) >= k:
+                break
+        return passages
 
     def refresh(self) -> None:
         with self._refreshing:
@@ -168,6 +189,9 @@ class FaissIndex:
             with transaction(self._engine) as session:
                 catalog.forget_generation(session, generation)
         return bool(damaged)
+
+    def held_bytes(self) -> int:
+        return self._view.held_bytes
 
     def _with_delta(self, session: Session, view: _View) -> _View:
         rows = catalog.vectors_after(session, self._collection_id, self._embedder, view.max_seq)

@@ -83,8 +83,6 @@ def accept(
     with transaction(resources.engine) as session:
         home = catalog.ensure_collection(session, tenant, collection)
         catalog.hold_blobs(session, [blob.key])
-        if not resources.blobs.exists(blob.key):  # a delete of the same bytes may have swept them meanwhile
-            _put(resources, tenant, offer.source)
         accepted = catalog.accept_document(
             session,
             home,
@@ -96,6 +94,10 @@ def accept(
             metadata=offer.metadata,
         )
         also(session, accepted)
+    # A delete of the same bytes may have swept them before the row was there; now no sweep takes them any more. The
+    # look is not in the transaction: where blobs are elsewhere it is a request, and nobody else could write meanwhile.
+    if not resources.blobs.exists(blob.key):
+        _put(resources, tenant, offer.source)
     if accepted.job is not None:
         resources.wake(JobKind.PARSE)
     return accepted
@@ -293,8 +295,8 @@ def passage_vectors(resources: Resources, batch: Sequence[Work]) -> list[list[Ne
     known_as = [headed(batch[place].heading, text) for (place, _, _), text in zip(passages, texts, strict=True)]
     data = resources.embedder.embed(known_as).astype("<f2")
     vectors: list[list[NewVector]] = [[] for _ in batch]
-    for (place, start, end), text, vector in zip(passages, known_as, data, strict=True):
-        vectors[place].append(NewVector(resources.embedder.fingerprint, start, end, vector.tobytes(), text))
+    for (place, start, end), text, known, vector in zip(passages, texts, known_as, data, strict=True):
+        vectors[place].append(NewVector(resources.embedder.fingerprint, start, end, vector.tobytes(), text, known))
     return vectors
 
 

@@ -138,6 +138,11 @@ def _of_work(work: DueWork) -> Iterator[Metric]:
     oldest = GaugeMetricFamily("percel_oldest_due_job_seconds", "How long the oldest job that could run has waited.")
     oldest.add_metric([], work.oldest_seconds)
     yield oldest
+    stalled = GaugeMetricFamily(
+        "percel_queue_stalled_seconds", "How long jobs that could run have waited with no worker at work on any job."
+    )
+    stalled.add_metric([], work.stalled_seconds)
+    yield stalled
     deliveries = GaugeMetricFamily(
         "percel_deliveries", "Webhook messages by state; queued ones are due.", labels=["state"]
     )

@@ -13,6 +13,7 @@ from compressor.limits import Limits
 from store.blobs import BlobStore, open_blobs
 from store.database import migrate, open_database
 from store.models import JobKind
+from store.sums import CollectionSums
 from workers.settings import Settings
 from workers.timing import Timings
 from workers.wake import Wake, rely_on_polling
@@ -42,7 +43,7 @@ class Resources:
         self._page_codecs: dict[str, PageCodec] = {}
         self._page_encoders: dict[str, PageEncoder] = {}
         self._page_reader: PageReader | None = None
-        self._indexes: dict[str, VectorIndex] = {}
+        self._indexes: dict[str, VectorIndex] = {}  # the one that was asked last is the last
 
     def __enter__(self) -> Self:
         return self
@@ -77,6 +78,11 @@ class Resources:
         )
         self._opened.callback(blobs.close)
         return blobs
+
+    @cached_property
+    def sums(self) -> CollectionSums:
+        """Figures of collections, added up where something changed."""
+        return CollectionSums()
 
     def wake(self, kind: JobKind) -> None:
         """Tells workers that work of a kind may be due; never fails, a word that gets lost is said again."""
@@ -217,9 +223,24 @@ class Resources:
         """The vector index of a collection under the embedder in force."""
         open_index = INDEXES[self.settings.vectors]
         with self._lock:
-            if collection_id not in self._indexes:
-                self._indexes[collection_id] = open_index(self, collection_id)
-            return self._indexes[collection_id]
+            found = self._indexes.pop(collection_id, None)
+            index = self._indexes[collection_id] = found or open_index(self, collection_id)
+            if found is None:  # the others have grown to what they are
+                self._close_unused()
+            return index
+
+    def close_index(self, collection_id: str) -> None:
+        """Lets go of the index of a collection that is gone."""
+        with self._lock:
+            self._indexes.pop(collection_id, None)
+
+    def _close_unused(self) -> None:
+        """Lets go of the indexes that were asked for longest ago, until the rest fits; they open again from files."""
+        held = {key: index.held_bytes() for key, index in self._indexes.items()}
+        for key in list(held)[:-1]:
+            if sum(held.values()) <= self.settings.index_bytes:
+                break
+            del self._indexes[key], held[key]
 
 
 def _open_faiss(resources: Resources, collection_id: str) -> "VectorIndex":

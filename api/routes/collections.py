@@ -17,7 +17,7 @@ def make(resources: Opened, caller: Ingester, body: CollectionIn) -> CollectionO
     """Makes a collection, or shows the one of that name; uploading to a new name makes it too."""
     with transaction(resources.engine) as session:
         home = catalog.ensure_collection(session, caller.tenant, caller.require(body.name))
-        return collection_out(session, home)
+        return collection_out(session, home, resources.sums)
 
 
 @router.get("", summary="List collections")
@@ -25,7 +25,7 @@ def list_collections(resources: Opened, caller: Reader) -> CollectionList:
     """The collections that the key reaches, with their figures."""
     with reading(resources.engine) as session:
         homes = [home for home in catalog.list_collections(session, caller.tenant) if caller.reaches(home.name)]
-        return CollectionList(items=[collection_out(session, home) for home in homes])
+        return CollectionList(items=[collection_out(session, home, resources.sums) for home in homes])
 
 
 @router.get("/{name}", summary="Show a collection")
@@ -33,7 +33,7 @@ def show(resources: Opened, caller: Reader, name: str) -> CollectionOut:
     """A collection and its figures."""
     home = find_home(resources, caller, name)
     with reading(resources.engine) as session:
-        return collection_out(session, home)
+        return collection_out(session, home, resources.sums)
 
 
 @router.delete("/{name}", status_code=204, summary="Delete a collection")

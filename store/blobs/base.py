@@ -1,6 +1,6 @@
 """Owns the contract of every blob store: bytes named by their content, written atomically, verified when read whole."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -96,8 +96,8 @@ class BlobStore(Protocol):
         """In bytes. Raises: BlobMissing."""
         ...
 
-    def delete(self, key: str) -> None:
-        """Takes the blob away; one that is gone is no error. Open maps of it stay valid."""
+    def delete(self, keys: Sequence[str]) -> None:
+        """Takes blobs away; one that is gone is no error. Open maps of them stay valid."""
         ...
 
     def list(self) -> Iterator[ListedBlob]:

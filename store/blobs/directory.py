@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -71,8 +71,9 @@ class DirectoryBlobs:
     def size(self, key: str) -> int:
         return self.local_path(key).stat().st_size
 
-    def delete(self, key: str) -> None:
-        self._path(key).unlink(missing_ok=True)
+    def delete(self, keys: Sequence[str]) -> None:
+        for path in [self._path(key) for key in keys]:
+            path.unlink(missing_ok=True)
 
     def list(self) -> Iterator[ListedBlob]:
         for pattern in (_FOLDERS, f"*/{_FOLDERS}"):

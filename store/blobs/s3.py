@@ -4,7 +4,7 @@ import base64
 import hashlib
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
@@ -23,13 +23,15 @@ from store.tenants import check_tenant
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
-    from types_boto3_s3.type_defs import HeadObjectOutputTypeDef
+    from types_boto3_s3.type_defs import HeadObjectOutputTypeDef, ObjectIdentifierTypeDef
 
 ATTEMPTS = 4  # of one request; with their pauses at most 7 s where the server answers with an error at once
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 20  # without a byte
 _PIECE = 1 << 20  # bytes read at a time
 _PART = 16 << 20  # a larger blob is sent in parts of this size, so that a broken one does not start again
+_DELETED = 1_000  # at once; S3 takes no more
+_NOT_TOGETHER = (400, 405, 411, 501)  # answers to the wish to delete several
 _CONNECTIONS = 32  # at once; threads of one process share the client
 
 
@@ -159,10 +161,27 @@ class S3Blobs:
             raise BlobMissing(key)
         return head["ContentLength"]
 
-    def delete(self, key: str) -> None:
+    def delete(self, keys: Sequence[str]) -> None:
+        names = [self._name(check_key(key)) for key in keys]
         with answering(self.place):
-            self.client.delete_object(Bucket=self.address.bucket, Key=self._name(check_key(key)))
-        self.copies.drop(key)
+            for first in range(0, len(names), _DELETED):
+                self._delete(names[first : first + _DELETED])
+        for key in keys:
+            self.copies.drop(key)
+
+    def _delete(self, names: Sequence[str]) -> None:
+        """Objects in one request, or one by one at a server that does not know how, or asks for another checksum."""
+        bucket = self.address.bucket
+        objects: list[ObjectIdentifierTypeDef] = [{"Key": name} for name in names]
+        try:
+            answer = self.client.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
+            kept = [error["Key"] for error in answer.get("Errors", ())]
+        except ClientError as error:
+            if status_of(error) not in _NOT_TOGETHER:
+                raise
+            kept = list(names)
+        for name in kept:  # says why, or is lucky
+            self.client.delete_object(Bucket=bucket, Key=name)
 
     def list(self) -> Iterator[ListedBlob]:
         beginning = self._name("")

@@ -4,6 +4,7 @@ from store.catalog.collections import (
     all_collections,
     collection_figures,
     count_collection,
+    count_documents,
     count_jobs,
     delete_collection,
     ensure_collection,
@@ -69,6 +70,7 @@ from store.catalog.live import (
     page_caches,
     passages_by_vector_ids,
 )
+from store.catalog.passages import keep_texts, passage_texts
 from store.catalog.publication import pending_chunks, publish, record_parsed
 from store.catalog.recovery import abandon_leases, drop_page_caches, move_caches, rebuild_document, release_job
 from store.catalog.references import (
@@ -130,6 +132,7 @@ __all__ = [
     "context_tokens",
     "count_collection",
     "count_document_vectors",
+    "count_documents",
     "count_due",
     "count_jobs",
     "count_unworded",
@@ -169,6 +172,7 @@ __all__ = [
     "is_blob_discardable",
     "is_blob_in_use",
     "keep_reply",
+    "keep_texts",
     "last_progress",
     "list_chunks",
     "list_collections",
@@ -185,6 +189,7 @@ __all__ = [
     "note_warning",
     "oldest_due",
     "page_caches",
+    "passage_texts",
     "passages_by_vector_ids",
     "pending_chunks",
     "publish",

@@ -13,7 +13,7 @@ from store.errors import NotFound
 from store.lexical import forget_collection
 from store.locks import lock, publishing
 from store.models import Chunk, Collection, Discard, Document, DocumentState, Job, JobKind, JobState, Vector
-from store.types import CacheFigures, CollectionFigures, StoreStats
+from store.types import CacheFigures, CollectionFigures, ReadyDocuments, StoreStats
 
 
 def ensure_collection(session: Session, tenant: str, name: str) -> Collection:
@@ -49,14 +49,21 @@ def collection_figures(session: Session, collection_id: str) -> tuple[CacheFigur
     return figures_of(session, Document.collection_id == collection_id, Document.state == "ready").get("", ())
 
 
+def count_documents(session: Session, collection_id: str) -> tuple[int, ReadyDocuments]:
+    """How many documents a collection has, in any state, and which of them are ready."""
+    query = select(Document.state, func.count(), func.max(Document.finished_at))
+    query = query.where(Document.collection_id == collection_id).group_by(Document.state)
+    states = {state: ReadyDocuments(count, last_at) for state, count, last_at in session.execute(query)}
+    return sum(each.count for each in states.values()), states.get(DocumentState.READY, ReadyDocuments(0, None))
+
+
 def count_collection(session: Session, collection_id: str) -> CollectionFigures:
-    """What a collection holds: documents in any state, and the caches of ready ones."""
-    query = select(Document.state, func.count()).where(Document.collection_id == collection_id)
-    states = dict(session.execute(query.group_by(Document.state)).all())
+    """What a collection holds: documents in any state, and the caches of ready ones. Reads every cache row of it."""
+    documents, ready = count_documents(session, collection_id)
     figures = collection_figures(session, collection_id)
     return CollectionFigures(
-        documents=sum(states.values()),
-        ready=states.get(DocumentState.READY, 0),
+        documents=documents,
+        ready=ready.count,
         text_tokens=sum(item.text_tokens for item in figures if item.exact),
         vision_tokens=sum(item.vision_tokens for item in figures if item.exact),
         cache_bytes=sum(item.cache_bytes for item in figures),

@@ -3,17 +3,18 @@
 import time
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import delete, func, select, union_all
+from sqlalchemy import delete, func, insert, select, union_all
 from sqlalchemy.orm import Session, aliased
 
 from store import embeddings, lexical
 from store.catalog.documents import delete_document, discard_blobs
+from store.catalog.passages import keep_texts
 from store.catalog.references import is_blob_in_use
 from store.catalog.upsert import insert_new
 from store.catalog.webhooks import tell_webhooks
 from store.locks import lock, publishing
 from store.models import Cache, Chunk, ChunkState, Document, DocumentState, Vector
-from store.types import EncodedChunk, Parsed, Published
+from store.types import EncodedChunk, NewVector, Parsed, Published
 
 
 def record_parsed(session: Session, document_id: str, parsed: Parsed) -> bool:
@@ -40,20 +41,21 @@ def record_parsed(session: Session, document_id: str, parsed: Parsed) -> bool:
     existing = select(Chunk.text_sha256).where(Chunk.document_id == document_id).order_by(Chunk.ordinal)
     if list(session.scalars(existing)) != [chunk.text_sha256 for chunk in parsed.chunks]:
         _drop_chunks(session, document_id)
-        session.add_all(
-            Chunk(
-                document_id=document_id,
-                ordinal=chunk.ordinal,
-                heading=chunk.heading,
-                characters=chunk.characters,
-                text_tokens=chunk.text_tokens,
-                text_sha256=chunk.text_sha256,
-                layout=chunk.layout,
-                passages=chunk.passages,
-                state=ChunkState.PENDING,
-            )
+        rows = [
+            {
+                "document_id": document_id,
+                "ordinal": chunk.ordinal,
+                "heading": chunk.heading,
+                "characters": chunk.characters,
+                "text_tokens": chunk.text_tokens,
+                "text_sha256": chunk.text_sha256,
+                "layout": chunk.layout,
+                "passages": chunk.passages,
+                "state": ChunkState.PENDING,
+            }
             for chunk in parsed.chunks
-        )
+        ]
+        session.execute(insert(Chunk), rows)  # not as objects: a long document has hundreds, and uploads wait meanwhile
     session.flush()
     _finish(session, document_id)  # a document that failed after its last chunk has nothing left to encode
     return True
@@ -144,15 +146,15 @@ def _insert_caches(session: Session, encoded: Sequence[EncodedChunk]) -> None:
 def _insert_vectors(
     session: Session, encoded: Sequence[EncodedChunk], chunks: Mapping[int, Chunk], collections: Mapping[str, str]
 ) -> None:
-    """Vector rows, and the full-text rows of those that are new."""
-    texts: dict[tuple[int, str, int], str] = {}  # (chunk, embedder, start) -> text
+    """Vector rows; of those that are new, their texts and full-text rows."""
+    passages: dict[tuple[int, str, int], NewVector] = {}  # by chunk, embedder, start
     rows: dict[tuple[int, str, int], dict[str, object]] = {}
     for item in encoded:
         document_id = chunks[item.chunk_id].document_id
         collection_id = collections[document_id]
         for vector in item.vectors:
             key = (item.chunk_id, vector.embedder, vector.start)
-            texts[key] = vector.text
+            passages[key] = vector
             rows[key] = {
                 "collection_id": collection_id,
                 "document_id": document_id,
@@ -166,14 +168,15 @@ def _insert_vectors(
         return
     returned = (Vector.id, Vector.collection_id, Vector.chunk_id, Vector.embedder, Vector.start)
     statement = insert_new(session, Vector).returning(*returned)
-    fresh: dict[str, dict[int, str]] = {}
+    fresh: dict[str, dict[int, NewVector]] = {}
     copies: list[dict[str, object]] = []
     for vector_id, collection_id, chunk_id, embedder, start in session.execute(statement, list(rows.values())):
         row = rows[chunk_id, embedder, start]
-        fresh.setdefault(collection_id, {})[vector_id] = texts[chunk_id, embedder, start]
+        fresh.setdefault(collection_id, {})[vector_id] = passages[chunk_id, embedder, start]
         copies.append({"id": vector_id} | {name: row[name] for name in embeddings.COPIED})
     for collection_id, added in fresh.items():
-        lexical.index(session, collection_id, added)
+        keep_texts(session, {vector_id: passage.text for vector_id, passage in added.items()})
+        lexical.index(session, collection_id, {vector_id: passage.known_as for vector_id, passage in added.items()})
     embeddings.index(session, copies)
 
 

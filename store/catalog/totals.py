@@ -4,21 +4,24 @@ from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from store.catalog import clock
+from store.catalog.jobs import last_progress
 from store.models import Cache, Chunk, Delivery, Document, DocumentState, Job, JobState
 from store.types import CacheTotals, DocumentTotals, DueWork
 
 
 def due_work(session: Session) -> DueWork:
-    """Jobs and deliveries by state, and how long the oldest job that could run has been waiting."""
+    """Jobs and deliveries by state, how long the oldest job that could run has waited, and all of them in vain."""
     jobs = select(Job.kind, Job.state, func.count()).group_by(Job.kind, Job.state)
     deliveries = select(Delivery.state, func.count()).group_by(Delivery.state)
     now = clock.now(session)
     since = case((Job.not_before > Job.updated_at, Job.not_before), else_=Job.updated_at)
     oldest = session.scalar(select(func.min(since)).where(Job.state == JobState.QUEUED, Job.not_before <= now))
+    moved = None if oldest is None else max(oldest, last_progress(session) or 0.0)
     return DueWork(
         jobs={(kind, state): count for kind, state, count in session.execute(jobs)},
         deliveries=dict(session.execute(deliveries).all()),
         oldest_seconds=0.0 if oldest is None else max(0.0, now - oldest),
+        stalled_seconds=0.0 if moved is None else max(0.0, now - moved),
     )
 
 

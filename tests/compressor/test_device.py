@@ -1,24 +1,35 @@
 """How batches share the cores: in order, bounded, and without changing what the caller's threads do; free memory."""
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 
-from compressor.device import _container_memory, free_memory, side_by_side
+from compressor.device import _container_memory, _pool, free_memory, side_by_side
 
 
-def test_parts_come_back_in_order_and_each_has_one_core() -> None:
+@pytest.fixture(params=[1, 3])
+def cores(request: pytest.FixtureRequest) -> Iterator[int]:
+    """A process that was given so many cores, whatever this one was."""
     before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    _pool.cache_clear()
+    yield request.param
+    torch.set_num_threads(before)
+    _pool.cache_clear()
+
+
+def test_parts_come_back_in_order_and_each_has_one_core(cores: int) -> None:
     assert side_by_side(lambda part: (part, torch.get_num_threads()), range(50), device="cpu") == [
         (part, 1) for part in range(50)
     ]
-    assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == cores
 
 
-def test_many_callers_at_once_use_no_more_threads_than_there_are_cores() -> None:
+def test_many_callers_at_once_use_no_more_threads_than_there_are_cores(cores: int) -> None:
     busy, most, lock = 0, 0, threading.Lock()
     step = threading.Event()
 
@@ -35,7 +46,7 @@ def test_many_callers_at_once_use_no_more_threads_than_there_are_cores() -> None
     with ThreadPoolExecutor(16) as callers:
         found = list(callers.map(lambda _: side_by_side(work, range(4), device="cpu"), range(16)))
     assert found == [[0, 1, 2, 3]] * 16
-    assert most == torch.get_num_threads()
+    assert most == cores
 
 
 def test_what_a_part_raises_is_raised_to_its_caller() -> None:

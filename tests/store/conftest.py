@@ -139,9 +139,9 @@ class Library:
             EncodedChunk(
                 chunk.id,
                 (NewCache(CODEC, file.key, str(chunk.ordinal), 10, 0.5 if chunk.ordinal else 1.0, 2, 100),),
-                (NewVector(EMBEDDER, 0, chunk.characters, embed(texts[chunk.ordinal]), texts[chunk.ordinal]),),
+                (NewVector(EMBEDDER, 0, chunk.characters, embed(text), text, text),),
             )
-            for chunk in chunks
+            for chunk, text in ((chunk, texts[chunk.ordinal]) for chunk in chunks)
         ]
 
     def publish(self, encoded: Sequence[EncodedChunk]) -> Published:

@@ -114,7 +114,7 @@ def test_a_delete_while_the_backup_is_taken_leaves_it_consistent(
                 catalog.delete_document(session, gone)
                 keys = catalog.discarded_blobs(session, 100)
             for key in keys:
-                blobs.delete(key)
+                blobs.delete([key])
 
     written = write_backup(engine, blobs, file, progress=delete_once)
     assert written.lost_blobs == ()
@@ -130,7 +130,7 @@ def test_a_blob_that_the_store_has_lost_is_named_and_does_not_stop_the_backup(
     library.add("one")
     with reading(engine) as session:
         lost = session.scalars(select(Document.blob)).one()
-    blobs.delete(lost)
+    blobs.delete([lost])
     assert write_backup(engine, blobs, file, progress=silent).lost_blobs == (lost,)
 
 

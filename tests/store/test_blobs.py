@@ -63,7 +63,7 @@ def test_no_bytes_are_bytes_too(any_store: BlobStore) -> None:
 def test_tenants_share_nothing(any_store: BlobStore) -> None:
     ours, theirs = any_store.put_bytes(b"the same", tenant="acme"), any_store.put_bytes(b"the same", tenant="ab")
     assert ours.key != theirs.key
-    any_store.delete(ours.key)
+    any_store.delete([ours.key])
     assert any_store.read(theirs.key) == b"the same"
     assert [blob.key for blob in any_store.list()] == [theirs.key]
 
@@ -87,7 +87,7 @@ def test_keys_from_before_there_were_tenants_are_read_and_deleted(any_store: Blo
     overwrite(any_store, key, b"old")
     assert any_store.read(key) == any_store.local_path(key).read_bytes() == b"old"
     assert [(blob.key, blob.size) for blob in any_store.list()] == [(key, 3)]
-    any_store.delete(key)
+    any_store.delete([key])
     assert not any_store.exists(key)
 
 
@@ -106,15 +106,15 @@ def test_ranges_are_a_file_to_map_or_bytes_from_afar(any_store: BlobStore) -> No
 def test_a_map_outlives_the_delete(any_store: BlobStore) -> None:
     key = any_store.put_bytes(b"mapped", tenant=TENANT).key
     with any_store.local_path(key).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        any_store.delete(key)
-        any_store.delete(key)
+        any_store.delete([key])
+        any_store.delete([key])
         assert not any_store.exists(key)
         assert mapped[:] == b"mapped"
 
 
 def test_what_is_missing_is_named(any_store: BlobStore) -> None:
     key = any_store.put_bytes(b"gone", tenant=TENANT).key
-    any_store.delete(key)
+    any_store.delete([key])
     reads: list[Callable[[], object]] = [
         lambda: any_store.read(key),
         lambda: any_store.read_range(key, 0, 1),
@@ -138,7 +138,10 @@ def test_what_is_missing_is_named(any_store: BlobStore) -> None:
     ],
 )
 def test_only_its_own_keys_are_keys(any_store: BlobStore, key: str) -> None:
-    for use in (any_store.read, any_store.exists, any_store.delete, any_store.local_path, any_store.ranges):
+    def delete(key: str) -> None:
+        any_store.delete([key])
+
+    for use in (any_store.read, any_store.exists, delete, any_store.local_path, any_store.ranges):
         with pytest.raises(InvalidKey, match="is not a blob key"):
             use(key)
 

@@ -1,14 +1,16 @@
 """The schema: it migrates up from nothing, equals the models, and refuses what it does not know."""
 
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from store import catalog
 from store.database import check_schema, migrate, open_database, reading, transaction
@@ -86,6 +88,17 @@ def test_a_reader_is_not_kept_waiting_by_a_writer(engine: Engine) -> None:
         catalog.ensure_collection(writer, "default", "main")
         with reading(engine) as reader:
             assert catalog.list_collections(reader, "default") == []
+
+
+def test_a_writer_that_waits_too_long_is_told(sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store.database._BUSY_MS", 50)
+    with closing(sqlite3.connect(str(sqlite_engine.url.database))) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(OperationalError, match="database is locked"), transaction(sqlite_engine) as session:
+            session.execute(text("SELECT 1"))
+        other.rollback()
+    with transaction(sqlite_engine) as session:  # the connection is as good as before
+        catalog.ensure_collection(session, "default", "main")
 
 
 def test_a_full_disk_is_said_and_changes_nothing(sqlite_engine: Engine) -> None:

@@ -129,6 +129,37 @@ def test_words_in_very_many_passages_rank_but_do_not_choose(engine: Engine, monk
         assert len(ranked(60)) == 60  # too few with the rare word: all words choose
 
 
+def test_the_commonest_words_do_not_rank_beside_enough_others(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is in all 60 passages: counting them would cost more than they say."""
+    if engine.dialect.name == "postgresql":
+        pytest.skip("it counts up to its cap")
+    monkeypatch.setattr(lexical.sqlite, "_CAP", 10)
+    monkeypatch.setattr(lexical.sqlite, "_WEIGHED", 50)
+    with transaction(engine) as session:
+        bodies = {n: f"harbour log {'fog ' * (n % 8 == 0)}{'pilot ' * (n % 3)}" for n in range(1, 61)}
+        lexical.index(session, "c" * 32, bodies)
+
+    def found(query: str, k: int) -> list[tuple[int, float]]:
+        with reading(engine) as session:
+            return [(hit.vector_id, hit.score) for hit in lexical.search(session, "c" * 32, query, k)]
+
+    assert found("fog pilot harbour log", 7) == found("fog pilot", 7)
+    assert found("fog harbour", 3) == found("fog", 3)
+    assert {n % 3 for n, _ in found("harbour pilot", 5)} <= {1, 2}  # those with both
+    assert len(found("harbour", 5)) == 5  # nothing but a common word
+
+
+def test_a_word_is_found_as_soon_as_a_passage_has_it(engine: Engine) -> None:
+    with transaction(engine) as session:
+        lexical.index(session, "c" * 32, {1: "the tide table"})
+    with reading(engine) as session:
+        assert lexical.search(session, "c" * 32, "capstan", 5) == []
+    with transaction(engine) as session:
+        lexical.index(session, "c" * 32, {2: "the capstan turns"})
+    with reading(engine) as session:
+        assert [hit.vector_id for hit in lexical.search(session, "c" * 32, "capstan", 5)] == [2]
+
+
 def test_a_very_long_query_is_cut(search: Callable[[str], list[int]]) -> None:
     assert search("invoice " + " ".join(f"unknown{n}" for n in range(5000)))[:1] == [2]
 

@@ -50,7 +50,7 @@ def test_a_blob_that_came_into_use_again_survives_the_sweep(engine: Engine, libr
 
 def test_a_check_names_missing_orphaned_and_damaged_blobs_and_changes_nothing(engine: Engine, library: Library) -> None:
     lost, hurt = library.accept(["lost"]).document.blob, library.accept(["hurt"]).document.blob
-    library.blobs.delete(lost)
+    library.blobs.delete([lost])
     library.blobs.local_path(hurt).write_bytes(b"hurT")
     orphan = library.blobs.put_bytes(b"nobody's", tenant=DEFAULT_TENANT).key
     later = time.time() + 4000

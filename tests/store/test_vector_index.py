@@ -134,7 +134,7 @@ def add_vectors(library: Library, document_id: str, count: int) -> None:
     with transaction(library.engine) as session:
         (chunk,) = catalog.list_chunks(session, document_id)
         vectors = tuple(
-            NewVector(EMBEDDER, number, number + 1, embed(f"{document_id} {number}"), "")
+            NewVector(EMBEDDER, number, number + 1, embed(f"{document_id} {number}"), "", "")
             for number in range(1, count + 1)
         )
         catalog.publish(session, [EncodedChunk(chunk.id, (), vectors)])

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,11 +11,13 @@ import pytest
 from numpy.typing import NDArray
 from sqlalchemy import Engine, insert
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from store import catalog
 from store.database import reading, transaction
 from store.generations import node_of, remove_index_files
 from store.models import Vector
+from store.types import LivePassage
 from store.vectors import FaissIndex
 from tests.store.conftest import EMBEDDER, Library, embed
 
@@ -47,6 +49,28 @@ def _expected(text: str, k: int = 5) -> list[int]:
 
 def _files(tmp_path: Path, pattern: str = "*.faiss") -> list[Path]:
     return sorted((tmp_path / "index").rglob(pattern))
+
+
+def test_no_more_rows_are_joined_than_are_wanted(
+    library: Library, open_index: Callable[[], FaissIndex], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined: list[int] = []
+    join = catalog.passages_by_vector_ids
+
+    def noted(session: Session, collection_id: str, vector_ids: Sequence[int], **more: object) -> list[LivePassage]:
+        joined.append(len(vector_ids))
+        return join(session, collection_id, vector_ids, **more)
+
+    monkeypatch.setattr(catalog, "passages_by_vector_ids", noted)
+    near, far = library.add(*TEXTS[:3]), library.add(*TEXTS[3:])
+    index = open_index()
+    assert len(index.search(_query(TEXTS[0]), 3)) == 3
+    assert joined == [3]
+    index = open_index()
+    index.refresh()
+    library.delete(near)
+    assert [hit.passage.document_id for hit in index.search(_query(TEXTS[0]), 3)] == [far] * 3
+    assert sum(joined) - 3 <= 9  # a few more, where some are not live
 
 
 def test_search_is_exact_with_and_without_a_file(

@@ -1,6 +1,8 @@
 """Ingest, ask and delete with blobs in a bucket are what they are with a directory; trouble there loses nothing."""
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,23 @@ def test_a_document_is_ingested_answers_and_goes(far: Resources, tmp_path: Path)
     remove_document(far, document.id)
     assert list(far.blobs.list()) == []
     assert [path for path in (far.settings.home / "blob-cache").rglob("*") if path.is_file()] == []
+
+
+def test_the_bucket_is_asked_while_others_may_write(
+    far: Resources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    exists = far.blobs.exists
+
+    def look(key: str) -> bool:
+        with closing(sqlite3.connect(far.settings.home / "percel.db", timeout=0)) as other:
+            other.execute("BEGIN IMMEDIATE")
+        asked.append(key)
+        return exists(key)
+
+    monkeypatch.setattr(far.blobs, "exists", look)
+    accepted = accept(far, "default", "test", offer(tmp_path, "a.txt", STORY))
+    assert asked == [accepted.document.blob]
 
 
 def test_a_bucket_in_trouble_ends_the_run_with_one_error_and_loses_nothing(

@@ -54,6 +54,17 @@ def test_a_document_becomes_ready_and_reads_back_exactly(resources: Resources, t
     assert STORY.strip() in "\n".join(read_document(resources, document))
 
 
+def test_bytes_that_a_sweep_took_meanwhile_are_put_again(resources: Resources, tmp_path: Path) -> None:
+    accepted = accept(
+        resources,
+        "default",
+        "test",
+        offer(tmp_path, "a.txt", STORY),
+        also=lambda session, accepted: resources.blobs.delete([accepted.document.blob]),
+    )
+    assert resources.blobs.read(accepted.document.blob) == STORY.encode()
+
+
 def test_tokens_are_compressed_once_for_the_file_and_its_rows(
     resources: Resources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

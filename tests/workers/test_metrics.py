@@ -65,6 +65,20 @@ def test_the_oldest_due_job_has_an_age(resources: Resources, tmp_path: Path) -> 
     assert 100 <= samples(render(build_registry(resources)))["percel_oldest_due_job_seconds"] < 160
 
 
+def test_a_queue_that_is_worked_through_has_not_stalled(resources: Resources, tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        accept(resources, "default", "test", offer(tmp_path, name, f"{STORY} {name}"))
+    with resources.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE job SET updated_at = updated_at - 1000, not_before = 0")
+    found = samples(render(build_registry(resources)))
+    assert 1000 <= found["percel_queue_stalled_seconds"] < 1060
+    with transaction(resources.engine) as session:
+        assert catalog.claim_jobs(session, [JobKind.PARSE], owner="w", lease_seconds=60, limit=1)
+    found = samples(render(build_registry(resources)))
+    assert found["percel_queue_stalled_seconds"] < 60
+    assert found["percel_oldest_due_job_seconds"] >= 1000
+
+
 def test_stages_are_timed_and_what_is_stored_is_summed_by_tenant(resources: Resources, tmp_path: Path) -> None:
     registry = build_registry(resources)
     accept(resources, "default", "test", offer(tmp_path, "a.txt", STORY))

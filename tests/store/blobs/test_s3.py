@@ -143,10 +143,22 @@ def test_a_copy_is_fetched_once_compared_and_gone_with_the_blob(shaky: S3Blobs, 
     between.answered.clear()
     assert shaky.local_path(key) == shaky.ranges(key) == path
     assert between.answered == []
-    shaky.delete(key)
+    shaky.delete([key])
     assert not path.exists()
     with pytest.raises(BlobMissing):
         shaky.local_path(key)
+
+
+@pytest.mark.parametrize("status", [200, 501])
+def test_blobs_are_deleted_together_or_where_a_server_cannot_one_by_one(
+    shaky: S3Blobs, between: Between, status: int
+) -> None:
+    keys = [shaky.put_bytes(text, tenant=TENANT).key for text in (b"one", b"two", b"three")]
+    between.answered.clear()
+    between.failures, between.failing, between.status = int(status != 200), {"POST"}, status
+    shaky.delete(keys[:2])
+    assert methods(between) == (["POST"] if status == 200 else ["POST", "DELETE", "DELETE"])
+    assert [shaky.exists(key) for key in keys] == [False, False, True]
 
 
 def test_a_damaged_blob_becomes_no_copy(blobs: S3Blobs) -> None:

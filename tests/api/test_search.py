@@ -1,0 +1,46 @@
+"""What a search shows of a passage, and what it costs: no cache is read where the text is kept."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete, select
+
+from api.library import remove_document
+from api.search import search
+from store.database import reading, transaction
+from store.models import Passage, Vector
+from tests.workers.test_ingest import STORY, ingest, offer
+from workers.resources import Resources
+
+QUERY = "serial number of the gauge at Marlow Weir"
+NOTE = "The gauge at the weir, ﬁtted in 2019 … was cleaned. 水位计在25米处误差达到3.7毫米。"  # not as full text has it
+
+
+@pytest.fixture
+def titles(resources: Resources, tmp_path: Path) -> list[str]:
+    items = offer(tmp_path, "a.md", f"# Weirs\n\n{STORY}"), offer(tmp_path, "b.txt", NOTE)
+    return list(ingest(resources, *items))
+
+
+def test_a_hit_is_the_same_with_its_text_kept_and_out_of_its_cache(resources: Resources, titles: list[str]) -> None:
+    hits = search(resources, "default", QUERY, collection="test")
+    assert {hit.title for hit in hits} == set(titles)
+    assert "serial GX-20418" in hits[0].text
+    assert NOTE in {hit.text for hit in hits}
+    blobs = resources.settings.home / "blobs"
+    blobs.rename(blobs.with_name("away"))
+    assert search(resources, "default", QUERY, collection="test") == hits
+    blobs.with_name("away").rename(blobs)
+    with transaction(resources.engine) as session:
+        session.execute(delete(Passage).where(Passage.id > session.scalar(select(Passage.id).limit(1))))
+    assert search(resources, "default", QUERY, collection="test") == hits
+
+
+def test_texts_go_with_their_document(resources: Resources, tmp_path: Path) -> None:
+    documents = ingest(resources, offer(tmp_path, "a.txt", STORY), offer(tmp_path, "b.txt", NOTE))
+    with reading(resources.engine) as session:
+        assert set(session.scalars(select(Passage.id))) == set(session.scalars(select(Vector.id)))
+    remove_document(resources, documents["a.txt"].id)
+    with reading(resources.engine) as session:
+        left = set(session.scalars(select(Passage.id)))
+        assert left == set(session.scalars(select(Vector.id))) != set()
