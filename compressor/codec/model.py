@@ -9,6 +9,7 @@ coding likes.
 """
 
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
@@ -83,6 +84,11 @@ class Block(nn.Module):
         x = x + self.out(mixed.transpose(1, 2).reshape(batch, length, dim))
         widened: Tensor = self.down(functional.relu(self.up(self.norm_mlp(x))))
         return x + widened
+
+    def change_nothing(self) -> None:
+        """Begins as the identity."""
+        for parameter in (self.out.weight, self.down.weight, self.down.bias):
+            nn.init.zeros_(parameter)
 
 
 class Writer(nn.Module):
@@ -161,6 +167,7 @@ class Level(nn.Module):
     def __init__(self, shape: Shape, level: int) -> None:
         super().__init__()
         self.shape = shape
+        self.level = level
         self.code = CODES[level]
         self.below = CODES[level - 1] if level else None
         self.writer = Writer(shape, self.code, self.below.own * self.below.values if self.below else CELL_PIXELS)
@@ -186,6 +193,12 @@ class Level(nn.Module):
     @torch.no_grad()
     def learn_from(self, below: Reader) -> None:
         """Begins with what the reader of the rate below knows of characters; which numbers mean them is learnt."""
-        for name in ("blocks", "norm", "low", "high", "style"):
+        for name in ("norm", "low", "high", "style"):
             getattr(self.reader, name).load_state_dict(getattr(below, name).state_dict())
+        for block, known in zip_longest(self.reader.blocks, below.blocks):
+            assert isinstance(block, Block)
+            if known is None:
+                block.change_nothing()
+            else:
+                block.load_state_dict(known.state_dict())
         self.reader.place.copy_(below.place.repeat(self.reader.context // below.context, 1))

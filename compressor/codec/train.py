@@ -19,13 +19,14 @@ from torch.nn import functional
 
 from compressor.codec.corpus import PRINTABLE, Corpus, Sampler
 from compressor.codec.model import Level, Shape
-from compressor.codec.typography import STRIP_CELLS, cell_bitmaps, set_text, unpack_cells
+from compressor.codec.typography import BLANK, STRIP_CELLS, cell_bitmaps, set_text, unpack_cells
 from compressor.errors import ModelError
 from compressor.formats import SHARED
 from compressor.quantise import quantise, through
 from compressor.styles import STYLE_BITS
 
 DOCUMENTS = {"prose": 0.42, "tech": 0.26, "code": 0.21, "spanish": 0.11}  # shares of the kinds of text
+APART = 1.25  # steps of the quantiser: a little more than what is sure to be stored differently
 STYLE_WEIGHT = 6  # the six style bits of a cell weigh as much as its two bytes: their mean would be lost beside them
 
 
@@ -45,6 +46,7 @@ class Recipe:
     checkpoint_every: int = 250
     reader_layers: int = 2
     strings: float = 0.5  # share of batches that carry random strings and accented letters
+    apart: bool = False  # printable characters are kept from sharing a code
     further: bool = False  # begins with the weights that are installed instead of from scratch
 
     @property
@@ -66,7 +68,7 @@ class Recipe:
 RECIPES = (
     Recipe(level=0, steps=1400, scripts=0.6),
     Recipe(level=1, steps=1000, scripts=0.5),
-    Recipe(level=2, steps=1600, scripts=0.3),
+    Recipe(level=2, steps=1200, learning_rate=1.5e-3, scripts=0.3, strings=0.75, apart=True),
     Recipe(level=3, steps=1200, scripts=0.05, strings=0.1, reader_layers=4),
 )
 
@@ -115,6 +117,20 @@ def reading_loss(read: tuple[Tensor, Tensor, Tensor], codes: NDArray[np.int32], 
         + functional.cross_entropy(high.flatten(0, 1), target // 256)
         + STYLE_WEIGHT * functional.binary_cross_entropy_with_logits(style, bits_of(styles, low.device))
     )
+
+
+def crowding(below: list[Level], level: Level, device: torch.device) -> Tensor:
+    """How far printable characters are from having numbers of their own each: 0 where no two can be stored alike.
+
+    Context tells most look-alikes apart, so that reading alone seldom parts two characters that came to share a code.
+    """
+    code = level.code
+    codes = np.full((1 << level.level, STRIP_CELLS), BLANK, np.int32)
+    codes.ravel()[1 : 1 + len(PRINTABLE)] = PRINTABLE
+    tokens = encode(below, level, pixels_of(codes, np.zeros(codes.shape, np.uint8), device))
+    steps = tokens[0, : (1 + len(PRINTABLE)) * code.own].view(-1, code.own) / SHARED[code.digits].step
+    apart = (steps[:, None] - steps[None]).abs().amax(-1) + 2 * torch.eye(len(steps), device=device)
+    return functional.relu(APART - apart).square().sum(1).mean()
 
 
 def held_out_codes(corpus: Corpus, strips: int) -> dict[str, NDArray[np.int32]]:
@@ -208,7 +224,8 @@ def train(
         with torch.autocast(device.type, torch.bfloat16):
             tokens = encode(below, level, pixels_of(codes, styles, device))
             read = level.reader(through(tokens, SHARED[level.code.digits]))
-        loss = reading_loss(read, codes, styles)
+            crowded = crowding(below, level, device) if recipe.apart else 0.0
+        loss = reading_loss(read, codes, styles) + crowded
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(level.parameters(), 1.0)

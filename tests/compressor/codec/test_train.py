@@ -40,7 +40,7 @@ def test_all_rates_grow_on_each_other_and_read_back_exactly(corpus: Corpus, tmp_
         below = load_levels(RATES[level - 1], CPU, out) if level else []
         before = [value.clone() for each in below for value in each.state_dict().values()]
         trained = train(
-            recipe(level),
+            replace(recipe(level), reader_layers=1 + level // 3, apart=level == 2),
             corpus,
             tmp_path / str(level),
             shape=TINY,
