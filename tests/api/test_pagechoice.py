@@ -108,7 +108,7 @@ def test_within_a_budget_the_most_relevant_pages_are_larger(asked: Resources, wh
 def test_a_budget_holds_whatever_it_is(asked: Resources, whole: bool) -> None:
     full, half = tokens(asked)
     taken = []
-    for budget in range(half, full + 1, 3):
+    for budget in range(half, full + 1, 7):
         chosen = choose(asked, Question(ASKED, "default", whole=whole, budget=budget))
         taken.append(sum(place.positions for place in chosen.ranked))
         assert taken[-1] <= budget
