@@ -17,6 +17,7 @@ from compressor.codec.native import NativeCodec, load_codec, set_texts
 from compressor.codec.typography import STRIP_CELLS, draw, strip_pixels
 from compressor.codec.weights import available_rates, load_levels
 from compressor.errors import CacheDamaged, ModelError, UnknownCodec
+from compressor.quantise import split
 
 PROSE = (
     "The station at Haverbridge reported a stage of 3.412 m on 14 March 2024, order ZX-99183/b, "
@@ -112,6 +113,14 @@ def test_a_glyph_has_the_same_numbers_wherever_it_stands() -> None:
     assert (cells == cells[:1]).all()
     assert (cells[:, :2] == cells[:, 3:]).all()
     assert (cells[0, 0] != cells[0, 1]).any()
+
+
+def test_printable_characters_share_no_code(codec: NativeCodec) -> None:
+    code = CODES[available_rates().index(codec.rate)]
+    printable = "".join(map(chr, range(0x20, 0x7F)))
+    numbers = split(torch.from_numpy(codec.encode([printable])[0].levels), code.digits)
+    own = numbers[:, : STRIP_CELLS * codec.strips_per_token * code.own].reshape(-1, code.own)[: len(printable)]
+    assert len(set(map(tuple, own.tolist()))) == len(printable)
 
 
 def test_reading_and_encoding_twice_give_the_same_bits(codec: NativeCodec) -> None:
