@@ -7,8 +7,9 @@ from api.errors import UnknownDecoder
 from api.quoted import quote
 from api.remote import write_remotely
 from api.reports import AnswerReport, Question, Step, pieces_of
+from api.served import write_by_server
 from api.written import write
-from compressor.decoders.names import PAGES, QUOTING, REMOTE
+from compressor.decoders.names import PAGES, QUOTING, REMOTE, VLLM
 from workers.resources import Resources
 from workers.settings import Settings
 from workers.timing import measured
@@ -52,6 +53,9 @@ def _steps(resources: Resources, asked: Question) -> Iterator[Step]:
         return
     if name.startswith(REMOTE):
         yield from write_remotely(resources, asked, name)
+        return
+    if name.startswith(VLLM):
+        yield from write_by_server(resources, asked, name)
         return
     report = quote(resources, asked, name)
     yield report.context

@@ -27,6 +27,7 @@ class PagePlace:
     positions: int  # tokens of the decoder's context
     stored_bytes: int
     image_token: int
+    grid: tuple[int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ class _Headers:
         """A page with what its header says."""
         key = PageKey(row.blob, page_entry(chunk.ordinal, number))
         file = self._file(row.blob)
+        facts = file.facts(key.entry)
         return PagePlace(
             document=document,
             chunk=chunk,
@@ -132,7 +134,8 @@ class _Headers:
             key=key,
             positions=file.positions(key.entry),
             stored_bytes=file.stored_bytes(key.entry),
-            image_token=file.facts(key.entry)["image_token"],
+            image_token=facts["image_token"],
+            grid=None if facts["grid"] is None else (facts["grid"][0], facts["grid"][1]),
         )
 
     def _file(self, blob: str) -> PageFile:

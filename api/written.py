@@ -1,35 +1,21 @@
-"""Owns answers that a vision-language model writes: page caches into its context, its words and where they come from.
-
-Searched, the pages of the best chunks are loaded as far as they fit the model's context and this machine's memory, the
-best first. The whole of a collection is loaded or refused with the numbers: an answer over a part of it would pass for
-one over all of it.
-"""
+"""Owns answers that a vision-language model writes: page caches into its context, its words and their places."""
 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from api.errors import ContextTooLarge, NoPageCaches
 from api.library import forget_gone
+from api.pagechoice import NOTHING_FOUND, PagesAsked, check_whole, pages_asked, price_prompt
 from api.pagecitations import cite_pages
-from api.pageplaces import PagePlace, Places, find_places, in_order, load_pages
-from api.passages import PassageTexts, rerank_chunks
+from api.pageplaces import PagePlace, in_order, load_pages
 from api.reports import AnswerReport, ContextReport, Question, Step
-from api.search import find_chunks, home_of, load_chunks
-from compressor.errors import ContextTooLong
-from compressor.rerank import PASSAGES
+from api.search import home_of
 from compressor.vlm.memory import MemoryPlan
 from compressor.vlm.pointing import read_pointing
 from compressor.vlm.reader import PageReader, Prefilled
-from store import catalog
-from store.database import reading
-from store.errors import BlobMissing
-from store.models import Collection
 from store.types import ChunkCache
 from workers.resources import Resources
 from workers.timing import Timings
-
-NOTHING_FOUND = "Nothing in these documents answers this."
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +39,14 @@ def write(resources: Resources, asked: Question, decoder: str) -> Iterator[Step]
     home = home_of(resources, asked.tenant, asked.collection)
     forget_gone(resources)
     with timings.step("search"):
-        rows = _whole(resources, home, asked) if asked.whole else _best(resources, home, asked)
-    if not rows:
+        about = pages_asked(resources, home, asked, reader.codec)
+    if not about.rows:
         nothing = ContextReport(0, 0, 0)
         yield nothing
         yield AnswerReport(NOTHING_FOUND, True, (), decoder, reader.attention, None, nothing, _seconds(timings, start))
         return
     with timings.step("plan"):
-        chosen = _choose(resources, home, asked, decoder, reader, rows)
+        chosen = _choose(resources, asked, decoder, reader, about)
     shown = in_order(chosen.ranked)
     before = time.perf_counter()
     steps = reader.write(
@@ -96,68 +82,22 @@ def write(resources: Resources, asked: Question, decoder: str) -> Iterator[Step]
     )
 
 
-def _best(resources: Resources, home: Collection, asked: Question) -> list[ChunkCache]:
-    """The exact caches of the k best chunks, best first."""
-    with reading(resources.engine) as session:
-        found = find_chunks(resources, session, home.id, asked.text, k=max(asked.k, PASSAGES), where=asked.where)
-    rows, caches = load_chunks(resources, home.id, [chunk.row.id for chunk in found])
-    found = rerank_chunks(asked.text, found, PassageTexts(resources, caches), k=asked.k)
-    by_chunk = {row.chunk_id: row for row in rows}
-    return [by_chunk[chunk.row.id] for chunk in found]
-
-
-def _whole(resources: Resources, home: Collection, asked: Question) -> list[ChunkCache]:
-    """The exact caches of a collection's chunks, as far as the filter leaves them, in the order of arrival."""
-    with reading(resources.engine) as session:
-        rows = catalog.collection_caches(session, home.id)
-        if asked.where is not None:
-            wanted = catalog.documents_where(session, home.id, asked.where)
-            rows = [row for row in rows if row.document_id in wanted]
-    return rows
-
-
-def _choose(
-    resources: Resources, home: Collection, asked: Question, decoder: str, reader: PageReader, rows: list[ChunkCache]
-) -> _Chosen:
+def _choose(resources: Resources, asked: Question, decoder: str, reader: PageReader, about: PagesAsked) -> _Chosen:
     """Which pages are loaded, and the memory that they take. Raises as `write`."""
-    places = _places(resources, reader, [row.chunk_id for row in rows])
-    if not places.pages or (asked.whole and places.lacking):
-        raise NoPageCaches(home.name, decoder, places.lacking, len(rows))
-    token = places.pages[0].image_token
-    one, two = (reader.prompt_tokens(asked.text, pages, token) for pages in (1, 2))
-    between = two - one  # tokens of the prompt that come with each further page
-    fixed = one - between + resources.settings.answer_tokens
-    taken = [place.positions + between for place in places.pages]
+    pages = about.pages
+    prompt = price_prompt(resources, lambda count: reader.prompt_tokens(asked.text, count, pages[0].image_token))
     if asked.whole:
-        vision = sum(place.positions for place in places.pages)
-        if vision > resources.settings.max_context_tokens:
-            raise ContextTooLarge(vision, resources.settings.max_context_tokens)
-        plan = reader.plan(fixed + sum(taken), held=_held(places.pages))
-        return _Chosen(tuple(rows), places.pages, 0, plan)
-    room = min(reader.room(held=_held(places.pages)), resources.settings.max_context_tokens)
-    used, kept = fixed, []
-    for place, tokens in zip(places.pages, taken, strict=True):
-        if used + tokens <= room:
-            used += tokens
-            kept.append(place)
-    if not kept:
-        raise ContextTooLong(
-            f"no page fits: the smallest of {len(taken)} needs {fixed + min(taken):,} tokens with question and answer, "
-            f"and there is room for {room:,} in the context of {decoder} and in memory"
-        )
-    return _Chosen(tuple(rows), tuple(kept), len(taken) - len(kept), reader.plan(used, held=_held(kept)))
+        check_whole(resources, pages)
+        return _Chosen(about.rows, pages, 0, reader.plan(prompt.tokens(pages), held=_held(pages)))
+    room = min(reader.room(held=_held(pages)), resources.settings.max_context_tokens)
+    kept = prompt.fit(pages, room, where=f"in the context of {decoder} and in memory")
+    plan = reader.plan(prompt.tokens(kept), held=_held(kept))
+    return _Chosen(about.rows, kept, len(pages) - len(kept), plan)
 
 
 def _held(places: Sequence[PagePlace]) -> int:
     """Bytes of page caches, as they are held while a model reads them."""
     return sum(place.stored_bytes for place in places)
-
-
-def _places(resources: Resources, reader: PageReader, chunk_ids: Sequence[int]) -> Places:
-    try:
-        return find_places(resources, reader.codec, chunk_ids)
-    except BlobMissing:  # between the look at the rows and the files, pages were made anew or deleted
-        return find_places(resources, reader.codec, chunk_ids)
 
 
 def _context(chosen: _Chosen, prefilled: int) -> ContextReport:

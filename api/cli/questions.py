@@ -20,7 +20,10 @@ def ask(
     question: Annotated[str, typer.Argument(help="A question, in the language of the documents.")],
     collection: Collection = None,
     decoder: Annotated[
-        str | None, typer.Option(help="What answers: extractive, hf:<model>, openai:<url>. Default: PERCEL_DECODER.")
+        str | None,
+        typer.Option(
+            help="What answers: extractive, hf:<model>, openai:<url>, vllm:<url>#<model>. Default: PERCEL_DECODER."
+        ),
     ] = None,
     k: Annotated[int, typer.Option("-k", help="Chunks to load.", min=1, max=1000)] = 8,
     whole: Annotated[bool, typer.Option("--whole", help="Load the whole collection instead of searching it.")] = False,
