@@ -32,6 +32,7 @@ class BenchShape:
     text: dict[str, Any]
     vision: dict[str, Any] = field(default_factory=dict)
     side: int = 1024  # pixels of a page image
+    page_tokens: int = 1024  # that the published model makes of such a page
 
 
 def _qwen_vision(width: int, inner: int, depth: int, out: int, levels: list[int]) -> dict[str, Any]:
@@ -90,6 +91,7 @@ SHAPES = {
                 "num_experts_per_tok": 6,
                 "mlp_layer_types": ["dense"] + ["sparse"] * 11,
             },
+            page_tokens=833,
         ),
         BenchShape(
             "small",
@@ -108,6 +110,7 @@ SHAPES = {
             },
             _qwen_vision(128, 512, 4, 256, [0, 1, 2]),
             side=512,
+            page_tokens=256,
         ),
     )
 }
