@@ -7,8 +7,9 @@ from api.errors import NoBudget, UnknownDecoder
 from api.quoted import quote
 from api.remote import write_remotely
 from api.reports import AnswerReport, Question, Step, pieces_of
+from api.served import write_by_server
 from api.written import write
-from compressor.decoders.names import PAGES, QUOTING, REMOTE
+from compressor.decoders.names import PAGES, QUOTING, REMOTE, VLLM
 from workers.resources import Resources
 from workers.settings import Settings
 from workers.timing import measured
@@ -50,6 +51,9 @@ def _steps(resources: Resources, asked: Question) -> Iterator[Step]:
         raise UnknownDecoder(name, known_decoders(resources.settings))
     if name.startswith(PAGES):
         yield from write(resources, asked, name)
+        return
+    if name.startswith(VLLM):
+        yield from write_by_server(resources, asked, name)
         return
     if asked.budget is not None:
         raise NoBudget(name)

@@ -83,7 +83,9 @@ class NoBudget(EdgeError):
     """A budget of vision tokens for a decoder that loads no pages."""
 
     def __init__(self, decoder: str) -> None:
-        super().__init__(f"{decoder!r} loads no pages that a budget could hold: leave it out, or ask an hf: decoder.")
+        super().__init__(
+            f"{decoder!r} loads no pages that a budget could hold: leave it out, or ask an hf: or vllm: decoder."
+        )
 
 
 class NoPageCaches(EdgeError):

@@ -22,6 +22,7 @@ class StoredPage:
     key: PageKey
     positions: int  # tokens of the decoder's context
     stored_bytes: int
+    grid: tuple[int, int] | None  # rows and columns of features, of families whose positions have them
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,11 @@ class PagePlace:
     def stored_bytes(self) -> int:
         """Bytes, also in memory."""
         return self.stored.stored_bytes
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """Rows and columns of features; None where the model's positions run in a line."""
+        return self.stored.grid
 
     @property
     def is_smaller(self) -> bool:
@@ -176,7 +182,13 @@ class _Headers:
 
     def _stored(self, key: PageKey) -> StoredPage:
         file = self._file(key.blob)
-        return StoredPage(key, file.positions(key.entry), file.stored_bytes(key.entry))
+        grid = file.facts(key.entry)["grid"]
+        return StoredPage(
+            key=key,
+            positions=file.positions(key.entry),
+            stored_bytes=file.stored_bytes(key.entry),
+            grid=None if grid is None else (grid[0], grid[1]),
+        )
 
     def _file(self, blob: str) -> PageFile:
         if blob not in self._files:

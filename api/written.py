@@ -1,32 +1,19 @@
-"""Owns answers that a vision-language model writes: page caches into its context, its words and where they come from.
-
-Searched, the pages of the best chunks are loaded as far as they fit the model's context, this machine's memory and the
-budget, the best first. The whole of a collection is loaded or refused with the numbers: an answer over a part of it
-would pass for one over all of it.
-"""
+"""Owns answers that a vision-language model writes here: page caches into its context, its words and their places."""
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from api.library import forget_gone
-from api.pagechoice import Chosen, choose_pages
+from api.pagechoice import NOTHING_FOUND, ModelContext, choose_pages, pages_asked
 from api.pagecitations import cite_pages
 from api.pageplaces import in_order, load_pages
-from api.passages import PassageTexts, rerank_chunks
 from api.reports import AnswerReport, ContextReport, Question, Step
-from api.search import filtered_documents, find_chunks, home_of, load_chunks
-from compressor.rerank import PASSAGES
+from api.search import home_of
 from compressor.vlm.pointing import read_pointing
-from compressor.vlm.reader import Prefilled
-from store import catalog
-from store.database import reading
-from store.models import Collection
-from store.types import ChunkCache
+from compressor.vlm.reader import PageReader, Prefilled
 from workers.resources import Resources
 from workers.timing import Timings
-
-NOTHING_FOUND = "Nothing in these documents answers this."
-RANKED = 100  # chunks of a whole collection whose pages are the first to be larger; the others follow by arrival
 
 
 def write(resources: Resources, asked: Question, decoder: str) -> Iterator[Step]:
@@ -39,28 +26,22 @@ def write(resources: Resources, asked: Question, decoder: str) -> Iterator[Step]
     home = home_of(resources, asked.tenant, asked.collection)
     forget_gone(resources)
     with timings.step("search"):
-        rows = _whole(resources, home, asked) if asked.whole else _best(resources, home, asked, k=asked.k)
-    if not rows:
+        about = pages_asked(resources, home, asked, reader.codec)
+    if not about.rows:
         nothing = ContextReport(0, 0, 0)
         yield nothing
         yield AnswerReport(NOTHING_FOUND, True, (), decoder, reader.attention, None, nothing, timings.with_total())
         return
     with timings.step("plan"):
-        chosen = choose_pages(
-            resources,
-            asked,
-            reader,
-            rows,
-            collection=home.name,
-            likeliest=lambda: [row.chunk_id for row in _best(resources, home, asked, k=RANKED)],
-        )
+        chosen = choose_pages(resources, about, model_context(reader, asked))
+        plan = reader.plan(chosen.tokens, held=chosen.held)
     shown = in_order(chosen.ranked)
     before = time.perf_counter()
     steps = reader.write(
         [place.key for place in shown],
         lambda: load_pages(resources, shown),
         asked.text,
-        plan=chosen.plan,
+        plan=plan,
         limit=resources.settings.answer_tokens,
     )
     said: list[str] = []
@@ -68,7 +49,7 @@ def write(resources: Resources, asked: Question, decoder: str) -> Iterator[Step]
     for step in steps:
         if isinstance(step, Prefilled):
             timings.add("prefill", time.perf_counter() - before)
-            context = _context(chosen, step.tokens)
+            context = replace(chosen.report(), prefilled=step.tokens, planned_bytes=plan.total + chosen.held)
             yield context
             before = time.perf_counter()
         else:
@@ -89,32 +70,10 @@ def write(resources: Resources, asked: Question, decoder: str) -> Iterator[Step]
     )
 
 
-def _best(resources: Resources, home: Collection, asked: Question, *, k: int) -> list[ChunkCache]:
-    """The exact caches of the k best chunks, best first."""
-    among = filtered_documents(resources, home.id, asked.where)
-    with reading(resources.engine) as session:
-        found = find_chunks(resources, session, home.id, asked.text, k=max(k, PASSAGES), among=among)
-    rows, caches = load_chunks(resources, home.id, [chunk.row.id for chunk in found])
-    found = rerank_chunks(asked.text, found, PassageTexts(resources, caches), k=k)
-    by_chunk = {row.chunk_id: row for row in rows}
-    return [by_chunk[chunk.row.id] for chunk in found]
-
-
-def _whole(resources: Resources, home: Collection, asked: Question) -> list[ChunkCache]:
-    """The exact caches of a collection's chunks, as far as the filter leaves them, in the order of arrival."""
-    among = filtered_documents(resources, home.id, asked.where)
-    with reading(resources.engine) as session:
-        return catalog.collection_caches(session, home.id, document_ids=among)
-
-
-def _context(chosen: Chosen, prefilled: int) -> ContextReport:
-    return ContextReport(
-        chunks=len(chosen.rows),
-        vision_tokens=sum(place.positions for place in chosen.ranked),
-        text_tokens=sum(row.text_tokens for row in chosen.rows),
-        pages=len(chosen.ranked),
-        smaller=sum(place.is_smaller for place in chosen.ranked),
-        left_out=chosen.left_out,
-        prefilled=prefilled,
-        planned_bytes=chosen.plan.total + chosen.held,
+def model_context(reader: PageReader, asked: Question) -> ModelContext:
+    """What the model's positions and this machine's memory leave room for."""
+    return ModelContext(
+        count=lambda pages, image_token: reader.prompt_tokens(asked.text, pages, image_token),
+        room=lambda held: reader.room(held=held),
+        where=f"in the context of {reader.codec.name} and in memory",
     )

@@ -16,7 +16,9 @@ CompressorError
 ├── RemoteError                  a remote decoder does not answer as it should
 │   ├── RemoteUnreachable        no server there
 │   ├── RemoteSlow               no answer, or no further piece of it, in time
-│   └── RemoteNonsense           an error, or what is no answer
+│   ├── RemoteNonsense           an error, or what is no answer
+│   ├── RemoteRefused            a server that was not started to take what is sent
+│   └── RemoteOtherModel         a server that serves another model than the one whose caches would be sent
 ├── ContextTooLong               more tokens than the decoder has positions for
 └── DeviceError
     ├── DeviceFull               the device's memory is too small for this batch: halve it
@@ -90,6 +92,14 @@ class RemoteSlow(RemoteError):
 
 class RemoteNonsense(RemoteError):
     """An error, or what is no answer."""
+
+
+class RemoteRefused(RemoteError):
+    """A server that was not started to take what is sent."""
+
+
+class RemoteOtherModel(RemoteError):
+    """A server that serves another model than the one whose caches would be sent."""
 
 
 class ContextTooLong(CompressorError):

@@ -72,16 +72,23 @@ def handler_of(stub: Stub) -> type[BaseHTTPRequestHandler]:
 
 
 @contextmanager
-def chat_stub() -> Iterator[Stub]:
-    stub = Stub()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(stub))
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """A server with that handler; its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    stub.url = f"http://127.0.0.1:{server.server_port}/v1"
     try:
-        yield stub
+        yield f"http://127.0.0.1:{server.server_port}/v1"
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def chat_stub() -> Iterator[Stub]:
+    stub = Stub()
+    with serving(handler_of(stub)) as url:
+        stub.url = url
+        yield stub

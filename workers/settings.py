@@ -63,13 +63,21 @@ class Settings(BaseSettings):
         "", description="a recipe file of `percel tune-render`: how text is set as pages; empty: the built-in recipe"
     )
     decoder: str = Field(
-        "extractive", description="what answers questions: extractive, hf:<model>, openai:<url>#<model>"
+        "extractive",
+        description="what answers questions: extractive, hf:<model>, openai:<url>#<model>, vllm:<url>#<model>",
     )
-    openai_key: SecretStr = Field(SecretStr(""), description="bearer token that an openai: decoder is sent")
+    openai_key: SecretStr = Field(SecretStr(""), description="bearer token that an openai: or vllm: decoder is sent")
     openai_sends: Literal["text", "images"] = Field(
         "text", description="what an openai: decoder is sent: the exact text of the chunks, or images of their pages"
     )
-    openai_seconds: int = Field(120, gt=0, description="longest that an openai: decoder may take for an answer")
+    openai_seconds: int = Field(
+        120, gt=0, description="longest that an openai: or vllm: decoder may take for an answer"
+    )
+    vllm_sends: Literal["embeds", "names"] = Field(
+        "embeds",
+        description="what a vllm: decoder is sent of page caches: their numbers, or names under which it reads "
+        "them out of this store itself (connectors/vllm)",
+    )
     answer_tokens: int = Field(512, gt=0, description="longest answer that a model may write")
     attention: Literal["full", "block"] = Field(
         "full", description="how hf: decoders read pages: each seeing those before it, or alone (faster, approximate)"

@@ -20,13 +20,18 @@ def ask(
     question: Annotated[str, typer.Argument(help="A question, in the language of the documents.")],
     collection: Collection = None,
     decoder: Annotated[
-        str | None, typer.Option(help="What answers: extractive, hf:<model>, openai:<url>. Default: PERCEL_DECODER.")
+        str | None,
+        typer.Option(
+            help="What answers: extractive, hf:<model>, openai:<url>, vllm:<url>#<model>. Default: PERCEL_DECODER."
+        ),
     ] = None,
     k: Annotated[int, typer.Option("-k", help="Chunks to load.", min=1, max=1000)] = 8,
     whole: Annotated[bool, typer.Option("--whole", help="Load the whole collection instead of searching it.")] = False,
     budget: Annotated[
         int | None,
-        typer.Option(help="Vision tokens of pages at most, of hf: decoders. Default: PERCEL_PAGE_TOKENS.", min=1),
+        typer.Option(
+            help="Vision tokens of pages at most, of hf: and vllm: decoders. Default: PERCEL_PAGE_TOKENS.", min=1
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

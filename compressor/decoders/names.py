@@ -16,7 +16,8 @@ PAGES = "hf:"  # before a model's name: the vision-language model that reads pag
 REMOTE = (
     "openai:"  # before the address of a server that speaks OpenAI's language, as in openai:http://host:8000/v1#model
 )
-KINDS = f"{QUOTING}, {PAGES}<model>, {REMOTE}<url>"
+VLLM = "vllm:"  # before the address of a vLLM server that reads page caches, as in vllm:http://host:8000/v1#model
+KINDS = f"{QUOTING}, {PAGES}<model>, {REMOTE}<url>, {VLLM}<url>#<model>"
 
 
 def check_decoder(name: str) -> None:
@@ -24,12 +25,23 @@ def check_decoder(name: str) -> None:
     if name.startswith(PAGES):
         model_directory(name)
     elif name.startswith(REMOTE):
-        check_address(name.removeprefix(REMOTE))
+        check_address(name.removeprefix(REMOTE), kind=REMOTE)
+    elif name.startswith(VLLM):
+        check_address(name.removeprefix(VLLM), kind=VLLM)
+        model_directory(read_model(name))
     elif name != QUOTING:
         raise ModelError(f"there is no decoder {name!r}; choose one of: {KINDS}")
 
 
-def check_address(url: str) -> None:
+def read_model(name: str) -> str:
+    """The page codec behind "vllm:<url>#<model>", "hf:<model>". Raises ModelError where no model is named."""
+    url, _, model = name.removeprefix(VLLM).partition("#")
+    if not model:
+        raise ModelError(f"{name} names no model; its page caches are sent, so name it as {VLLM}{url}#<model>")
+    return PAGES + model
+
+
+def check_address(url: str, *, kind: str) -> None:
     """Raises ModelError for what is not the address of a server, or holds a password: answers name their decoder."""
     try:
         parts = urlsplit(url)
@@ -39,7 +51,7 @@ def check_address(url: str) -> None:
     if sound and "@" in parts.netloc:
         raise ModelError(f"the address of {parts.hostname} holds a password; give its key as PERCEL_OPENAI_KEY")
     if not sound:
-        raise ModelError(f"{url!r} is no address of a server; name one as {REMOTE}http://host:port/v1#model")
+        raise ModelError(f"{url!r} is no address of a server; name one as {kind}http://host:port/v1#model")
 
 
 def check_page_codec(name: str) -> None:

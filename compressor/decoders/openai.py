@@ -1,8 +1,9 @@
-"""Owns the talk with a server that speaks OpenAI's language: one chat completion, streamed, and what goes wrong."""
+"""Owns the talk with a server that speaks OpenAI's language: one completion, streamed, and what goes wrong."""
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import httpx
@@ -14,6 +15,8 @@ CONNECT_SECONDS = 5.0
 LONGEST = 1_000_000  # characters of an answer; a server that goes on beyond is not answering
 
 Part = Mapping[str, object]  # of a message, in OpenAI's shape
+Fields = dict[str, object]  # of a request or an answer
+_Choice = Callable[[Fields, str], object]  # a choice of an answer, and "message" or "delta" -> the text in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +29,9 @@ class RemoteModel:
     seconds: float  # for all of an answer
 
 
-def remote_model(name: str, *, key: str, seconds: float) -> RemoteModel:
-    """The model behind "openai:http://host:port/v1#model"."""
-    url, _, model = name.removeprefix(REMOTE).partition("#")
+def remote_model(name: str, *, kind: str = REMOTE, key: str, seconds: float) -> RemoteModel:
+    """The model behind "openai:http://host:port/v1#model", or behind the same of another kind."""
+    url, _, model = name.removeprefix(kind).partition("#")
     return RemoteModel(url.rstrip("/"), model, key, seconds)
 
 
@@ -37,40 +40,61 @@ def stream_chat(remote: RemoteModel, instructions: str, content: Sequence[Part],
 
     Raises RemoteUnreachable, RemoteSlow, RemoteNonsense.
     """
-    until = time.monotonic() + remote.seconds
+    model = remote.model or _first_model(remote)
+    messages = [{"role": "system", "content": instructions}, {"role": "user", "content": list(content)}]
+    yield from stream(remote, "chat/completions", {"model": model, "messages": messages}, limit=limit)
+
+
+def stream(remote: RemoteModel, path: str, request: Mapping[str, object], *, limit: int) -> Iterator[str]:
+    """A chat completion ("chat/completions") or a plain one ("completions") in pieces, as `stream_chat`."""
+    body = {**request, "temperature": 0, "max_tokens": limit, "stream": True}
+    choice = _chat_text if path.startswith("chat/") else _plain_text
+    with _talk(remote) as client:
+        until = time.monotonic() + remote.seconds  # from here: making a client takes a while on a busy machine
+        with client.stream("POST", f"{remote.url}/{path}", json=body) as answer:
+            yield from _pieces(remote, answer, until, choice)
+
+
+def list_models(remote: RemoteModel) -> list[Fields]:
+    """What the server says of the models that it serves. Raises as `stream_chat`."""
+    with _talk(remote) as client:
+        answer = client.get(f"{remote.url}/models")
+        _check_status(remote, answer)
+    try:
+        models = answer.json()["data"]
+        if not all(isinstance(model["id"], str) for model in models):
+            raise TypeError("a model's id is text")
+    except (ValueError, KeyError, TypeError) as error:
+        raise RemoteNonsense(f"{remote.url} does not list its models: {answer.text[:100]!r}") from error
+    return list(models)
+
+
+def _first_model(remote: RemoteModel) -> str:
+    models = list_models(remote)
+    if not models:
+        raise RemoteNonsense(f"{remote.url} lists no model; name one as {REMOTE}{remote.url}#<model>")
+    return str(models[0]["id"])
+
+
+@contextmanager
+def _talk(remote: RemoteModel) -> Iterator[httpx.Client]:
+    """A client of the server; what its transport fails with becomes an error of ours."""
     headers = {"Authorization": f"Bearer {remote.key}"} if remote.key else {}
     timeout = httpx.Timeout(remote.seconds, connect=CONNECT_SECONDS)
     try:
         with httpx.Client(headers=headers, timeout=timeout) as client:
-            request = {
-                "model": remote.model or _first_model(client, remote),
-                "messages": [{"role": "system", "content": instructions}, {"role": "user", "content": list(content)}],
-                "temperature": 0,
-                "max_tokens": limit,
-                "stream": True,
-            }
-            with client.stream("POST", f"{remote.url}/chat/completions", json=request) as answer:
-                yield from _pieces(remote, answer, until)
+            yield client
     except httpx.TimeoutException as error:
         raise RemoteSlow(f"{remote.url} gave no answer in {remote.seconds:g} s (PERCEL_OPENAI_SECONDS)") from error
     except httpx.TransportError as error:
         raise RemoteUnreachable(f"{remote.url} cannot be reached: {error}; is the server running?") from error
 
 
-def _first_model(client: httpx.Client, remote: RemoteModel) -> str:
-    answer = client.get(f"{remote.url}/models")
-    _check_status(remote, answer)
-    try:
-        return str(answer.json()["data"][0]["id"])
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise RemoteNonsense(f"{remote.url} lists no model; name one as {REMOTE}{remote.url}#<model>") from error
-
-
-def _pieces(remote: RemoteModel, answer: httpx.Response, until: float) -> Iterator[str]:
+def _pieces(remote: RemoteModel, answer: httpx.Response, until: float, choice: _Choice) -> Iterator[str]:
     _check_status(remote, answer)
     if "text/event-stream" not in answer.headers.get("content-type", ""):
         answer.read()
-        yield _content(remote, answer.text, "message")  # a server that does not stream
+        yield _content(remote, answer.text, "message", choice)  # a server that does not stream
         return
     length = 0
     ended = False
@@ -83,7 +107,7 @@ def _pieces(remote: RemoteModel, answer: httpx.Response, until: float) -> Iterat
         if data == "[DONE]":
             ended = True
             break
-        piece = _content(remote, data, "delta")
+        piece = _content(remote, data, "delta", choice)
         length += len(piece)
         if length > LONGEST:
             raise RemoteNonsense(f"{remote.url} answered with more than {LONGEST:,} characters")
@@ -100,14 +124,14 @@ def _check_status(remote: RemoteModel, answer: httpx.Response) -> None:
         raise RemoteNonsense(f"{remote.url} answered {answer.status_code}: {said or 'nothing more'}")
 
 
-def _content(remote: RemoteModel, written: str, key: str) -> str:
+def _content(remote: RemoteModel, written: str, key: str, choice: _Choice) -> str:
     """The text in a completion, or in a piece of one; a piece may hold none."""
     try:
         fields = json.loads(written)
         if isinstance(fields, dict) and "error" in fields:
             raise RemoteNonsense(f"{remote.url} answered with an error: {str(fields['error'])[:300]}")
         choices = fields["choices"]
-        text = choices[0][key].get("content") if choices else None
+        text = choice(choices[0], key) if choices else None
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise RemoteNonsense(f"{remote.url} answered with what is no chat completion: {written[:100]!r}") from error
     if text is not None and not isinstance(text, str):
@@ -115,3 +139,15 @@ def _content(remote: RemoteModel, written: str, key: str) -> str:
     if text is None and key == "message":
         raise RemoteNonsense(f"{remote.url} answered with a message without content")
     return text or ""
+
+
+def _chat_text(choice: Fields, key: str) -> object:
+    message = choice[key]
+    if not isinstance(message, dict):
+        raise TypeError("a message is an object")
+    return message.get("content")
+
+
+def _plain_text(choice: Fields, key: str) -> object:
+    """A plain completion and its pieces hold their text in the same place."""
+    return choice["text"]

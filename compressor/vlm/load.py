@@ -109,7 +109,7 @@ def empty_language_model(directory: Path) -> "PreTrainedModel":
     """The language model of a model directory without any weights, to be measured. Raises as `load_decoder`."""
     family = read_family(directory)
     with torch.device("meta"), _quiet():
-        return _half_of(family, _language_only)(_read_config(directory))
+        return _half_of(family, _language_only)(read_config(directory))
 
 
 def _half_of(family: Family, keep: "Callable[[PreTrainedModel, Family], None]") -> "type[PreTrainedModel]":
@@ -131,7 +131,8 @@ def _half_of(family: Family, keep: "Callable[[PreTrainedModel, Family], None]") 
     return cast("type[PreTrainedModel]", type(family.model_class, (full,), members))
 
 
-def _read_config(directory: Path) -> "PreTrainedConfig":
+def read_config(directory: Path) -> "PreTrainedConfig":
+    """The settings of a model directory. Raises ModelError."""
     from transformers import AutoConfig
 
     try:
@@ -153,7 +154,7 @@ def _load(
 ) -> "PreTrainedModel":
     from safetensors import SafetensorError
 
-    config = _read_config(directory)
+    config = read_config(directory)
     if keep is _vision_only:
         config.tie_word_embeddings = False  # neither of the two that would be tied is there
     if dtype is None:

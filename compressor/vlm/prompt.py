@@ -3,10 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
+import torch
+
 from compressor.errors import ModelError
 from compressor.vlm.families import Family
 from compressor.vlm.layout import Part
 from compressor.vlm.page import PageCache
+from compressor.vlm.rows import Rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -36,6 +39,16 @@ def prompt_parts(
             parts.append(_encode(tokenizer, piece))
         parts.extend(pages[number : number + 1])
     return parts
+
+
+def count_prompt(
+    tokenizer: "PreTrainedTokenizerBase", family: Family, question: str, *, pages: int, image_token: int
+) -> int:
+    """Tokens of a prompt around so many pages, the question's included. Raises as `prompt_parts`."""
+    nothing = Rows("f32", torch.empty(0, 0, dtype=torch.uint8), torch.empty(0))
+    place = PageCache("", nothing, (), None, torch.empty(0, dtype=torch.int32), image_token)
+    parts = prompt_parts(tokenizer, family, [place] * pages, question)
+    return sum(len(part) for part in parts if not isinstance(part, PageCache))
 
 
 def plain_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-import torch
-
 from compressor.device import choose_device, free_memory, has_native_bf16
 from compressor.errors import ContextTooLong
 from compressor.vlm.blocks import Block, read_block
@@ -22,8 +20,7 @@ from compressor.vlm.load import load_decoder, load_tokenizer
 from compressor.vlm.memory import MemoryPlan, Shape, check_memory, largest_context, plan_memory
 from compressor.vlm.opened import OpenedPages, join_pages, read_pages
 from compressor.vlm.page import PageCache
-from compressor.vlm.prompt import prompt_parts
-from compressor.vlm.rows import Rows
+from compressor.vlm.prompt import count_prompt
 from compressor.vlm.shape import read_shape
 
 if TYPE_CHECKING:
@@ -76,10 +73,7 @@ class PageReader:
 
     def prompt_tokens(self, question: str, pages: int, image_token: int) -> int:
         """Tokens of a prompt around so many pages, the question's included."""
-        nothing = Rows("f32", torch.empty(0, 0, dtype=torch.uint8), torch.empty(0))
-        place = PageCache(self.codec.model, nothing, (), None, torch.empty(0, dtype=torch.int32), image_token)
-        parts = prompt_parts(self.tokenizer, self.codec.family, [place] * pages, question)
-        return sum(len(part) for part in parts if not isinstance(part, PageCache))
+        return count_prompt(self.tokenizer, self.codec.family, question, pages=pages, image_token=image_token)
 
     def room(self, *, held: int = 0) -> int:
         """Tokens of a context, answer included, that fit the model's positions and the memory that is free.

@@ -8,10 +8,10 @@ import pytest
 
 from api.answer import ask
 from api.errors import ContextTooLarge, NoBudget
-from api.pagechoice import Chosen, choose_pages
+from api.pagechoice import Chosen, choose_pages, pages_asked
 from api.reports import Question
 from api.search import home_of
-from api.written import _best
+from api.written import model_context
 from compressor.errors import ContextTooLong, DeviceFull
 from tests.compressor.vlm.saved import save_model
 from workers.ingest import Offer, accept
@@ -68,19 +68,9 @@ def tokens(resources: Resources) -> tuple[int, int]:
 
 
 def choose(resources: Resources, question: Question) -> Chosen:
-    home = home_of(resources, "default", None)
-    rows = _best(resources, home, question, k=question.k)
-    if question.whole:
-        rows = sorted(rows, key=lambda row: row.chunk_id)
     reader = resources.page_reader(resources.page_codec(resources.settings.decoder))
-    return choose_pages(
-        resources,
-        question,
-        reader,
-        rows,
-        collection="default",
-        likeliest=lambda: [row.chunk_id for row in _best(resources, home, question, k=100)],
-    )
+    about = pages_asked(resources, home_of(resources, "default", None), question, reader.codec)
+    return choose_pages(resources, about, model_context(reader, question))
 
 
 def test_without_a_budget_every_page_is_large(asked: Resources) -> None:
@@ -170,7 +160,7 @@ def test_only_what_loads_pages_takes_a_budget(asked: Resources) -> None:
     with pytest.raises(NoBudget) as raised:
         ask(asked, "default", ASKED, decoder_name="extractive", budget=10)
     assert str(raised.value) == (
-        "'extractive' loads no pages that a budget could hold: leave it out, or ask an hf: decoder."
+        "'extractive' loads no pages that a budget could hold: leave it out, or ask an hf: or vllm: decoder."
     )
 
 

@@ -56,7 +56,7 @@ def test_what_a_server_does_wrong_is_one_error(
 ) -> None:
     stub.behaviour = behaviour
     with pytest.raises(kind, match=message):
-        said(stub, seconds=0.5)
+        said(stub, seconds=0.5 if kind is RemoteSlow else 20.0)
 
 
 def test_a_server_that_is_down_is_one_error() -> None:

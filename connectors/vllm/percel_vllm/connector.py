@@ -1,0 +1,116 @@
+"""Owns the connector: vLLM's encoder cache filled out of Percel's page files instead of by a vision tower.
+
+    --ec-transfer-config '{"ec_connector": "PercelConnector", "ec_connector_module_path": "percel_vllm.connector",
+      "ec_role": "ec_consumer", "ec_connector_extra_config": {"blobs": "/percel/blobs", "model": "hf:qwen3_vl@..."}}'
+
+The scheduler's half checks pages in the background and holds a request back meanwhile; what is missing, damaged, of
+another model or of another size fails that request alone. The workers' half loads, dequantises on its own device.
+"""
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vllm.distributed.ec_transfer.ec_connector.base import ECConnectorBase, ECConnectorMetadata, ECConnectorRole
+
+from percel_vllm.checked import CheckedPages
+from percel_vllm.names import PageError, is_ours
+
+if TYPE_CHECKING:
+    import torch
+    from vllm.config import VllmConfig
+    from vllm.v1.core.sched.output import SchedulerOutput
+    from vllm.v1.request import Request
+
+log = logging.getLogger("vllm.percel")
+
+
+@dataclass
+class PercelMetadata(ECConnectorMetadata):
+    """What workers are to load for one step."""
+
+    names: list[str] = field(default_factory=list)
+
+
+class PercelConnector(ECConnectorBase):
+    """One instance in the scheduler, one in each worker."""
+
+    def __init__(self, vllm_config: "VllmConfig", role: ECConnectorRole) -> None:
+        """Raises ValueError for settings that cannot be."""
+        super().__init__(vllm_config=vllm_config, role=role)
+        transfer = vllm_config.ec_transfer_config
+        settings: dict[str, Any] = dict(transfer.ec_connector_extra_config)
+        unknown = sorted(settings.keys() - {"blobs", "model"})
+        root = Path(str(settings.get("blobs", "")))
+        if unknown or not settings.get("model") or not settings.get("blobs") or not root.is_dir():
+            raise ValueError(
+                "ec_connector_extra_config of PercelConnector takes `blobs`, an existing directory (PERCEL_HOME/blobs),"
+                f" and `model`, the fingerprint that page names carry; it was given {settings}"
+            )
+        if self.is_producer:
+            raise ValueError("PercelConnector only reads: set ec_role to ec_consumer")
+        self._pages = CheckedPages(root, str(settings["model"]))
+        self._dtype = vllm_config.model_config.dtype
+        self._due: dict[str, None] = {}
+        self._failed: set[str] = set()
+
+    def shutdown(self) -> None:
+        self._pages.close()
+
+    # In the workers.
+
+    def start_load_caches(self, encoder_cache: "dict[str, torch.Tensor]", **kwargs: object) -> None:
+        """Loads what this step needs. Raises PageError for a file that went between check and use: vLLM then stops.
+
+        Numbers that are not there could only be replaced by wrong ones, and the prefix cache would keep those.
+        """
+        metadata = self._get_connector_metadata()
+        assert isinstance(metadata, PercelMetadata)
+        for name in metadata.names:
+            if name not in encoder_cache:
+                encoder_cache[name] = self._pages.load(name, device=_device(), dtype=self._dtype)
+
+    def save_caches(self, encoder_cache: "dict[str, torch.Tensor]", mm_hash: str, **kwargs: object) -> None:
+        """Nothing: Percel alone writes its store."""
+
+    # In the scheduler.
+
+    def has_cache_item(self, identifier: str) -> bool:
+        """Whether a page was checked; False for every image that is not Percel's."""
+        return is_ours(identifier) and self._pages.is_there(identifier)
+
+    def ensure_cache_available(self, request: "Request", num_computed_tokens: int) -> bool:
+        """Whether all pages of a request are there and whole; one that is not fails the request."""
+        ready = True
+        for index, feature in enumerate(request.mm_features):
+            if not is_ours(feature.identifier):
+                continue
+            try:
+                ready = self._pages.check(feature.identifier, request.get_num_encoder_embeds(index)) and ready
+            except PageError as error:
+                log.error("request %s cannot be answered: %s", request.request_id, error)
+                self._failed.add(request.request_id)
+                return False
+        return ready
+
+    def take_unavailable_requests(self) -> set[str]:
+        failed, self._failed = self._failed, set()
+        return failed
+
+    def update_state_after_alloc(self, request: "Request", index: int) -> None:
+        name = request.mm_features[index].identifier
+        if self.has_cache_item(name):
+            self._due[name] = None
+
+    def build_connector_meta(self, scheduler_output: "SchedulerOutput") -> PercelMetadata:
+        names, self._due = list(self._due), {}
+        return PercelMetadata(names)
+
+
+def _device() -> str:
+    """The device of this worker; "cuda" alone would be the first of all."""
+    from vllm.platforms import current_platform
+
+    kind = str(current_platform.device_type) or "cpu"  # "": vLLM found no platform
+    return f"{kind}:{current_platform.current_device()}" if current_platform.is_cuda_alike() else kind

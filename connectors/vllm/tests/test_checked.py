@@ -1,0 +1,61 @@
+"""Before a request runs its pages are found, of the right model and size, and whole; the request waits meanwhile."""
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import MODEL, make_page, numbers, put_page
+
+from percel_vllm.checked import CheckedPages
+from percel_vllm.names import PageError, page_path, read_name
+
+
+def wait(pages: CheckedPages, name: str, rows: int = 6) -> None:
+    until = time.monotonic() + 20
+    while not pages.check(name, rows):
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+def test_a_whole_page_is_there_after_its_check(blobs: Path) -> None:
+    name = put_page(blobs, make_page())
+    pages = CheckedPages(blobs, MODEL)
+    assert not pages.is_there(name)
+    wait(pages, name)
+    assert pages.is_there(name)
+    assert torch.equal(pages.load(name, device="cpu", dtype=torch.float32), numbers(make_page()))
+    page_path(blobs, read_name(name)).unlink()
+    assert not pages.is_there(name)
+    with pytest.raises(PageError, match=r"^the file of percel:.* has gone$"):
+        pages.check(name, 6)
+    pages.close()
+
+
+def test_another_number_of_rows_is_refused(blobs: Path) -> None:
+    name = put_page(blobs, make_page())
+    pages = CheckedPages(blobs, MODEL)
+    with pytest.raises(PageError, match=r"has 6 rows; the grid in the request asks for 8$"):
+        wait(pages, name, 8)
+    wait(pages, name)  # and the page is as good as before
+
+
+def test_a_page_of_another_model_is_refused(blobs: Path) -> None:
+    name = put_page(blobs, make_page())
+    other = CheckedPages(blobs, "hf:qwen3_vl@ffffffffffff")
+    with pytest.raises(PageError, match=rf"is of {MODEL}; this server reads pages of hf:qwen3_vl@f{{12}}$"):
+        wait(other, name)
+    with pytest.raises(PageError, match=rf"was made by {MODEL}; this server reads pages of hf:qwen3_vl@f{{12}}$"):
+        wait(other, name.replace(MODEL, "hf:qwen3_vl@ffffffffffff"))
+
+
+def test_a_damaged_page_is_refused_until_it_is_mended(blobs: Path) -> None:
+    name = put_page(blobs, make_page())
+    path = page_path(blobs, read_name(name))
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    pages = CheckedPages(blobs, MODEL)
+    with pytest.raises(PageError, match=r"is damaged: the checksum of "):
+        wait(pages, name)
+    path.write_bytes(data)
+    wait(pages, name)

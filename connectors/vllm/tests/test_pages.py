@@ -1,0 +1,110 @@
+"""Pages that Percel wrote are read number for number, and a byte that is wrong is found."""
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ENTRY, MODEL, make_page, numbers, put_page
+
+from percel_vllm.names import PageError, page_path, read_name
+from percel_vllm.pages import Page, load_page, open_page, read_parts
+
+
+def opened(blobs: Path, name: str) -> Page:
+    known = read_name(name)
+    return open_page(page_path(blobs, known), known.entry)
+
+
+@pytest.mark.parametrize("levels", [0, 2])
+@pytest.mark.parametrize("format", ["int8", "int4", "bf16", "f32"])
+def test_numbers_are_those_that_percel_reads(blobs: Path, format: str, levels: int) -> None:
+    page = make_page(format, levels=levels)
+    found = opened(blobs, put_page(blobs, page))
+    assert (found.model, found.rows, found.width, found.sent_width) == (MODEL, 6, 32, 32 * (1 + levels))
+    assert torch.equal(load_page(found, device="cpu", dtype=torch.float32), numbers(page))
+    assert torch.equal(load_page(found, device="cpu", dtype=torch.bfloat16), numbers(page, torch.bfloat16))
+
+
+def test_a_changed_byte_is_found_in_header_and_page(blobs: Path) -> None:
+    name = put_page(blobs, make_page())
+    path = page_path(blobs, read_name(name))
+    data = path.read_bytes()
+    found = opened(blobs, name)
+    place = found.places[1][0] + 3
+    path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+    with pytest.raises(PageError, match=rf"is damaged: the checksum of {ENTRY} differs$"):
+        read_parts(opened(blobs, name))
+    path.write_bytes(data[:60] + bytes([data[60] ^ 1]) + data[61:])
+    with pytest.raises(PageError, match=r"is damaged: (its header cannot be read|the checksum of its header differs)"):
+        opened(blobs, name)
+
+
+@pytest.mark.parametrize("cut", [0, 4, 30, 700, -1])
+def test_a_file_that_is_cut_off_is_found(blobs: Path, cut: int) -> None:
+    name = put_page(blobs, make_page())
+    path = page_path(blobs, read_name(name))
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(PageError, match=r"^page file \w+ is damaged: "):
+        opened(blobs, name)
+
+
+def test_a_page_that_is_not_in_the_file_is_named(blobs: Path) -> None:
+    known = read_name(put_page(blobs, make_page()))
+    with pytest.raises(PageError, match=r"holds no page 000009\.0000$"):
+        open_page(page_path(blobs, known), "000009.0000")
+
+
+def test_a_header_that_lies_about_its_parts_is_refused(blobs: Path) -> None:
+    """With a checksum that is right: whoever can write there can sign, but not make us read beyond the page."""
+    import hashlib
+
+    known = read_name(put_page(blobs, make_page()))
+    path = page_path(blobs, known)
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    header[f"{ENTRY}.scales"]["shape"] = [3, 8]
+    header["__metadata__"]["header_sha256"] = "0" * 64
+    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    digest = hashlib.sha256(text).hexdigest().encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text.replace(b"0" * 64, digest, 1) + data[8 + length :])
+    with pytest.raises(PageError, match=rf"its header cannot be read \(the parts of {ENTRY} do not fit together\)"):
+        open_page(path, ENTRY)
+
+
+def test_numbers_beyond_a_type_are_not_given_out(blobs: Path) -> None:
+    from compressor.vlm.page import PageTokens, store_page
+
+    wide = PageTokens(torch.full((6, 32), 1e6), None, (2, 3), torch.tensor([9] * 6))
+    name = put_page(blobs, store_page(wide, codec=MODEL, image_token=9))
+    with pytest.raises(PageError, match=r"holds numbers that are not finite as torch\.float16$"):
+        load_page(opened(blobs, name), device="cpu", dtype=torch.float16)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "percel:hf:qwen3_vl@0123456789ab:../../etc/passwd:000001.0000",
+        f"percel:hf:qwen3_vl@0123456789ab:default/ab/cd/{'0' * 64}:000001.0000",
+        f"percel:hf:qwen3_vl@0123456789ab:De/../ab/cd/abcd{'0' * 60}:000001.0000",
+        f"percel:hf:qwen3_vl@0123456789ab:ab/cd/abcd{'0' * 60}:../000001.0000",
+        f"percel:hf:qwen3_vl@0123456789ab:ab/cd/abcd{'0' * 60}:000001.0000\n",
+        "percel:",
+    ],
+)
+def test_what_is_no_name_of_a_page_is_refused(name: str) -> None:
+    with pytest.raises(PageError, match=r"is not the name of a stored page$"):
+        read_name(name)
+
+
+def test_a_file_that_is_not_there_or_leads_elsewhere_is_refused(blobs: Path, tmp_path: Path) -> None:
+    known = read_name(put_page(blobs, make_page()))
+    path = page_path(blobs, known)
+    path.rename(tmp_path / "elsewhere")
+    with pytest.raises(PageError, match=r"there is no page file default/\S+ in \S+: its document was deleted, or made"):
+        page_path(blobs, known)
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(PageError, match=r"leads out of "):
+        page_path(blobs, known)
