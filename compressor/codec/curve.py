@@ -17,7 +17,7 @@ def draw_curve(log: Path, out: Path, title: str) -> Path:
     for kind in (key for key in (probes[-1] if probes else {}) if key not in ("step", "loss", "chars_per_s")):
         points = [(row["step"], max(1 - row[kind], 1e-5)) for row in probes if kind in row]
         wrong.plot(*zip(*points, strict=True), marker="o", markersize=3, label=kind)
-    wrong.set(yscale="log", xlabel="step", title="held-out characters read wrong (int4, before the residual)")
+    wrong.set(yscale="log", xlabel="step", title="held out, read wrong")
     if probes:
         wrong.legend()
     loss.plot([row["step"] for row in rows], [row["loss"] for row in rows])
