@@ -20,7 +20,7 @@ class Budget:
     """What a rate may get wrong about a chunk and still be chosen."""
 
     accuracy: float = 0.99  # least share of characters read right before the residual
-    # Most residual bytes, as a share of the text's UTF-8 bytes: the next lower rate costs more, and twice the tokens.
+    # Most residual bytes, as a share of the text's UTF-8 bytes: the next lower rate costs twice the tokens.
     residual: float = 0.1
 
     def holds(self, cache: Cache, text: str) -> bool:
