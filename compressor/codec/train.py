@@ -34,7 +34,7 @@ STYLE_WEIGHT = 6  # the six style bits of a cell weigh as much as its two bytes:
 class Recipe:
     """One training run."""
 
-    level: int  # 0 trains native-10, 1 the octave to native-20, 2 to native-40, ...
+    level: int  # 0 trains native-10, 1 native-20, ...
     steps: int
     strips: int = 336  # native-10 strips in a batch, whatever the level
     learning_rate: float = 2e-3
@@ -46,7 +46,7 @@ class Recipe:
     checkpoint_every: int = 250
     reader_layers: int = 2
     strings: float = 0.5  # share of batches that carry random strings and accented letters
-    apart: bool = False  # printable characters are kept from sharing a code
+    apart: bool = False  # printable characters are kept from sharing a code; from native-20 on, whose token holds them
     further: bool = False  # begins with the weights that are installed instead of from scratch
 
     @property
@@ -63,8 +63,7 @@ class Recipe:
         return replace(self, learning_rate=self.learning_rate / 2, decay_from=0.25, further=True)
 
 
-# One a level. A step takes .7 s on two quiet CPU cores with native bf16. The committed weights came about in several
-# runs (weights/SOURCES.md); these recipes were not yet run in one go.
+# One a level; a step takes .65 s on two quiet CPU cores with AMX. native-80's was not run yet.
 RECIPES = (
     Recipe(level=0, steps=1400, scripts=0.6),
     Recipe(level=1, steps=1000, scripts=0.5),
