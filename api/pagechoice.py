@@ -25,7 +25,6 @@ from store.types import ChunkCache
 from workers.resources import Resources
 from workers.settings import Settings
 
-NOTHING_FOUND = "Nothing in these documents answers this."
 RANKED = 100  # chunks of a whole collection whose pages are the first to be larger; the others follow by arrival
 CONTEXT_SETTING = "PERCEL_MAX_CONTEXT_TOKENS"
 BUDGET_SETTING = "PERCEL_PAGE_TOKENS"

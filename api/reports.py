@@ -6,6 +6,7 @@ from typing import Literal
 
 from compressor.types import Box
 
+NOTHING_FOUND = "Nothing in these documents answers this."
 Mode = Literal["quotes", "full", "block", "text", "images"]
 
 
@@ -65,6 +66,19 @@ class AnswerReport:
     confidence: float | None  # 0..1; None where the decoder does not say
     context: ContextReport
     timings: dict[str, float]  # seconds by step
+
+
+def written_answer(
+    text: str,
+    citations: tuple[CitationReport, ...],
+    *,
+    decoder: str,
+    mode: Mode,
+    context: ContextReport,
+    timings: dict[str, float],
+) -> AnswerReport:
+    """What a model wrote; where it wrote nothing, or was given nothing, it abstains."""
+    return AnswerReport(text or NOTHING_FOUND, not text, citations, decoder, mode, None, context, timings)
 
 
 Step = ContextReport | str | AnswerReport  # of an answer as it is made: what was loaded, its pieces, the whole of it

@@ -4,10 +4,10 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 
-from api.pagechoice import NOTHING_FOUND, Chosen, ModelContext, PagesAsked, choose_pages, pages_asked
+from api.pagechoice import Chosen, ModelContext, PagesAsked, choose_pages, pages_asked
 from api.pagecitations import cite_pages
 from api.pageplaces import PagePlace, in_order, load_pages
-from api.reports import AnswerReport, ContextReport, Mode, Question, Step
+from api.reports import ContextReport, Mode, Question, Step, written_answer
 from api.search import home_of
 from compressor.decoders.names import PAGES, VLLM, read_model
 from compressor.decoders.openai import RemoteModel, remote_model
@@ -52,7 +52,7 @@ def write_by_server(resources: Resources, asked: Question, decoder: str) -> Iter
     if not about.rows:
         nothing = ContextReport(0, 0, 0)
         yield nothing
-        yield AnswerReport(NOTHING_FOUND, True, (), decoder, MODE, None, nothing, timings.with_total())
+        yield written_answer("", (), decoder=decoder, mode=MODE, context=nothing, timings=timings.with_total())
         return
     with timings.step("plan"):
         served = find_served(remote, codec.name.removeprefix(PAGES))
@@ -69,16 +69,8 @@ def write_by_server(resources: Resources, asked: Question, decoder: str) -> Iter
     timings.add("answer", time.perf_counter() - before)
     pointing = read_pointing("".join(said))
     text = pointing.text.strip()
-    yield AnswerReport(
-        answer=text or NOTHING_FOUND,
-        abstained=not text,
-        citations=cite_pages(resources, pointing, shown, chosen.ranked, codec.recipe) if text else (),
-        decoder=decoder,
-        mode=MODE,
-        confidence=None,
-        context=context,
-        timings=timings.with_total(),
-    )
+    citations = cite_pages(resources, pointing, shown, chosen.ranked, codec.recipe) if text else ()
+    yield written_answer(text, citations, decoder=decoder, mode=MODE, context=context, timings=timings.with_total())
 
 
 class _Sender:

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from api.library import forget_gone
-from api.pagechoice import NOTHING_FOUND, ModelContext, choose_pages, pages_asked
+from api.pagechoice import ModelContext, choose_pages, pages_asked
 from api.pagecitations import cite_pages
 from api.pageplaces import in_order, load_pages
-from api.reports import AnswerReport, ContextReport, Question, Step
+from api.reports import ContextReport, Question, Step, written_answer
 from api.search import home_of
 from compressor.vlm.pointing import read_pointing
 from compressor.vlm.reader import PageReader, Prefilled
@@ -30,7 +30,9 @@ def write(resources: Resources, asked: Question, decoder: str) -> Iterator[Step]
     if not about.rows:
         nothing = ContextReport(0, 0, 0)
         yield nothing
-        yield AnswerReport(NOTHING_FOUND, True, (), decoder, reader.attention, None, nothing, timings.with_total())
+        yield written_answer(
+            "", (), decoder=decoder, mode=reader.attention, context=nothing, timings=timings.with_total()
+        )
         return
     with timings.step("plan"):
         chosen = choose_pages(resources, about, model_context(reader, asked))
@@ -58,15 +60,9 @@ def write(resources: Resources, asked: Question, decoder: str) -> Iterator[Step]
     timings.add("answer", time.perf_counter() - before)
     pointing = read_pointing("".join(said))
     text = pointing.text.strip()
-    yield AnswerReport(
-        answer=text or NOTHING_FOUND,
-        abstained=not text,
-        citations=cite_pages(resources, pointing, shown, chosen.ranked, reader.codec.recipe) if text else (),
-        decoder=decoder,
-        mode=reader.attention,
-        confidence=None,
-        context=context,
-        timings=timings.with_total(),
+    citations = cite_pages(resources, pointing, shown, chosen.ranked, reader.codec.recipe) if text else ()
+    yield written_answer(
+        text, citations, decoder=decoder, mode=reader.attention, context=context, timings=timings.with_total()
     )
 
 
