@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +18,18 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from compressor.codec.corpus import PRINTABLE, Corpus, Sampler
+from compressor.codec.corpus import PRINTABLE, STYLES, Corpus, Sampler
 from compressor.codec.model import Level, Shape
 from compressor.codec.typography import BLANK, STRIP_CELLS, cell_bitmaps, set_text, unpack_cells
 from compressor.errors import ModelError
 from compressor.formats import SHARED
 from compressor.quantise import quantise, through
-from compressor.styles import STYLE_BITS
+from compressor.styles import STYLE_BITS, Style
 
 DOCUMENTS = {"prose": 0.42, "tech": 0.26, "code": 0.21, "spanish": 0.11}  # shares of the kinds of text
+# What is kept apart at native-40: plain printable characters and the letters of Western Europe ...
+APART_CHARACTERS = np.array([BLANK, *PRINTABLE, *range(0xC0, 0xD7), *range(0xD8, 0xF7), *range(0xF8, 0x100)], np.int32)
+APART_STYLES = tuple(style for style, _ in STYLES)  # ... and the same within each style, one a step
 APART = 1.25  # steps of the quantiser: a little more than what is sure to be stored differently
 STYLE_WEIGHT = 6  # the six style bits of a cell weigh as much as its two bytes: their mean would be lost beside them
 
@@ -118,18 +122,27 @@ def reading_loss(read: tuple[Tensor, Tensor, Tensor], codes: NDArray[np.int32], 
     )
 
 
-def crowding(below: list[Level], level: Level, device: torch.device) -> Tensor:
-    """How far printable characters are from having numbers of their own each: 0 where no two can be stored alike.
+def crowding(below: list[Level], level: Level, style: Style, device: torch.device) -> Tensor:
+    """How far characters are from having numbers of their own each, plain and in a style.
 
-    Context tells most look-alikes apart, so that reading alone seldom parts two characters that came to share a code.
+    0 where no two of the same look can be stored alike. Context tells most look-alikes apart, so that reading alone
+    seldom parts two characters that came to share a code.
     """
     code = level.code
-    codes = np.full((1 << level.level, STRIP_CELLS), BLANK, np.int32)
-    codes.ravel()[1 : 1 + len(PRINTABLE)] = PRINTABLE
-    tokens = encode(below, level, pixels_of(codes, np.zeros(codes.shape, np.uint8), device))
-    steps = tokens[0, : (1 + len(PRINTABLE)) * code.own].view(-1, code.own) / SHARED[code.digits].step
-    apart = (steps[:, None] - steps[None]).abs().amax(-1) + 2 * torch.eye(len(steps), device=device)
-    return functional.relu(APART - apart).square().sum(1).mean()
+    tokens = encode(below, level, _apart_pixels(1 << level.level, style, device))
+    steps = tokens[:, : len(APART_CHARACTERS) * code.own].unflatten(1, (-1, code.own)) / SHARED[code.digits].step
+    apart = (steps[:, :, None] - steps[:, None]).abs().amax(-1)  # (2, characters, characters)
+    apart = apart + 2 * torch.eye(len(APART_CHARACTERS), device=device)
+    return functional.relu(APART - apart).square().sum(-1).mean()
+
+
+@cache
+def _apart_pixels(strips: int, style: Style, device: torch.device) -> Tensor:
+    """All characters that are kept apart in one token each, plain and in a style, (2 * strips, 56, 128)."""
+    codes = np.full((2, strips * STRIP_CELLS), BLANK, np.int32)
+    codes[:, : len(APART_CHARACTERS)] = APART_CHARACTERS
+    styles = np.repeat(np.array([[Style.PLAIN], [style]], np.uint8), codes.shape[1], axis=1)
+    return pixels_of(codes.reshape(-1, STRIP_CELLS), styles.reshape(-1, STRIP_CELLS), device)
 
 
 def held_out_codes(corpus: Corpus, strips: int) -> dict[str, NDArray[np.int32]]:
@@ -223,7 +236,8 @@ def train(
         with torch.autocast(device.type, torch.bfloat16):
             tokens = encode(below, level, pixels_of(codes, styles, device))
             read = level.reader(through(tokens, SHARED[level.code.digits]))
-            crowded = crowding(below, level, device) if recipe.apart else 0.0
+            style = APART_STYLES[step % len(APART_STYLES)]
+            crowded = crowding(below, level, style, device) if recipe.apart else 0.0
         loss = reading_loss(read, codes, styles) + crowded
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
