@@ -23,10 +23,11 @@ from torch.nn import functional
 from bench.codec import held_out_texts, random_text
 from bench.report import OUT, new_plot, save_plot, show, write
 from compressor.codec.corpus import Corpus, Sampler, build_corpus
+from compressor.codec.loss import pixels_of, reading_loss, targets_of
 from compressor.codec.measure import Figures, chunks_of, measure
 from compressor.codec.model import HIGH_CLASSES, LOW_CLASSES, Level, Shape
 from compressor.codec.native import load_codec
-from compressor.codec.train import RECIPES, learning_rate, pixels_of, reading_loss, targets_of
+from compressor.codec.train import RECIPES, learning_rate
 from compressor.codec.typography import STRIP_CELLS, set_text
 from compressor.embed import reference_counter
 from compressor.formats import INT4
@@ -120,7 +121,7 @@ def train_arm(arm: Arm, corpus: Corpus, steps: int, name: str) -> float:
         codes = sampler.batch(recipe.strips)
         with torch.autocast("cpu", torch.bfloat16):
             read = arm.reader(through(arm.tokens(codes), INT4))
-        loss = reading_loss(read, codes, np.zeros(codes.shape, np.uint8))
+        loss = reading_loss(read, codes, np.zeros(codes.shape, np.uint8), recipe.style_weight)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(arm.parameters(), 1.0)

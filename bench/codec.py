@@ -65,7 +65,7 @@ def coded_share(codec: NativeCodec, texts: list[str]) -> float:
     chunks = [chunk for text in texts for chunk in chunks_of(text)][:ENTROPY_CHUNKS]
     caches = codec.encode(chunks)
     packed = [pack(cache.levels, FORMATS[cache.format]) for cache in caches]
-    coded = [code_tokens(each) for each in packed]
+    coded = [code_tokens(each, codec.name) for each in packed]
     return sum(map(len, coded)) / max(1, sum(each.size for each in packed))
 
 

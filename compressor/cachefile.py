@@ -1,10 +1,10 @@
 """Owns the cache file: many native caches in one sealed file, read one by one out of a map or in ranges.
 
-Layout, version 3. Three uint8 tensors an entry: `<entry>.tokens` (int4 packs two numbers in a byte), `<entry>.counts`,
+Layout, version 4. Three uint8 tensors an entry: `<entry>.tokens` (int4 packs two numbers in a byte), `<entry>.counts`,
 both coded as `coding.py` says, and `<entry>.residual`. Among the facts `shape` is that of the packed tokens (tokens,
-stored width), `strips` the number of counts. In version 2 a frame holds token after token, and counts are as they are;
-in version 1 tokens are, too, and have their shape themselves. `sealed.py` says how every byte comes under a checksum. A
-later version must still read all of them.
+stored width), `strips` the number of counts. In version 3 frames need no dictionary. In version 2 a frame holds token
+after token, and counts are as they are; in version 1 tokens are, too, and have their shape themselves. `sealed.py` says
+how every byte comes under a checksum. A later version must still read all of them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from compressor.formats import FORMATS, pack, packed_width, unpack
 from compressor.ranges import ByteRanges
 from compressor.sealed import Kind, Parts, SealedFile, seal
 
-VERSION = "3"
+VERSION = "4"
 
 
 class Facts(TypedDict):
@@ -44,7 +44,7 @@ def _kind() -> Kind:
         version=VERSION,
         parts=("tokens", "counts", "residual"),
         remedy="`percel doctor --repair` makes it anew from its document",
-        earlier=("1", "2"),
+        earlier=("1", "2", "3"),
     )
 
 
@@ -82,7 +82,7 @@ def _facts(cache: Cache) -> dict[str, object]:
 
 def _parts(cache: Cache) -> Parts:
     return {
-        "tokens": code_tokens(pack(cache.levels, FORMATS[cache.format])),
+        "tokens": code_tokens(pack(cache.levels, FORMATS[cache.format]), cache.codec.partition("@")[0]),
         "counts": code(cache.counts),
         "residual": np.frombuffer(cache.residual, np.uint8),
     }

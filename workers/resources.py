@@ -157,12 +157,14 @@ class Resources:
     @cached_property
     def codecs(self) -> "list[NativeCodec]":
         """The rates that new caches may have, the lowest first. Raises ModelError where the one in force is missing."""
-        from compressor.codec.weights import available_rates
+        from compressor.codec.weights import available_rates, promising_rates
 
-        installed = [f"native-{rate}" for rate in available_rates()]
-        highest = self.settings.codec if self.settings.codec != "auto" else installed[-1]
-        self.codec(highest)
-        return [self.codec(name) for name in installed[: installed.index(highest) + 1]]
+        if self.settings.codec == "auto":
+            rates = promising_rates(self.settings.least_accuracy)
+        else:
+            self.codec(self.settings.codec)
+            rates = [rate for rate in available_rates() if rate <= self.codec(self.settings.codec).rate]
+        return [self.codec(f"native-{rate}") for rate in rates]
 
     @cached_property
     def page_recipe(self) -> "Recipe":

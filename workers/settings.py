@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     broker_url: str = Field("", description="redis://...: workers elsewhere are woken through it; empty: none are")
     codec: Literal["auto", "native-10", "native-20", "native-40", "native-80"] = Field(
         "auto",
-        description="the highest rate of new caches, auto: of all; each chunk gets the highest within the two below",
+        description="the highest rate of new caches, auto: any; each chunk gets the highest within the two below",
     )
     least_accuracy: float = Field(
         0.99, ge=0, le=1, description="share of a chunk's characters that a rate must read right before the residual"

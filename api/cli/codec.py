@@ -108,15 +108,17 @@ def train_codec(
     output.document({"rates": trained})
     if not as_json:
         for facts in trained:
-            output.console.print(f"weights {facts['weights']}\nlog     {facts['log']}\ncurve   {facts['curve']}")
+            output.console.print("\n".join(f"{name:<10} {fact}" for name, fact in facts.items()))
 
 
 def _train_rate(
     recipe: "Recipe", corpus: "Corpus", run: Path, out: Path, sources: str, device: "torch.device", output: Output
 ) -> dict[str, str]:
     from compressor.codec.curve import draw_curve
+    from compressor.codec.dictionary import write_dictionary
     from compressor.codec.model import Shape
-    from compressor.codec.train import train
+    from compressor.codec.native import NativeCodec
+    from compressor.codec.train import last_probe, train
     from compressor.codec.weights import RATES, load_levels, save_level
 
     name = f"native-{RATES[recipe.level]}"
@@ -140,6 +142,15 @@ def _train_rate(
             device=device,
             progress=show,
         )
-    path = save_level(level, level.shape, recipe.level, sources, out)
+    path = save_level(level, level.shape, recipe.level, sources=sources, held_out=last_probe(run), directory=out)
+    codec = NativeCodec(RATES[recipe.level], load_levels(RATES[recipe.level], device, out), device, out)
+    with output.status("learning what its tokens have in common"):
+        dictionary = write_dictionary(codec, corpus, out, seed=recipe.seed)
     plot = draw_curve(run / "log.jsonl", run / "curve.png", name)
-    return {"codec": name, "weights": str(path), "log": str(run / "log.jsonl"), "curve": str(plot)}
+    return {
+        "codec": name,
+        "weights": str(path),
+        "dictionary": str(dictionary),
+        "log": str(run / "log.jsonl"),
+        "curve": str(plot),
+    }

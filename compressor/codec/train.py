@@ -7,8 +7,9 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,22 +17,17 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional
 
-from compressor.codec.corpus import PRINTABLE, STYLES, Corpus, Sampler
+from compressor.codec.classes import share_codes
+from compressor.codec.corpus import PRINTABLE, Corpus, Sampler
+from compressor.codec.loss import bits_of, crowding, encode, pixels_of, reading_loss, straying, targets_of
 from compressor.codec.model import Level, Shape
-from compressor.codec.typography import BLANK, STRIP_CELLS, cell_bitmaps, set_text, unpack_cells
+from compressor.codec.typography import STRIP_CELLS, set_text
 from compressor.errors import ModelError
 from compressor.formats import SHARED
-from compressor.quantise import quantise, through
-from compressor.styles import STYLE_BITS, Style
+from compressor.quantise import through
 
 DOCUMENTS = {"prose": 0.42, "tech": 0.26, "code": 0.21, "spanish": 0.11}  # shares of the kinds of text
-# What is kept apart at native-40: plain printable characters and the letters of Western Europe ...
-APART_CHARACTERS = np.array([BLANK, *PRINTABLE, *range(0xC0, 0xD7), *range(0xD8, 0xF7), *range(0xF8, 0x100)], np.int32)
-APART_STYLES = tuple(style for style, _ in STYLES)  # ... and the same within each style, one a step
-APART = 1.25  # steps of the quantiser: a little more than what is sure to be stored differently
-STYLE_WEIGHT = 6  # the six style bits of a cell weigh as much as its two bytes: their mean would be lost beside them
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +46,8 @@ class Recipe:
     checkpoint_every: int = 250
     reader_layers: int = 2
     strings: float = 0.5  # share of batches that carry random strings and accented letters
-    apart: bool = False  # printable characters are kept from sharing a code; from native-20 on, whose token holds them
+    codes: Literal["free", "apart", "given"] = "free"  # what is asked of printable characters, see loss.py
+    style_weight: float = 6  # six bits weigh as much as the two bytes of a cell: their mean would be lost beside them
     further: bool = False  # begins with the weights that are installed instead of from scratch
 
     @property
@@ -71,35 +68,9 @@ class Recipe:
 RECIPES = (
     Recipe(level=0, steps=1400, scripts=0.6),
     Recipe(level=1, steps=1000, scripts=0.5),
-    Recipe(level=2, steps=1200, learning_rate=1.5e-3, scripts=0.3, strings=0.75, apart=True),
-    Recipe(level=3, steps=1200, scripts=0.05, strings=0.1, reader_layers=4),
+    Recipe(level=2, steps=1200, learning_rate=1.5e-3, scripts=0.3, strings=0.75, codes="apart"),
+    Recipe(level=3, steps=1200, scripts=0.05, strings=0.1, reader_layers=4, style_weight=0.5, codes="given"),
 )
-
-
-def pixels_of(codes: NDArray[np.int32], styles: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Codes and style bits (strips, 56) -> pixels (strips, 56, 128) float32 of 0 and 1."""
-    return torch.from_numpy(unpack_cells(cell_bitmaps(codes, styles))).to(device, torch.float32)
-
-
-def targets_of(codes: NDArray[np.int32], device: torch.device) -> Tensor:
-    """Codes -> classes int64; a continuation is the last class of both bytes."""
-    return torch.from_numpy(np.minimum(codes, 0x1FFFF).astype(np.int64)).to(device)
-
-
-def bits_of(styles: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Style bits (strips, 56) -> (strips, 56, 6) float32 of 0 and 1, the lowest bit first."""
-    bits = np.unpackbits(styles[..., None], axis=-1, count=STYLE_BITS, bitorder="little")
-    return torch.from_numpy(bits).to(device, torch.float32)
-
-
-def encode(below: list[Level], level: Level, pixels: Tensor) -> Tensor:
-    """Float tokens of a level, which learns; those of the levels below are as stored, and they stay as they are."""
-    if not below:
-        return level.encode(pixels)
-    with torch.no_grad():
-        *lower, highest = below
-        digits = quantise(encode(lower, highest, pixels), SHARED[highest.code.digits])
-    return level.merge(digits)
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -109,40 +80,6 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     decay = recipe.decay_from * recipe.steps
     past = max(0.0, (step - decay) / max(1.0, recipe.steps - decay))
     return recipe.learning_rate * (1 - 0.98 * past)
-
-
-def reading_loss(read: tuple[Tensor, Tensor, Tensor], codes: NDArray[np.int32], styles: NDArray[np.uint8]) -> Tensor:
-    """Cross entropy of both bytes of every cell's code and of its style bits, from a reader's logits."""
-    low, high, style = (logits.float() for logits in read)
-    target = targets_of(codes, low.device).flatten()
-    return (
-        functional.cross_entropy(low.flatten(0, 1), target % 256)
-        + functional.cross_entropy(high.flatten(0, 1), target // 256)
-        + STYLE_WEIGHT * functional.binary_cross_entropy_with_logits(style, bits_of(styles, low.device))
-    )
-
-
-def crowding(below: list[Level], level: Level, style: Style, device: torch.device) -> Tensor:
-    """How far characters are from having numbers of their own each, plain and in a style.
-
-    0 where no two of the same look can be stored alike. Context tells most look-alikes apart, so that reading alone
-    seldom parts two characters that came to share a code.
-    """
-    code = level.code
-    tokens = encode(below, level, _apart_pixels(1 << level.level, style, device))
-    steps = tokens[:, : len(APART_CHARACTERS) * code.own].unflatten(1, (-1, code.own)) / SHARED[code.digits].step
-    apart = (steps[:, :, None] - steps[:, None]).abs().amax(-1)  # (2, characters, characters)
-    apart = apart + 2 * torch.eye(len(APART_CHARACTERS), device=device)
-    return functional.relu(APART - apart).square().sum(-1).mean()
-
-
-@cache
-def _apart_pixels(strips: int, style: Style, device: torch.device) -> Tensor:
-    """All characters that are kept apart in one token each, plain and in a style, (2 * strips, 56, 128)."""
-    codes = np.full((2, strips * STRIP_CELLS), BLANK, np.int32)
-    codes[:, : len(APART_CHARACTERS)] = APART_CHARACTERS
-    styles = np.repeat(np.array([[Style.PLAIN], [style]], np.uint8), codes.shape[1], axis=1)
-    return pixels_of(codes.reshape(-1, STRIP_CELLS), styles.reshape(-1, STRIP_CELLS), device)
 
 
 def held_out_codes(corpus: Corpus, strips: int) -> dict[str, NDArray[np.int32]]:
@@ -225,6 +162,7 @@ def train(
     step = resume(run, level, optimizer, identity)
     strips = 2**recipe.level
     sampler = Sampler(corpus, recipe.shares, strips=strips, strings=recipe.strings, seed=recipe.seed + step)
+    amiss = _asked_of_codes(recipe, corpus, below, level, device)
     probes = held_out_codes(corpus, 512)
     styled = sampler.styles(probes["prose"].reshape(-1, sampler.cells)).reshape(-1, STRIP_CELLS)
     started, logged = time.monotonic(), step
@@ -236,9 +174,8 @@ def train(
         with torch.autocast(device.type, torch.bfloat16):
             tokens = encode(below, level, pixels_of(codes, styles, device))
             read = level.reader(through(tokens, SHARED[level.code.digits]))
-            style = APART_STYLES[step % len(APART_STYLES)]
-            crowded = crowding(below, level, style, device) if recipe.apart else 0.0
-        loss = reading_loss(read, codes, styles) + crowded
+            codes_loss = amiss(step)
+        loss = reading_loss(read, codes, styles, recipe.style_weight) + codes_loss
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(level.parameters(), 1.0)
@@ -256,6 +193,24 @@ def train(
                 log.write(json.dumps({"step": step, **{key: round(value, 6) for key, value in facts.items()}}) + "\n")
             progress(step, facts)
     return level
+
+
+def _asked_of_codes(
+    recipe: Recipe, corpus: Corpus, below: list[Level], level: Level, device: torch.device
+) -> Callable[[int], Tensor | float]:
+    """What a recipe asks of printable characters' codes at a step, besides being read."""
+    if recipe.codes == "apart":
+        return partial(crowding, below, level, device=device)
+    if recipe.codes == "given":
+        given = share_codes(corpus, recipe.shares, level.code.values**level.code.own)
+        return lambda step: straying(below, level, given, device)
+    return lambda step: 0.0
+
+
+def last_probe(run: Path) -> dict[str, float]:
+    """What a finished run read right of held-out text in the end, as `held_out_accuracy` tells it."""
+    *_, last = (run / "log.jsonl").read_text("utf-8").splitlines()
+    return {kind: value for kind, value in json.loads(last).items() if kind not in ("step", "loss", "chars_per_s")}
 
 
 def save(run: Path, level: nn.Module, optimizer: torch.optim.Optimizer, step: int, identity: str) -> None:

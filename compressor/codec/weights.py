@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -36,11 +37,41 @@ def available_rates(directory: Path = DIRECTORY) -> list[int]:
     return rates
 
 
-def save_level(module: nn.Module, shape: Shape, level: int, sources: str, directory: Path = DIRECTORY) -> Path:
-    """Writes one level as bf16 with its shape and the text it was trained on."""
+def read_held_out(level: int, directory: Path = DIRECTORY) -> dict[str, float]:
+    """What a level read right of text held out of its training, as shares by kind; its styles are told as one more."""
+    with safe_open(weight_path(level, directory), "pt") as stored:
+        accuracy: dict[str, float] = json.loads(stored.metadata()["held_out"])
+    return accuracy
+
+
+def promising_rates(accuracy: float, directory: Path = DIRECTORY) -> list[int]:
+    """The lowest installed rate, and those that read so large a share of some kind of held-out text right.
+
+    Another would be tried on every chunk of a text whose budget asks for so much, and hardly ever be chosen.
+    """
+    held_out = [read_held_out(level, directory) for level in range(len(available_rates(directory)))]
+    best = [max(share for kind, share in shares.items() if kind != "styles") for shares in held_out]
+    return [RATES[level] for level, share in enumerate(best) if level == 0 or share >= accuracy]
+
+
+def save_level(
+    module: nn.Module,
+    shape: Shape,
+    level: int,
+    *,
+    sources: str,
+    held_out: Mapping[str, float],
+    directory: Path = DIRECTORY,
+) -> Path:
+    """Writes one level as bf16 with its shape, the text it was trained on, and what it read of text held out."""
     directory.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.detach().to("cpu", torch.bfloat16) for name, value in module.state_dict().items()}
-    metadata = {"shape": json.dumps(asdict(shape)), "licence": "Apache-2.0", "sources": sources}
+    metadata = {
+        "shape": json.dumps(asdict(shape)),
+        "licence": "Apache-2.0",
+        "sources": sources,
+        "held_out": json.dumps(dict(held_out)),
+    }
     path = weight_path(level, directory)
     partial = path.with_suffix(".partial")
     save_file(tensors, partial, metadata=metadata)

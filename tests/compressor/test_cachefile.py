@@ -77,7 +77,7 @@ def full(tokens: int) -> Cache:
     return replace(letters(tokens), counts=np.full(64, 56, np.uint8))
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_files_of_every_version_so_far_are_read(caches: dict[str, Cache], version: int) -> None:
     """A golden file was written by the program of its version; a change that cannot read it loses people's caches."""
     expected = caches | ({"3": letters(4)} if version > 1 else {}) | ({"4": full(3)} if version > 2 else {})
@@ -102,7 +102,7 @@ def test_tokens_that_repeat_take_less_room(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", ["code", "code_tokens"])
 def test_a_frame_that_cannot_be_unpacked_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
-    monkeypatch.setattr(f"compressor.cachefile.{part}", lambda plain: np.frombuffer(b"no", np.uint8))
+    monkeypatch.setattr(f"compressor.cachefile.{part}", lambda plain, *codec: np.frombuffer(b"no", np.uint8))
     path = tmp_path / "caches"
     path.write_bytes(write_caches({"0": make_cache(2, 1)}))
     with (
@@ -156,12 +156,12 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, caches: dict[str, Cac
 
 
 def test_a_later_version_is_refused_by_number(tmp_path: Path, caches: dict[str, Cache], monkeypatch) -> None:
-    monkeypatch.setattr("compressor.cachefile.VERSION", "4")
+    monkeypatch.setattr("compressor.cachefile.VERSION", "5")
     data = write_caches(caches)
     monkeypatch.undo()
     path = tmp_path / "caches"
     path.write_bytes(data)
-    with pytest.raises(CacheDamaged, match="it is of version 4; this installation reads version 3"):
+    with pytest.raises(CacheDamaged, match="it is of version 5; this installation reads version 4"):
         CacheFile(path)
 
 

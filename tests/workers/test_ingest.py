@@ -70,8 +70,8 @@ def test_tokens_are_compressed_once_for_the_file_and_its_rows(
 ) -> None:
     compressed: list[int] = []
 
-    def counted(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        tokens = code_tokens(packed)
+    def counted(packed: NDArray[np.uint8], codec: str) -> NDArray[np.uint8]:
+        tokens = code_tokens(packed, codec)
         compressed.append(tokens.nbytes)
         return tokens
 

@@ -18,6 +18,7 @@ from compressor.codec.typography import STRIP_CELLS, draw, strip_pixels
 from compressor.codec.weights import available_rates, load_levels
 from compressor.errors import CacheDamaged, ModelError, UnknownCodec
 from compressor.quantise import split
+from compressor.styles import Style
 
 PROSE = (
     "The station at Haverbridge reported a stage of 3.412 m on 14 March 2024, order ZX-99183/b, "
@@ -121,6 +122,18 @@ def test_printable_characters_share_no_code(codec: NativeCodec) -> None:
     numbers = split(torch.from_numpy(codec.encode([printable])[0].levels), code.digits)
     own = numbers[:, : STRIP_CELLS * codec.strips_per_token * code.own].reshape(-1, code.own)[: len(printable)]
     assert len(set(map(tuple, own.tolist()))) == len(printable)
+
+
+def test_at_native_40_a_style_seldom_changes_the_numbers_of_a_character() -> None:
+    """What a slice shares tells the style, so that characters are read as well, and coded as short, in every style."""
+    codec, code = _codecs()[2], CODES[2]
+    printable = "".join(map(chr, range(0x21, 0x7F)))
+    styles = [np.full(len(printable), style, np.uint8) for style in (0, Style.BOLD, Style.CODE, Style.HEADING_2)]
+    caches = codec.encode([printable] * len(styles), styles)
+    numbers = [split(torch.from_numpy(cache.levels), code.digits)[:, : len(printable) * code.own] for cache in caches]
+    for styled in numbers[1:]:
+        alike = (styled == numbers[0]).view(len(printable), code.own).all(1)
+        assert alike.float().mean() > 0.85
 
 
 def test_reading_and_encoding_twice_give_the_same_bits(codec: NativeCodec) -> None:

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from compressor.codec.classes import CHARACTERS, share_codes
 from compressor.codec.corpus import Corpus, cells_of
 from compressor.codec.curve import draw_curve
 from compressor.codec.model import Shape
 from compressor.codec.native import load_codec
 from compressor.codec.train import RECIPES, learning_rate, train
-from compressor.codec.weights import RATES, available_rates, load_levels, save_level
+from compressor.codec.weights import RATES, available_rates, load_levels, promising_rates, save_level
 from compressor.errors import ModelError
 
 TEXT = "The gauge stood at 2.417 m when the lock was opened, and the ferry left at 07:40.\n" * 60
@@ -40,23 +41,38 @@ def test_all_rates_grow_on_each_other_and_read_back_exactly(corpus: Corpus, tmp_
         below = load_levels(RATES[level - 1], CPU, out) if level else []
         before = [value.clone() for each in below for value in each.state_dict().values()]
         trained = train(
-            replace(recipe(level), reader_layers=1 + level // 3, apart=level == 2),
+            replace(recipe(level), reader_layers=1 + level // 3),
             corpus,
             tmp_path / str(level),
             shape=TINY,
             below=below,
             device=CPU,
         )
-        save_level(trained, trained.shape, level, "test", out)
+        held_out = {"prose": 1 - level / 10, "styles": 1.0}
+        save_level(trained, trained.shape, level, sources="test", held_out=held_out, directory=out)
         after = [value for each in below for value in each.state_dict().values()]
         assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert available_rates(out) == list(RATES)
+    assert [len(promising_rates(least, out)) for least in (1.0, 0.9, 0.75, 0.7)] == [1, 2, 3, 4]
     for rate in RATES:
         codec = load_codec(f"native-{rate}", device="cpu", directory=out)
         cache = codec.encode([TEXT], [np.full(len(TEXT), 5, np.uint8)])[0]
         assert codec.read([cache]) == [TEXT]
         assert (codec.read_styles([cache])[0] == 5).all()
         assert cache.levels.shape[1] == 512
+
+
+def test_characters_that_neighbours_do_not_tell_apart_get_codes_of_their_own() -> None:
+    """b, c and d stand in the same place, so do x and y; two codes cannot keep all apart, three can."""
+    text = "abe ace ade uxv uyv " * 50
+    corpus = Corpus({"prose": cells_of(text)}, {})
+    place = {chr(character): index for index, character in enumerate(CHARACTERS.tolist())}
+    given = share_codes(corpus, {"prose": 1.0}, 3)
+    assert given.shape == CHARACTERS.shape
+    assert set(given.tolist()) <= {0, 1, 2}
+    assert len({int(given[place[letter]]) for letter in "bcd"}) == 3
+    assert given[place["x"]] != given[place["y"]]
+    assert (share_codes(corpus, {"prose": 1.0}, 3) == given).all()
 
 
 def test_a_run_that_was_killed_goes_on_from_its_checkpoint(corpus: Corpus, tmp_path: Path) -> None:
