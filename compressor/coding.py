@@ -9,6 +9,7 @@ A frame names the dictionary that it needs; one that is replaced stays installed
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from threading import local
 
 import numpy as np
 import zstandard
@@ -18,6 +19,7 @@ ZSTD_LEVEL = 19
 DICTIONARY_BYTES = 112_640  # zstd's own default; twice as much saves 2 % more
 DICTIONARIES = Path(__file__).parent / "codec" / "weights"
 OWN_SHARE = 7 / 8  # of a native token
+_of_thread = local()
 
 
 def code(plain: NDArray[np.uint8], codec: str = "") -> NDArray[np.uint8]:
@@ -33,10 +35,7 @@ def decode(stored: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     frame = stored.tobytes()
     try:
         number = zstandard.get_frame_parameters(frame).dict_id
-        if number and number not in _by_number():
-            raise ValueError(f"its dictionary {number} is not installed")
-        decompressor = zstandard.ZstdDecompressor(dict_data=_by_number()[number] if number else None)
-        plain = decompressor.decompress(frame, max_output_size=size)
+        plain = _decompressor(number).decompress(frame, max_output_size=size)
     except zstandard.ZstdError as error:
         raise ValueError(str(error)) from error
     if len(plain) != size:
@@ -54,8 +53,11 @@ def decode_tokens(stored: NDArray[np.uint8], tokens: int, width: int) -> NDArray
     """The inverse of `code_tokens`: (tokens, stored width). Raises ValueError for anything else."""
     if stored.size == tokens * width:
         return stored.reshape(tokens, width)
-    parts = np.split(decode(stored, tokens * width), [tokens * int(width * OWN_SHARE)])
-    return np.concatenate([part.reshape(tokens, -1) for part in parts], axis=1)
+    plain, own = decode(stored, tokens * width), int(width * OWN_SHARE)
+    packed = np.empty((tokens, width), np.uint8)
+    packed[:, :own] = plain[: tokens * own].reshape(tokens, own)
+    packed[:, own:] = plain[tokens * own :].reshape(tokens, width - own)
+    return packed
 
 
 def train_dictionary(samples: Sequence[NDArray[np.uint8]]) -> bytes:
@@ -70,8 +72,8 @@ def dictionary_path(codec: str, directory: Path = DICTIONARIES) -> Path:
 
 
 def _own_first(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    parts = np.split(packed, [int(packed.shape[1] * OWN_SHARE)], axis=1)
-    return np.concatenate([part.ravel() for part in parts])
+    own = int(packed.shape[1] * OWN_SHARE)
+    return np.concatenate([packed[:, :own].ravel(), packed[:, own:].ravel()])
 
 
 @cache
@@ -82,6 +84,16 @@ def _dictionary_of(codec: str) -> zstandard.ZstdCompressionDict | None:
     dictionary = zstandard.ZstdCompressionDict(path.read_bytes())
     dictionary.precompute_compress(level=ZSTD_LEVEL)  # once, not for every frame
     return dictionary
+
+
+def _decompressor(number: int) -> zstandard.ZstdDecompressor:
+    """For frames of the dictionary of a number, 0: none; one serves one thread at a time, and is dear to make."""
+    known: dict[int, zstandard.ZstdDecompressor] = _of_thread.__dict__
+    if number not in known:
+        if number and number not in _by_number():
+            raise ValueError(f"its dictionary {number} is not installed")
+        known[number] = zstandard.ZstdDecompressor(dict_data=_by_number()[number] if number else None)
+    return known[number]
 
 
 @cache
