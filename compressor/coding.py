@@ -19,7 +19,16 @@ ZSTD_LEVEL = 19
 DICTIONARY_BYTES = 112_640  # zstd's own default; twice as much saves 2 % more
 DICTIONARIES = Path(__file__).parent / "codec" / "weights"
 OWN_SHARE = 7 / 8  # of a native token
-_of_thread = local()
+
+
+class _OfThread(local):
+    """Decompressors by the number of their dictionary: one serves one thread at a time, and is dear to make."""
+
+    def __init__(self) -> None:
+        self.by_number: dict[int, zstandard.ZstdDecompressor] = {}
+
+
+_decompressors = _OfThread()
 
 
 def code(plain: NDArray[np.uint8], codec: str = "") -> NDArray[np.uint8]:
@@ -87,8 +96,8 @@ def _dictionary_of(codec: str) -> zstandard.ZstdCompressionDict | None:
 
 
 def _decompressor(number: int) -> zstandard.ZstdDecompressor:
-    """For frames of the dictionary of a number, 0: none; one serves one thread at a time, and is dear to make."""
-    known: dict[int, zstandard.ZstdDecompressor] = _of_thread.__dict__
+    """For frames of the dictionary of a number; 0: of none."""
+    known = _decompressors.by_number
     if number not in known:
         if number and number not in _by_number():
             raise ValueError(f"its dictionary {number} is not installed")
