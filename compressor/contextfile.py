@@ -47,7 +47,9 @@ def write_context(
 
 def _header(tokens: int, width: int, metadata: Mapping[str, str]) -> bytes:
     place = {"dtype": "F16", "shape": [tokens, width], "data_offsets": [0, 2 * tokens * width]}
-    text = json.dumps({"__metadata__": dict(metadata), "tokens": place}, separators=(",", ":")).encode()
+    header = {"__metadata__": dict(metadata), "tokens": place}
+    # What is no Unicode, of an argument of the shell say, would make the file unreadable.
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     return text + b" " * (-len(text) % ALIGNMENT)
 
 

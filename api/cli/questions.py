@@ -162,7 +162,6 @@ def context(
     ratio = Figure(f"{saved.compression:.1f}x")
     figures = (len(saved.chunks), saved.vision_tokens, saved.text_tokens, ratio)
     output.table(
-        ("chunks", "vision", "text", "ratio", "rates", "file"),
+        ("chunks", "vision tokens", "for text tokens", "ratio", "chunks at rates", "file"),
         [(*figures, by_rate(saved.rates), size(saved.bytes))],
-        title="vision: vision tokens, text: text tokens that they stand for, rates: how many chunks at which rate",
     )

@@ -24,9 +24,10 @@ def test_pieces_become_one_tensor_with_its_metadata(tmp_path: Path) -> None:
 
 def test_no_pieces_are_no_tokens(tmp_path: Path) -> None:
     with (tmp_path / "c").open("wb") as file:
-        assert write_context(file, [], 0, {}) == 0
+        assert write_context(file, [], 0, {"said": "no Unicode: \udcff"}) == 0
     with safe_open(tmp_path / "c", "np") as found:
         assert found.get_tensor("tokens").shape == (0, 0)
+        assert found.metadata() == {"said": "no Unicode: ?"}
 
 
 def test_tokens_of_two_widths_cannot_share_a_file() -> None:
