@@ -11,7 +11,8 @@ EdgeError
 ├── UnknownDecoder     a decoder that this installation was not given
 ├── NoBudget           a budget of vision tokens for a decoder that loads no pages
 ├── NoPageCaches       a collection without page caches for the decoder's model
-├── ContextTooLarge    a whole collection that is more than may be loaded for one question
+├── ContextTooLarge    a whole collection, or chunks, that are more than may be loaded for one question
+├── BudgetTooSmall     chunks that take more vision tokens than the budget even when they are merged
 ├── QuotaExceeded      a key that has used up its requests or bytes for now
 ├── BadPrices          a price sheet that is none
 ├── BadQuestions       a file without questions
@@ -99,12 +100,29 @@ class NoPageCaches(EdgeError):
 
 
 class ContextTooLarge(EdgeError):
-    """A whole collection that is more than may be loaded for one question."""
+    """A whole collection, or chunks, that are more than may be loaded for one question."""
 
-    def __init__(self, tokens: int, limit: int, named: str = "PERCEL_MAX_CONTEXT_TOKENS") -> None:
+    def __init__(
+        self,
+        tokens: int,
+        limit: int,
+        named: str = "PERCEL_MAX_CONTEXT_TOKENS",
+        *,
+        remedy: str = "ask without `whole`, or of a part by a filter",
+    ) -> None:
         super().__init__(
             f"All of it is {tokens:,} vision tokens, and at most {limit:,} are loaded for one question "
-            f"({named}): ask without `whole`, or of a part by a filter."
+            f"({named}): {remedy}."
+        )
+
+
+class BudgetTooSmall(EdgeError):
+    """Chunks that take more vision tokens than the budget even when they are merged."""
+
+    def __init__(self, tokens: int, rate: int, budget: int, named: str) -> None:
+        super().__init__(
+            f"{tokens:,} vision tokens are left with everything merged to native-{rate}, and {named} is {budget:,}: "
+            "raise it, or ask for fewer chunks or of a part by a filter."
         )
 
 
@@ -145,6 +163,7 @@ EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (BadQuestions, 2),
     (NoPageCaches, 1),
     (ContextTooLarge, 1),
+    (BudgetTooSmall, 1),
     (NotFound, 3),
     (FileNotFoundError, 3),
     (CompressorError, 1),

@@ -12,7 +12,7 @@ from api.errors import ContextTooLarge, NoPageCaches
 from api.pageplaces import PagePlace, Places, find_places
 from api.passages import PassageTexts, rerank_chunks
 from api.reports import ContextReport, Question
-from api.search import filtered_documents, find_chunks, load_chunks
+from api.search import RANKED, filtered_documents, find_chunks, load_chunks
 from compressor.errors import ContextTooLong
 from compressor.rerank import PASSAGES
 from compressor.vlm.codec import PageCodec
@@ -25,7 +25,6 @@ from store.types import ChunkCache
 from workers.resources import Resources
 from workers.settings import Settings
 
-RANKED = 100  # chunks of a whole collection whose pages are the first to be larger; the others follow by arrival
 CONTEXT_SETTING = "PERCEL_MAX_CONTEXT_TOKENS"
 BUDGET_SETTING = "PERCEL_PAGE_TOKENS"
 

@@ -21,9 +21,8 @@ class Question:
     whole: bool = False  # the whole collection instead, as far as `where` leaves it
     where: Mapping[str, object] | None = None  # a filter over metadata
     decoder: str | None = None  # None: as the settings say
-    budget: int | None = (
-        None  # vision tokens of pages at most, for a decoder that reads pages; None: as the settings say
-    )
+    # Vision tokens at most: of pages, for a decoder that reads pages, or of a context file. None: as the settings say.
+    budget: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

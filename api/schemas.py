@@ -278,6 +278,32 @@ class AskIn(Shape):
     stream: Annotated[bool, Field(description="answer as server-sent events")] = False
 
 
+class ContextIn(Shape):
+    """A question whose context is wanted."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"question": "How long is the notice period?", "collection": "contracts", "k": 8},
+                {"question": "What changed in 2024?", "collection": "contracts", "whole": True, "budget": 20_000},
+            ]
+        }
+    )
+    question: Annotated[str, Field(min_length=1, max_length=10_000)]
+    collection: Name
+    k: Annotated[int, Field(ge=1, le=1000, description="chunks to load")] = 8
+    whole: Annotated[bool, Field(description="load the whole collection instead of searching it")] = False
+    budget: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=MOST,
+            description="vision tokens at most: the least relevant chunks are merged to higher rates; null: as stored",
+        ),
+    ] = None
+    filter: Where | None = None
+
+
 class CitationOut(Shape):
     """Where a quote stands in its source."""
 

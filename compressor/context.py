@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from compressor.cachefile import CacheFile
 from compressor.errors import CacheError
-from compressor.formats import FORMATS, value_table
+from compressor.formats import FORMATS, pack, value_table
 from compressor.ranges import ByteRanges
 
 
@@ -56,6 +56,12 @@ def load_context(wanted: Sequence[Wanted], *, threads: int = 2) -> NDArray[np.fl
             for job in jobs:
                 job.result()
         return out.reshape(len(out), -1)
+
+
+def numbers_of(levels: NDArray[np.uint8], format: str) -> NDArray[np.float16]:
+    """Levels (tokens, width) as the same numbers that `load_context` gives of a stored cache."""
+    named = FORMATS[format]
+    return value_table(named)[pack(levels, named)].reshape(levels.shape)
 
 
 def _read_ahead(path: Path) -> None:

@@ -1,17 +1,13 @@
 """Owns the commands that move a whole store: migrate, backup, restore."""
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from api.cli.documents import AsJson, open_resources
-from api.cli.output import Exit, Output, size
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+from api.cli.output import Exit, Output, size, step_bars
 
 File = Annotated[Path, typer.Argument(help="The backup, one file.")]
 
@@ -93,17 +89,3 @@ def restore(
         f"{manifest.rows['document']:,} documents and {manifest.blobs:,} blobs are back, as of schema "
         f"{manifest.revision}; full text and indexes were made anew. `percel doctor` checks them."
     )
-
-
-def step_bars(bars: "Progress") -> Callable[[str, int, int], None]:
-    """A bar for each step that says what it has done and what is due."""
-    tasks: dict[str, TaskID] = {}
-    totals: dict[str, int] = {}
-
-    def progress(step: str, done: int, due: int) -> None:
-        if step not in tasks:
-            tasks[step] = bars.add_task(step, total=0, note="")
-        totals[step] = totals.get(step, 0) + due
-        bars.update(tasks[step], total=totals[step], advance=done)
-
-    return progress

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from api.cli.output import JSON_HELP, Exit, Figure, Output, share, size, usage
+from api.cli.output import JSON_HELP, Exit, Figure, Output, by_rate, share, size, usage
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -152,12 +152,9 @@ def show_reports(output: Output, reports: "list[DocumentReport]", collection: st
 
 
 def _chunks(report: "DocumentReport") -> Figure:
-    """Chunks by rate, "5@40 1@10", the highest first; how many there are to be, before they have one."""
-    codecs = {name.removeprefix("native-"): count for name, count in report.rates.items() if name.startswith("native-")}
-    rates = sorted(((int(rate), count) for rate, count in codecs.items()), reverse=True)
-    if not rates:
-        return Figure("-" if report.chunks is None else f"{report.chunks:,}")
-    return Figure(" ".join(f"{count:,}@{rate}" for rate, count in rates))
+    """Chunks by rate; how many there are to be, before they have one."""
+    known = by_rate(report.rates)
+    return known if known.text else Figure("-" if report.chunks is None else f"{report.chunks:,}")
 
 
 def _shortened(title: str, length: int) -> str:

@@ -2,13 +2,21 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -111,9 +119,29 @@ def size(count: int) -> Figure:
     raise AssertionError
 
 
+def by_rate(rates: Mapping[str, int]) -> Figure:
+    """Chunks by rate, "5@40 1@20", the highest first; of native codecs alone."""
+    codecs = {name.removeprefix("native-"): count for name, count in rates.items() if name.startswith("native-")}
+    return Figure(" ".join(f"{codecs[rate]:,}@{rate}" for rate in sorted(codecs, key=int, reverse=True)))
+
+
 def share(value: float | None) -> Figure:
     """A share of 0..1 with the digits that matter near one."""
     return Figure("-" if value is None else f"{value:.4f}")
+
+
+def step_bars(bars: Progress) -> Callable[[str, int, int], None]:
+    """A bar for each step that says what it has done and what is due."""
+    tasks: dict[str, TaskID] = {}
+    totals: dict[str, int] = {}
+
+    def progress(step: str, done: int, due: int) -> None:
+        if step not in tasks:
+            tasks[step] = bars.add_task(step, total=0, note="")
+        totals[step] = totals.get(step, 0) + due
+        bars.update(tasks[step], total=totals[step], advance=done)
+
+    return progress
 
 
 def print_error(error: Exception, *, as_json: bool) -> None:

@@ -1,6 +1,7 @@
-"""Owns the commands that ask: ask and search."""
+"""Owns the commands that ask: ask, search and context."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,7 +9,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from api.cli.documents import AsJson, Collection, open_resources
-from api.cli.output import Exit, Output
+from api.cli.output import Exit, Figure, Output, by_rate, size, step_bars, usage
 from api.reports import Question
 
 if TYPE_CHECKING:
@@ -126,3 +127,41 @@ def search(
         output.console.print(Padding(Text(" ".join(hit.text.split())), (0, 0, 0, 5)))
     if not hits:
         output.console.print("Nothing fits: the collection has no documents, or none with such words.")
+
+
+def context(
+    question: Annotated[str, typer.Argument(help="A question, in the language of the documents.")],
+    out: Annotated[Path, typer.Option(help="The file to write: safetensors, one tensor `tokens` in float16.")],
+    collection: Collection = None,
+    k: Annotated[int, typer.Option("-k", help="Chunks to load.", min=1, max=1000)] = 8,
+    whole: Annotated[bool, typer.Option("--whole", help="The whole collection instead of searching it.")] = False,
+    budget: Annotated[
+        int | None,
+        typer.Option(help="Vision tokens at most: the least relevant chunks are merged to higher rates.", min=1),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Writes the vision tokens of the chunks that fit a question to a file, for a decoder of your own.
+
+    Its metadata says which rows are which chunk's. It can be read back to text: protect it like the documents.
+    """
+    from api.context import save_context
+
+    if out.is_dir() or not out.parent.is_dir():
+        raise usage(f"--out names no file that can be written: {out}")
+    output = Output(as_json)
+    with open_resources() as resources, output.progress() as bars:
+        asked = Question(question, resources.settings.tenant, collection, k, whole, budget=budget)
+        saved = save_context(resources, asked, out, tell=step_bars(bars))
+    output.document({"file": str(out), **asdict(saved)})
+    if not saved.chunks:
+        output.console.print(
+            "Nothing fits, the file has no tokens: the collection has no documents, or none with such words."
+        )
+        return
+    ratio = Figure(f"{saved.compression:.1f}x")
+    figures = (len(saved.chunks), saved.vision_tokens, saved.text_tokens, ratio)
+    output.table(
+        ("chunks", "vision tokens", "for text tokens", "ratio", "chunks at rates", "file"),
+        [(*figures, by_rate(saved.rates), size(saved.bytes))],
+    )

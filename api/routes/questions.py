@@ -1,13 +1,27 @@
-"""Owns the routes that ask: search and ask."""
+"""Owns the routes that ask: search, ask and context."""
+
+import os
+from collections.abc import Iterator
+from typing import IO
 
 from fastapi import APIRouter, Response
+from fastapi.responses import StreamingResponse
 
 from api.access import Opened, Reader, find_home
 from api.answer import ask, ask_steps
+from api.context import open_context
 from api.events import answer_events
 from api.reports import Question
-from api.schemas import AnswerOut, AskIn, HitOut, Hits, SearchIn
+from api.schemas import AnswerOut, AskIn, ContextIn, HitOut, Hits, SearchIn
 from api.search import search
+
+PIECE = 1 << 20  # bytes sent at a time
+CONTEXT_TYPE = "application/octet-stream"  # safetensors has no media type of its own
+CONTEXT_FILE = (
+    "A safetensors file. `tokens` (n, width) float16 holds the chunks' vision tokens one after the other. The metadata "
+    "has `asked` and `chunks`, both JSON: of each chunk `document_id`, `title`, `chunk`, `codec` and `rate` that it "
+    "stands at, `stored_rate`, `first` row, `vision_tokens` (rows from there on) and `text_tokens`."
+)
 
 router = APIRouter(prefix="/v1", tags=["questions"])
 
@@ -49,3 +63,38 @@ def answer(resources: Opened, caller: Reader, body: AskIn) -> AnswerOut | Respon
             budget=body.budget,
         )
     )
+
+
+@router.post(
+    "/context",
+    summary="Load the context of a question",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": CONTEXT_FILE,
+            "content": {CONTEXT_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+)
+def context(resources: Opened, caller: Reader, body: ContextIn) -> StreamingResponse:
+    """The native vision tokens of the chunks that fit, best first, or of a whole collection as it arrived.
+
+    For a decoder of your own. Nothing is encoded anew. With a budget the least relevant chunks are merged to higher
+    rates until all of them fit.
+    """
+    find_home(resources, caller, body.collection)
+    asked = Question(
+        body.question, caller.tenant, body.collection, body.k, body.whole, where=body.filter, budget=body.budget
+    )
+    file = open_context(resources, asked)
+    headers = {
+        "Content-Length": str(os.fstat(file.fileno()).st_size),
+        "Content-Disposition": 'attachment; filename="context.safetensors"',
+    }
+    return StreamingResponse(_pieces_of(file), media_type=CONTEXT_TYPE, headers=headers)
+
+
+def _pieces_of(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(PIECE):
+            yield piece

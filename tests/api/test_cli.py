@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 from typer.testing import CliRunner, Result
 
 from api.cli import app, main
@@ -91,6 +92,23 @@ def test_ask_abstains_with_exit_code_4(folder: Path) -> None:
     result = percel("ask", "Which enzyme unwinds the DNA double helix during replication?")
     assert result.exit_code == 4
     assert "Nothing in the collection answers this." in result.stdout
+
+
+def test_context_writes_the_tokens_of_the_chunks_and_says_what_they_are(folder: Path, tmp_path: Path) -> None:
+    percel("ingest", folder)
+    out = tmp_path / "context.safetensors"
+    found = as_json("context", "Who replaced the motor of the crane?", "-k", "1", "--out", out)
+    assert [chunk["title"] for chunk in found["chunks"]] == ["log.md"]
+    assert load_file(out)["tokens"].shape == (found["vision_tokens"], found["width"])
+    shown = percel("context", "The crane", "--whole", "--budget", 1000, "--out", out)
+    assert shown.exit_code == 0
+    *_, names, figures = shown.stdout.splitlines()
+    assert " ".join(names.split()) == "chunks vision tokens for text tokens ratio chunks at rates file"
+    assert figures.split()[:2] == ["2", str(len(load_file(out)["tokens"]))]
+    assert sum(int(part.split("@")[0]) for part in figures.split() if "@" in part) == 2
+    refused = percel("context", "The crane", "--out", tmp_path / "nowhere" / "c")
+    assert refused.exit_code == 2
+    assert "--out names no file that can be written" in refused.output
 
 
 def test_search_finds_chunks_by_words_and_meaning(folder: Path) -> None:

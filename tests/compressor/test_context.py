@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from compressor.cachefile import write_caches
-from compressor.context import Wanted, load_context
+from compressor.context import Wanted, load_context, numbers_of
 from compressor.errors import CacheDamaged, CacheError
 from compressor.formats import FORMATS
 from compressor.quantise import dequantise
@@ -33,6 +33,7 @@ def test_tokens_come_dequantised_in_the_order_asked_for(tmp_path: Path, format: 
     expected = dequantise(torch.from_numpy(levels), FORMATS[format]).numpy().astype(np.float16)
     assert found.dtype == np.float16
     assert (found == expected).all()
+    assert (numbers_of(levels, format) == expected).all()
 
 
 def test_ranges_give_the_same_tokens_as_a_map(tmp_path: Path) -> None:

@@ -299,6 +299,24 @@ class AsyncPercel:
                     return
         raise UnexpectedAnswer("the stream ended before the answer did")
 
+    async def context(
+        self,
+        question: str,
+        *,
+        collection: str,
+        k: int = 8,
+        whole: bool = False,
+        budget: int | None = None,
+        filter: Filter | None = None,
+    ) -> bytes:
+        """The vision tokens of the chunks that fit, or of the whole collection: a safetensors file, 1 kB a token.
+
+        Under a `budget` of vision tokens the least relevant chunks are merged to higher rates until all of them fit.
+        """
+        return await self._connection.run(
+            requests.context(question, collection=collection, k=k, whole=whole, budget=budget, filter=filter)
+        )
+
     # Operation
 
     async def jobs(self) -> Jobs:

@@ -162,6 +162,14 @@ def ask(
     return Call("POST", "/v1/ask", _one(Answer), json={**entries, **optional}, headers=headers)
 
 
+def context(
+    question: str, *, collection: str, k: int, whole: bool, budget: int | None, filter: Filter | None
+) -> Call[bytes]:
+    entries = {"question": question, "collection": collection, "k": k, "whole": whole}
+    optional = _present(budget=budget, filter=filter)
+    return Call("POST", "/v1/context", lambda response: response.content, json={**entries, **optional})
+
+
 def jobs() -> Call[Jobs]:
     return Call("GET", "/v1/jobs", _one(Jobs))
 

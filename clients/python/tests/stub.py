@@ -166,6 +166,11 @@ class Stub:
         deltas = [sse("answer", {"text": f"{word} "}) for word in answer.split()]
         return event_stream(sse("search", {"hits": []}), *deltas, sse("done", whole))
 
+    def _post_context(self, request: httpx.Request, rest: list[str]) -> httpx.Response:
+        header = b'{"tokens":{"dtype":"F16","shape":[0,0],"data_offsets":[0,0]}}'
+        content = len(header).to_bytes(8, "little") + header
+        return httpx.Response(200, content=content, headers={"Content-Type": "application/octet-stream"})
+
     def _post_collections(self, request: httpx.Request, rest: list[str]) -> httpx.Response:
         return httpx.Response(201, json={"name": json.loads(request.content)["name"], "documents": 0})
 

@@ -1,6 +1,7 @@
 """Everything once against a running Percel: PERCEL_TEST_URL names it, PERCEL_TEST_KEY is a key with all scopes."""
 
 import asyncio
+import json
 import os
 from uuid import uuid4
 
@@ -76,6 +77,13 @@ def test_an_answer_cites_the_document_streamed_or_not(percel, collection):
     assert isinstance(last, Answer)
     assert pieces
     assert "41 metres" in last.answer
+
+
+def test_the_context_of_a_question_is_a_file_of_tokens(percel, collection):
+    content = percel.context(QUESTION, collection=collection, k=1)
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    (chunk,) = json.loads(header["__metadata__"]["chunks"])
+    assert (chunk["title"], [chunk["vision_tokens"]]) == ("dam.txt", header["tokens"]["shape"][:1])
 
 
 def test_a_batch_is_taken_file_by_file(percel, collection, tmp_path):

@@ -48,6 +48,23 @@ def test_a_budget_is_sent_where_there_is_one(filled, stub):
     assert "budget" not in json.loads(stub.requests[-1].content)
 
 
+def test_a_context_comes_as_the_bytes_of_its_file(filled, stub):
+    assert filled.context("how high is the dam", collection="c", budget=50, filter={"year": 2026})[8:17] == b'{"tokens"'
+    assert stub.requests[-1].url.path == "/v1/context"
+    assert json.loads(stub.requests[-1].content) == {
+        "question": "how high is the dam",
+        "collection": "c",
+        "k": 8,
+        "whole": False,
+        "budget": 50,
+        "filter": {"year": 2026},
+    }
+    filled.context("all of it", collection="c", whole=True)
+    sent = json.loads(stub.requests[-1].content)
+    assert sent["whole"]
+    assert "budget" not in sent
+
+
 def test_a_streamed_answer_comes_in_pieces_and_then_whole(filled):
     *pieces, last = filled.ask_stream("how high is the dam", collection="c", whole=True)
     assert all(isinstance(piece, AnswerDelta) for piece in pieces)

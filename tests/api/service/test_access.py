@@ -37,6 +37,7 @@ NEEDS: dict[tuple[str, str], Scope | None] = {
     ("DELETE", "/v1/collections/{name}"): Scope.ADMIN,
     ("POST", "/v1/search"): Scope.READ,
     ("POST", "/v1/ask"): Scope.READ,
+    ("POST", "/v1/context"): Scope.READ,
     ("GET", "/v1/jobs"): Scope.READ,
     ("GET", "/v1/jobs/dead"): Scope.ADMIN,
     ("POST", "/v1/jobs/dead/{job_id}/requeue"): Scope.ADMIN,

@@ -5,6 +5,7 @@ import re
 
 import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
+from safetensors.numpy import load
 from sqlalchemy import event
 
 from api.answer import ask
@@ -117,6 +118,26 @@ def test_a_decoder_that_is_not_there_is_named(library: Service) -> None:
         reply = client.post("/v1/ask", json={**ASKED, "decoder": "oracle"})
     assert reply.json()["detail"] == "there is no decoder 'oracle'; choose one of: extractive"
     assert reply.status_code == 422
+
+
+def test_the_context_of_a_question_is_a_file_of_tokens(library: Service) -> None:
+    with library.client() as client:
+        reply = client.post("/v1/context", json={**ASKED, "k": 1})
+        whole = client.post("/v1/context", json={**ASKED, "whole": True, "filter": {"kind": "log"}})
+        refused = client.post("/v1/context", json={**ASKED, "whole": True, "budget": 1})
+        documented = client.get("/openapi.json").json()["paths"]["/v1/context"]["post"]["responses"]["200"]
+    assert (reply.status_code, reply.headers["content-type"]) == (200, "application/octet-stream")
+    assert reply.headers["content-disposition"] == 'attachment; filename="context.safetensors"'
+    assert int(reply.headers["content-length"]) == len(reply.content)
+    assert list(documented["content"]) == ["application/octet-stream"]
+    for content, title in ((reply.content, "lease.txt"), (whole.content, "weir.md")):
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        (chunk,) = json.loads(header["__metadata__"]["chunks"])
+        assert chunk["title"] == title
+        assert len(load(content)["tokens"]) == chunk["vision_tokens"] > 0
+    assert (refused.status_code, refused.json()["title"]) == (422, "The budget is too small")
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert "and the question's budget is 1: raise it, or ask for fewer chunks" in refused.json()["detail"]
 
 
 def openai_of(service: Service) -> OpenAI:
