@@ -1,12 +1,9 @@
 """Rates under a token budget: what matters stays as stored."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressor.codec.native import load_codec
-from compressor.codec.nested import Stored, merge_within, plan_rates, planned_tokens
-from compressor.codec.weights import available_rates
+from compressor.codec.nested import Stored, plan_rates, planned_tokens
 
 CACHES = st.lists(
     st.builds(
@@ -45,24 +42,3 @@ def test_a_plan_holds_its_budget_wherever_one_can(caches: list[Stored], budget: 
     least = planned_tokens(caches, [80] * len(caches))
     assert planned_tokens(caches, rates) <= max(budget, least)
     assert all(rate >= cache.rate for rate, cache in zip(rates, caches, strict=True))
-
-
-def test_caches_are_merged_until_they_fit_and_the_relevant_ones_stay_exact() -> None:
-    codecs = [load_codec(f"native-{rate}", device="cpu") for rate in available_rates()]
-    texts = [f"Chapter {number}: the water rose by {number * 37} millimetres an hour.\n" * 30 for number in range(4)]
-    caches = codecs[0].encode(texts)
-    total = sum(cache.vision_tokens for cache in caches)
-    merged = merge_within(caches, [0.1, 0.9, 0.5, 0.3], total * 3 // 4, codecs=codecs)
-    assert sum(cache.vision_tokens for cache in merged) <= total * 3 // 4
-    assert merged[1] is caches[1]
-    assert merged[0].codec == codecs[1].fingerprint
-    assert codecs[0].read([merged[1]]) == [texts[1]]
-
-
-def test_a_budget_that_even_the_highest_rate_misses_is_refused_with_the_numbers() -> None:
-    codecs = [load_codec(f"native-{rate}", device="cpu") for rate in available_rates()]
-    caches = codecs[0].encode(["word " * 400])
-    left = codecs[-1].encode(["word " * 400])[0].vision_tokens
-    message = f"{left} vision tokens are left with everything merged to {codecs[-1].name}, the budget is 1"
-    with pytest.raises(ValueError, match=message):
-        merge_within(caches, [1.0], 1, codecs=codecs)
