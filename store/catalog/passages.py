@@ -17,7 +17,10 @@ _MOST = 1 << 20  # bytes of a passage's text; it is a few hundred characters
 _TEXTS = (
     select(Vector.__table__.c.chunk_id, Vector.__table__.c.start, Vector.__table__.c.end, Passage.__table__.c.data)
     .join(Passage.__table__, Passage.__table__.c.id == Vector.__table__.c.id)
-    .where(Vector.__table__.c.chunk_id.in_(bindparam("ids", expanding=True)))
+    .where(
+        Vector.__table__.c.chunk_id.in_(bindparam("ids", expanding=True)),
+        Vector.__table__.c.start.in_(bindparam("starts", expanding=True)),  # the others' texts are not even looked up
+    )
 )
 
 
@@ -33,9 +36,10 @@ def passage_texts(session: Session, wanted: Collection[tuple[int, int, int]]) ->
     """The kept texts of passages by (chunk id, start, end); those that are not kept are left out."""
     unpacker = zstandard.ZstdDecompressor()
     chunk_ids = sorted({chunk_id for chunk_id, _, _ in wanted})
+    starts = sorted({start for _, start, _ in wanted})
     found: dict[tuple[int, int, int], str] = {}
     for first in range(0, len(chunk_ids), _BATCH):
-        rows = session.execute(_TEXTS, {"ids": chunk_ids[first : first + _BATCH]})
+        rows = session.execute(_TEXTS, {"ids": chunk_ids[first : first + _BATCH], "starts": starts})
         for chunk_id, start, end, data in rows:
             if (chunk_id, start, end) in wanted:
                 found[chunk_id, start, end] = unpacker.decompress(data, max_output_size=_MOST).decode()
