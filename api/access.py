@@ -3,7 +3,7 @@
 import ipaddress
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -66,8 +66,12 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def resources_of(request: Request) -> Resources:
-    """What the application opened at its start."""
+async def resources_of(request: Request) -> Resources:
+    """What the application opened at its start. Like `needs`, a coroutine: a function would cost a thread's turn."""
+    return _resources_of(request)
+
+
+def _resources_of(request: Request) -> Resources:
     resources = request.app.state.resources
     assert isinstance(resources, Resources)
     return resources
@@ -76,7 +80,7 @@ def resources_of(request: Request) -> Resources:
 Opened = Annotated[Resources, Depends(resources_of)]
 
 
-def identify(
+async def identify(
     request: Request,
     resources: Opened,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
@@ -85,6 +89,10 @@ def identify(
     known = getattr(request.state, "caller", None)
     if isinstance(known, Caller):  # `KeyFirst` has looked
         return known
+    return await run_in_threadpool(_identify, request, resources, credentials)
+
+
+def _identify(request: Request, resources: Resources, credentials: HTTPAuthorizationCredentials | None) -> Caller:
     caller = _keyed(resources, credentials.credentials) if credentials else None
     caller = caller or _keyless(request, resources)
     quotas = request.app.state.quotas
@@ -104,7 +112,7 @@ class KeyFirst:
             request = Request(scope)
             try:
                 credentials = await bearer(request)
-                request.state.caller = await run_in_threadpool(identify, request, resources_of(request), credentials)
+                request.state.caller = await identify(request, _resources_of(request), credentials)
             except (NotAuthenticated, QuotaExceeded) as error:
                 await problem_of(error)(scope, receive, send)
                 return
@@ -160,10 +168,10 @@ def is_private(request: Request, resources: Resources) -> bool:
         return not catalog.had_keys(session)
 
 
-def needs(scope: Scope) -> Callable[[Caller], Caller]:
+def needs(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:
     """The dependency of a route that needs a scope."""
 
-    def check(caller: Annotated[Caller, Depends(identify)]) -> Caller:
+    async def check(caller: Annotated[Caller, Depends(identify)]) -> Caller:
         if not caller.may(scope):
             raise AccessDenied(f"This needs a key with the scope {scope.value!r}.")
         return caller
@@ -176,7 +184,7 @@ Ingester = Annotated[Caller, Depends(needs(Scope.INGEST))]
 Admin = Annotated[Caller, Depends(needs(Scope.ADMIN))]
 
 
-def administer(caller: Admin) -> Caller:
+async def administer(caller: Admin) -> Caller:
     """The dependency of routes about the tenant as a whole: a key for some collections only may not use them."""
     if caller.collections is not None:
         raise AccessDenied("This needs an admin's key that is not limited to collections.")

@@ -79,7 +79,7 @@ def keep_indexes(resources: Resources, stop: threading.Event) -> None:
                 if purging:
                     index.purge()
             except Exception:
-                log.warning("vector index not compacted", exc_info=True)
+                log.warning("index not compacted", exc_info=True)
         purged_at = time.monotonic() if purging else purged_at
         try:
             forget_gone(resources)

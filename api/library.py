@@ -237,7 +237,8 @@ def remove_document(resources: Resources, document_id: str) -> None:
         catalog.delete_document(session, document_id)
     forget_gone(resources)
     if document is not None:
-        resources.index(document.collection_id).purge()
+        for index in resources.indexes(document.collection_id).every:
+            index.purge()
     purge(resources)
 
 

@@ -20,9 +20,9 @@ def rebuild_views(resources: Resources, progress: Callable[[str, int, int], None
         homes = catalog.all_collections(session)
     progress("indexes", 0, len(homes))
     for collection_id in homes:
-        index = resources.index(collection_id)
-        index.refresh()
-        index.compact(force=True)
+        for index in resources.indexes(collection_id).every:
+            index.refresh()
+            index.compact(force=True)
         progress("indexes", 1, 0)
 
 

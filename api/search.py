@@ -1,9 +1,9 @@
 """Owns search over a collection: a query to live chunks, chunks to their loaded caches."""
 
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Collection as AbstractCollection
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from api.library import load_caches
@@ -16,6 +16,7 @@ from compressor.types import Box
 from store import catalog, lexical
 from store.database import reading
 from store.errors import BlobMissing
+from store.lexical import LexicalHit
 from store.models import Collection
 from store.types import ChunkCache, LivePassage
 from workers.resources import Resources
@@ -53,21 +54,58 @@ def find_passages(
     document_ids: AbstractCollection[str] | None = None,
 ) -> list[tuple[LivePassage, float]]:
     """Live passages by meaning and words together, best first; with document_ids only of those."""
-    with ThreadPoolExecutor(1) as beside:  # words and meaning take about as long; the session is the thread's meanwhile
-        words = beside.submit(lexical.search, session, collection_id, query, pool, document_ids=document_ids)
-        vector = resources.embedder.embed([query])[0]
-        near = resources.index(collection_id).search(vector, pool, document_ids=document_ids)
-        worded = words.result()
+    vector = resources.embed_question(query)
+    near = resources.index(collection_id).search(vector, pool, document_ids=document_ids)
     passages = {hit.passage.vector_id: hit.passage for hit in near}
-    missing = [hit.vector_id for hit in worded if hit.vector_id not in passages]
-    for passage in catalog.passages_by_vector_ids(session, collection_id, missing):
-        passages[passage.vector_id] = passage
     by_vector = [(hit.passage.vector_id, hit.score) for hit in near]
-    by_words = [(hit.vector_id, hit.score) for hit in worded if hit.vector_id in passages]
+    worded = partial(find_words, resources, session, collection_id, query, document_ids=document_ids)
+    by_words = _live(session, collection_id, passages, worded, pool)
     return [
         (passages[vector_id], score)
         for vector_id, score in fuse(by_vector, by_words, read=resources.embedder.reads(query))
     ]
+
+
+def find_words(
+    resources: Resources,
+    session: "Session",
+    collection_id: str,
+    query: str,
+    k: int,
+    *,
+    document_ids: AbstractCollection[str] | None = None,
+) -> list[LexicalHit]:
+    """The k best passages by words, live or not: of the word index, or where it cannot say of the full text."""
+    index = resources.indexes(collection_id).words
+    hits = None if index is None else index.search(query, k, document_ids=document_ids)
+    if hits is None:
+        hits = lexical.search(session, collection_id, query, k, document_ids=document_ids)
+    return hits
+
+
+def _live(
+    session: "Session",
+    collection_id: str,
+    passages: dict[int, LivePassage],
+    worded: Callable[[int], list[LexicalHit]],
+    pool: int,
+) -> list[tuple[int, float]]:
+    """The `pool` best live passages by words, with their scores; adds to `passages` those that are not known yet."""
+    fetch = 2 * pool  # some are not live
+    while True:
+        hits = worded(fetch)
+        live: list[tuple[int, float]] = []
+        for first in range(0, len(hits), pool):
+            part = hits[first : first + pool]
+            missing = [hit.vector_id for hit in part if hit.vector_id not in passages]
+            found = catalog.passages_by_vector_ids(session, collection_id, missing)
+            passages |= {passage.vector_id: passage for passage in found}
+            live += [(hit.vector_id, hit.score) for hit in part if hit.vector_id in passages]
+            if len(live) >= pool:
+                return live[:pool]
+        if len(hits) < fetch:
+            return live
+        fetch *= 4
 
 
 def find_chunks(
@@ -106,7 +144,8 @@ def rank_chunks(
     """The k best chunks after a look at the texts of their passages, best first; and those texts."""
     with reading(resources.engine) as session:
         found = find_chunks(resources, session, collection_id, query, k=max(k, PASSAGES), among=among)
-        kept = catalog.passage_texts(session, [chunk.row.id for chunk in found])
+        wanted = {(chunk.row.id, passage.start, passage.end) for chunk in found for passage in chunk.passages}
+        kept = catalog.passage_texts(session, wanted)
     texts = _texts_of(resources, collection_id, found, kept)
     return rerank_chunks(query, found, texts, k=k), texts
 
@@ -118,11 +157,15 @@ def search(
     query: str,
     *,
     collection: str | None = None,
+    home: Collection | None = None,
     k: int = 8,
     where: Mapping[str, object] | None = None,
 ) -> list[Hit]:
-    """Chunks that fit, best first; `where` is a filter over metadata. Raises NotFound, BadFilter."""
-    home = home_of(resources, tenant, collection)
+    """Chunks that fit, best first; `where` is a filter over metadata. Raises NotFound, BadFilter.
+
+    Of the collection of that name, or `home` where the caller has looked it up.
+    """
+    home = home or home_of(resources, tenant, collection)
     among = filtered_documents(resources, home.id, where)
     found, texts = rank_chunks(resources, home.id, query, k=k, among=among)
     with reading(resources.engine) as session:

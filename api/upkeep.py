@@ -282,8 +282,9 @@ def check_indexes(resources: Resources, *, repair: bool) -> list[Finding]:
         homes = catalog.list_collections(session, resources.settings.tenant)
     findings = []
     for home in homes:
-        index = resources.index(home.id)
-        index.refresh()
-        rebuilt = repair and index.compact(force=True)
+        rebuilt = False
+        for index in resources.indexes(home.id).every:
+            index.refresh()
+            rebuilt |= repair and index.compact(force=True)
         findings.append(Finding("vectors", True, home.name + (", rebuilt" if rebuilt else ""), repaired=rebuilt))
     return findings

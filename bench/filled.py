@@ -70,7 +70,8 @@ def fill(resources: Resources, chunks: int, texts: Iterator[str]) -> None:
             catalog.publish(session, encoded)
             if accepted.job is not None:
                 accepted.job.state = JobState.DONE  # a worker on this home is not to parse it
-    resources.index(home.id).compact(force=True)
+    for index in resources.indexes(home.id).every:
+        index.compact(force=True)
 
 
 def _caches(resources: Resources, texts: Iterator[str]) -> list[NewCache]:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from bench.filled import COLLECTION, PASSAGES, fill, passages_of, questions_of
 from bench.report import OUT, new_plot, save_plot, show, write
-from store import catalog, lexical
+from store import catalog
 from store.database import reading
 from workers.resources import Resources
 from workers.settings import Settings
@@ -33,7 +33,7 @@ from workers.settings import Settings
 def search_times(resources: Resources, texts: Iterator[str], count: int) -> dict[str, float]:
     """Cold start, then each step on questions that were not asked before: warm latency, CPU of all cores, in ms."""
     from api.answer import ask
-    from api.search import POOL, find_chunks, search
+    from api.search import POOL, find_chunks, find_words, search
 
     tenant = resources.settings.tenant
     with reading(resources.engine) as session:
@@ -45,7 +45,7 @@ def search_times(resources: Resources, texts: Iterator[str], count: int) -> dict
 
     def words(question: str) -> object:
         with reading(resources.engine) as session:
-            return lexical.search(session, home, question, POOL)
+            return find_words(resources, session, home, question, 2 * POOL)
 
     @cache
     def vector() -> NDArray[np.float32]:
@@ -54,7 +54,7 @@ def search_times(resources: Resources, texts: Iterator[str], count: int) -> dict
 
     steps: dict[str, Callable[[str], object]] = {
         "find": find,
-        "embed": lambda question: resources.embedder.embed([question]).any(),
+        "embed": lambda question: resources.embed_question(question).any(),
         "words": words,
         "vectors": lambda question: resources.index(home).search(vector(), POOL),
         "search": lambda question: search(resources, tenant, question, collection=COLLECTION),

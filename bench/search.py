@@ -16,10 +16,10 @@ import numpy as np
 
 from api.answer import ask
 from api.reports import AnswerReport
-from api.search import POOL, find_passages, search
+from api.search import POOL, find_passages, find_words, search
 from bench.questions import COLLECTION, Question, ingested, load_questions
 from bench.report import OUT, new_plot, save_plot, show, write
-from store import catalog, lexical
+from store import catalog
 from store.database import reading
 from workers.resources import Resources
 
@@ -41,7 +41,7 @@ def rank(resources: Resources, question: str) -> Rankings:
     """All rankings of one question, each made anew."""
     with reading(resources.engine) as session:
         home = catalog.find_collection(session, resources.settings.tenant, COLLECTION)
-        worded = [hit.vector_id for hit in lexical.search(session, home.id, question, POOL)]
+        worded = [hit.vector_id for hit in find_words(resources, session, home.id, question, POOL)]
         titles = {p.vector_id: p.title for p in catalog.passages_by_vector_ids(session, home.id, worded)}
         near = resources.index(home.id).search(resources.embedder.embed([question])[0], POOL)
         fused = find_passages(resources, session, home.id, question, pool=POOL)

@@ -5,7 +5,7 @@ seen here only.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from compressor.sentences import split_sentences
 from compressor.words import word_weights, words
@@ -34,16 +34,17 @@ def unread(score: float) -> float:
 def match_words(query: str, texts: Sequence[str]) -> list[tuple[float, float]]:
     """For each text the shares of the query's words in its best sentence, and of its neighbours close together."""
     asked = words(query)
-    found = [words(text) for text in texts]
+    sentences = [[words(text[start:end]) for start, end in split_sentences(text)] for text in texts]
+    found = [list(chain.from_iterable(its)) for its in sentences]  # no word goes on in the next sentence
     weights = word_weights(list(dict.fromkeys(asked)), [set(its) for its in found])
     return [
-        (_best_sentence(weights, text), _nearness(weights, asked, its)) for text, its in zip(texts, found, strict=True)
+        (_best_sentence(weights, apart), _nearness(weights, asked, its))
+        for apart, its in zip(sentences, found, strict=True)
     ]
 
 
-def _best_sentence(weights: dict[str, float], text: str) -> float:
-    sentences = (set(words(text[start:end])) for start, end in split_sentences(text))
-    return max((sum(weights[word] for word in weights.keys() & its) for its in sentences), default=0.0)
+def _best_sentence(weights: dict[str, float], sentences: Sequence[Sequence[str]]) -> float:
+    return max((sum(weights[word] for word in weights.keys() & set(its)) for its in sentences), default=0.0)
 
 
 def _nearness(weights: dict[str, float], asked: Sequence[str], found: Sequence[str]) -> float:

@@ -44,6 +44,8 @@ def words(text: str) -> list[str]:
 
 def fold(text: str) -> str:
     """The text without case, accents and vowel marks."""
+    if text.isascii():
+        return text.lower()
     return unicodedata.normalize("NFC", _MARKS.sub("", unicodedata.normalize("NFKD", text))).casefold()
 
 

@@ -1,44 +1,40 @@
-"""Owns the files of a vector index: written once, checked when read, set aside when damaged. Knows no queries.
+"""Owns the files of an index: written once, checked when read, set aside when damaged. Knows no queries.
 
-A reader loads the whole file into memory. FAISS could map it (IO_FLAG_MMAP_IFC), but a mapped index is checked only
-by the header: its bytes would have to be read for the checksum anyway.
+A file is mapped, never changed in place, and all of it is read once, for its checksum.
 """
 
 import hashlib
 import logging
+import mmap
 import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import uuid4
-
-import numpy as np
-from numpy.typing import NDArray
 
 from store.errors import NO_SPACE, StoreFull
 from store.models import Generation
 
-if TYPE_CHECKING:
-    import faiss
-
 log = logging.getLogger(__name__)
 
 _LOCK_SECONDS = 300  # how long a forced writer waits for another one
-_TRAINING_POINTS = 64  # per list of an inverted file; FAISS asks for 39 at least
+
+
+Buffer = bytes | bytearray | memoryview | mmap.mmap
 
 
 class GenerationFiles:
-    """The files of one collection and embedder: `<directory>/<collection>/<hash of embedder>/<number>.faiss`."""
+    """The files of one index of a collection: `<directory>/<collection>/<hash of its name>/<number>.<kind>`."""
 
-    def __init__(self, directory: Path, collection_id: str, embedder: str) -> None:
+    def __init__(self, directory: Path, collection_id: str, name: str, *, kind: str = "faiss") -> None:
         self.node = node_of(directory)
+        self.name = name  # an embedder's fingerprint, or begins with the kind: what the manifest calls the embedder
+        self.kind = kind
         self._collection_id = collection_id
-        self._embedder = embedder
         # A fingerprint may hold any character; a hash of it may not.
-        self._folder = directory / collection_id / hashlib.sha256(embedder.encode()).hexdigest()[:32]
+        self._folder = directory / collection_id / hashlib.sha256(name.encode()).hexdigest()[:32]
 
     @contextmanager
     def writing(self, *, wait: bool) -> Iterator[bool]:
@@ -57,16 +53,14 @@ class GenerationFiles:
         finally:
             lock.release()
 
-    def write(self, index: "faiss.Index", number: int, *, max_seq: int) -> Generation:
-        """Puts the index in place and returns its manifest row. Raises: StoreFull; nothing is left then."""
-        import faiss
-
-        target = self._folder / f"{number:08d}.faiss"
+    def write(self, data: Buffer, number: int, *, max_seq: int, count: int, version: str) -> Generation:
+        """Puts the bytes in place and returns their manifest row. Raises: StoreFull; nothing is left then."""
+        target = self._folder / f"{number:08d}.{self.kind}"
         partial = target.with_suffix(".partial")
-        data = faiss.serialize_index(index).data  # through memory, as FAISS hides why a write to a file failed
+        whole = memoryview(data).cast("B")
         try:
             with open(partial, "wb", buffering=0) as file:
-                view = data
+                view = whole
                 while view:
                     view = view[file.write(view) :]
                 os.fsync(file.fileno())
@@ -74,7 +68,7 @@ class GenerationFiles:
         except OSError as error:
             partial.unlink(missing_ok=True)
             if error.errno in NO_SPACE:
-                raise StoreFull(str(self._folder), len(data), shutil.disk_usage(self._folder).free) from error
+                raise StoreFull(str(self._folder), len(whole), shutil.disk_usage(self._folder).free) from error
             raise
         folder = os.open(self._folder, os.O_RDONLY)
         try:
@@ -83,75 +77,47 @@ class GenerationFiles:
             os.close(folder)
         return Generation(
             collection_id=self._collection_id,
-            embedder=self._embedder,
+            embedder=self.name,
             node=self.node,
             number=number,
             max_seq=max_seq,
-            vectors=index.ntotal,
-            sha256=hashlib.sha256(data).hexdigest(),
-            faiss_version=faiss.__version__,
+            vectors=count,
+            sha256=hashlib.sha256(whole).hexdigest(),
+            faiss_version=version,
             file=target.name,
             created_at=time.time(),
         )
 
-    def load(self, generation: Generation) -> "faiss.Index | None":
-        """The index, or None where its file is missing, differs from the manifest (it is set aside) or is no index."""
-        import faiss
-
+    def load(self, generation: Generation) -> Buffer | None:
+        """The file's bytes, mapped; None where it is missing or differs from the manifest (it is set aside)."""
         path = self._folder / generation.file
         try:
-            data = path.read_bytes()
+            with path.open("rb") as file:
+                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except FileNotFoundError:
-            log.warning("vector index file missing", extra={"path": str(path)})
+            log.warning("index file missing", extra={"path": str(path)})
             return None
-        if hashlib.sha256(data).hexdigest() == generation.sha256:  # FAISS itself loads flipped bytes in silence
-            try:
-                return faiss.deserialize_index(np.frombuffer(data, np.uint8))
-            except RuntimeError:  # written by a FAISS that this one does not understand
-                log.warning("vector index file not readable", extra={"path": str(path)}, exc_info=True)
-        self._set_aside(path)
+        except ValueError:  # an empty one cannot be mapped
+            self.set_aside(generation)
+            return None
+        if hashlib.sha256(data).hexdigest() == generation.sha256:  # flipped bytes load in silence
+            return data
+        self.set_aside(generation)
         return None
 
-    def _set_aside(self, path: Path) -> None:
+    def set_aside(self, generation: Generation) -> None:
+        """Renames a file that is not what it should be: it is kept to be looked at, and never opened again."""
+        path = self._folder / generation.file
         aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
         try:
             os.replace(path, aside)
         except FileNotFoundError:  # another reader was faster
             return
-        log.warning("vector index file damaged and set aside", extra={"path": str(aside)})
+        log.warning("index file damaged and set aside", extra={"path": str(aside)})
 
     def remove(self, generation: Generation) -> None:
         """Deletes the file of a generation that no manifest row names any more."""
         (self._folder / generation.file).unlink(missing_ok=True)
-
-
-def build_index(ids: NDArray[np.int64], vectors: NDArray[np.float32], *, exact: bool) -> "faiss.Index":
-    """An inner-product index over (n, d) unit vectors under their ids."""
-    import faiss
-
-    use_threads(os.cpu_count() or 1)
-    count, width = vectors.shape
-    if exact:
-        # 16 bits are what the rows hold, so nothing is lost against 32, at half the memory.
-        index = faiss.index_factory(width, "IDMap2,SQfp16", faiss.METRIC_INNER_PRODUCT)
-        index.train(vectors[:1])
-        index.add_with_ids(vectors, ids)
-        return index
-    # An inverted file keeps ids itself: IDMap2 around one gives wrong neighbours after a removal.
-    lists = max(1, min(int(4 * count**0.5), count // 39))
-    index = faiss.index_factory(width, f"IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)
-    sample = np.random.default_rng(0).choice(count, min(count, lists * _TRAINING_POINTS), replace=False)
-    index.train(vectors[np.sort(sample)])
-    index.add_with_ids(vectors, ids)
-    faiss.ParameterSpace().set_index_parameter(index, "nprobe", max(1, lists // 16))
-    return index
-
-
-def use_threads(count: int) -> None:
-    """How many threads FAISS uses for what this thread asks of it."""
-    import faiss
-
-    faiss.omp_set_num_threads(count)
 
 
 def node_of(directory: Path) -> str:

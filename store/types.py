@@ -173,6 +173,22 @@ class DeadJob:
 
 
 @dataclass(frozen=True, slots=True)
+class PassageWords:
+    """A passage as SQLite's full text stores it."""
+
+    id: int  # of its vector
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """What an index must hold to be current."""
+
+    max_seq: int  # the highest id of its rows, 0 where there are none
+    number: int  # of the newest generation on the node, 0 where there is none
+
+
+@dataclass(frozen=True, slots=True)
 class VectorRow:
     """A row of the vector index."""
 

@@ -5,8 +5,6 @@ that names its sha256; rows above that are the delta, kept in memory and searche
 rows before anyone sees them, so a delete counts at once and a stale file can only cost time.
 """
 
-import logging
-import threading
 from collections.abc import Collection as AbstractCollection
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,20 +17,17 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from store import catalog
-from store.database import reading, transaction
-from store.errors import StoreFull
-from store.generations import GenerationFiles, build_index, use_threads
+from store.database import reading
+from store.faissfile import build_index, from_bytes, to_bytes, use_threads
+from store.generated import Built, GeneratedIndex, KeptIndex
+from store.generations import Buffer, GenerationFiles
 from store.models import Generation
 from store.types import LivePassage, VectorRow
 
 if TYPE_CHECKING:
     import faiss
 
-log = logging.getLogger(__name__)
-
 _OVERFETCH = 4  # hits asked for per hit wanted, as some are not live; doubled until there are enough
-_DELTA_SHARE = 0.10  # of the generation; above it a new one is due
-_DELTA_FREE = 2000  # vectors that never need a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,29 +38,13 @@ class VectorHit:
     score: float  # cosine
 
 
-class VectorIndex(Protocol):
+class VectorIndex(KeptIndex, Protocol):
     """Nearest passages of one collection under one embedder. Methods open their own short transactions."""
 
     def search(
         self, query: NDArray[np.float32], k: int, *, document_ids: AbstractCollection[str] | None = None
     ) -> list[VectorHit]:
         """The k nearest live passages, best first; with document_ids only of those. query: (d,). Refreshes first."""
-        ...
-
-    def refresh(self) -> None:
-        """Takes in what was committed since."""
-        ...
-
-    def compact(self, *, force: bool = False) -> bool:
-        """Writes a new generation if one is due (or forced). False where none is due or another process is at it."""
-        ...
-
-    def purge(self) -> bool:
-        """Takes deleted vectors out of what is on disk; False where there are none (or nothing is left)."""
-        ...
-
-    def held_bytes(self) -> int:
-        """Memory that it holds until it is closed."""
         ...
 
 
@@ -119,28 +98,23 @@ def _only(base: "faiss.Index", among: NDArray[np.int64] | None) -> "faiss.Search
     return faiss.SearchParameters(sel=chosen)  # type: ignore[call-arg]
 
 
-class FaissIndex:
+class FaissIndex(GeneratedIndex[_View]):
     """The vector index of one collection and embedder, in one process. Safe for threads; open it after a fork."""
 
     def __init__(
         self, engine: Engine, directory: Path, collection_id: str, embedder: str, *, exact_up_to: int = 200_000
     ) -> None:
-        self._engine = engine
-        self._files = GenerationFiles(directory, collection_id, embedder)
-        self._collection_id = collection_id
-        self._embedder = embedder
+        super().__init__(engine, GenerationFiles(directory, collection_id, embedder), collection_id, embedder, _EMPTY)
         self._exact_up_to = exact_up_to  # vectors; above it the generation is an inverted file of 8-bit codes
-        self._view = _EMPTY
-        self._refreshing = threading.Lock()
 
     def search(
         self, query: NDArray[np.float32], k: int, *, document_ids: AbstractCollection[str] | None = None
     ) -> list[VectorHit]:
-        self.refresh()
-        view = self._view
+        """The k nearest live passages, best first; with document_ids only of those."""
         query = _unit(query[None].astype(np.float32))[0]
         fetch = k * _OVERFETCH
         with reading(self._engine) as session:
+            view = self._refresh_in(session)
             among = None
             if document_ids is not None:
                 among = np.array(catalog.vectors_of_documents(session, self._embedder, document_ids), np.int64)
@@ -164,34 +138,11 @@ class FaissIndex:
                 break
         return passages
 
-    def refresh(self) -> None:
-        with self._refreshing:
-            damaged = self._take_in()
-        if damaged:
-            self._rewrite()
-
-    def _take_in(self) -> bool:
-        """Replaces the view by the current one; True if a generation was found damaged."""
-        damaged: list[Generation] = []
-        with reading(self._engine) as session:
-            generations = catalog.list_generations(session, self._collection_id, self._embedder, self._files.node)
-            view = self._view
-            for generation in generations:
-                if generation.number == view.number:
-                    break
-                index = self._files.load(generation)
-                if index is not None:
-                    view = _View(index, generation.number, _EMPTY.delta_ids, _EMPTY.delta, generation.max_seq)
-                    break
-                damaged.append(generation)
-            self._view = self._with_delta(session, view)
-        for generation in damaged:
-            with transaction(self._engine) as session:
-                catalog.forget_generation(session, generation)
-        return bool(damaged)
-
-    def held_bytes(self) -> int:
-        return self._view.held_bytes
+    def _open(self, data: Buffer, generation: Generation) -> _View | None:
+        index = from_bytes(data)
+        if index is None:
+            return None
+        return _View(index, generation.number, _EMPTY.delta_ids, _EMPTY.delta, generation.max_seq)
 
     def _with_delta(self, session: Session, view: _View) -> _View:
         rows = catalog.vectors_after(session, self._collection_id, self._embedder, view.max_seq)
@@ -202,64 +153,15 @@ class FaissIndex:
             ids, vectors = np.concatenate([view.delta_ids, ids]), np.concatenate([view.delta, vectors])
         return _View(view.base, view.number, ids, vectors, int(ids[-1]))
 
-    def _rewrite(self) -> None:
-        """After damage. The delta stands in for the file, so a full disk is no reason to fail a search."""
-        try:
-            self.compact(force=True)
-        except (StoreFull, OSError):
-            log.warning("vector index not rewritten", extra={"collection_id": self._collection_id}, exc_info=True)
+    def _build(self, session: Session, *, anew: bool) -> Built | None:
+        """Always out of the rows: FAISS would not give back what it was given."""
+        import faiss
 
-    def compact(self, *, force: bool = False) -> bool:
-        with self._files.writing(wait=force) as mine:
-            if not mine:
-                return False
-            with reading(self._engine) as session:
-                generations = catalog.list_generations(session, self._collection_id, self._embedder, self._files.node)
-                if not force and not self._is_due(session, generations[0] if generations else None):
-                    return False
-                rows = catalog.vectors_after(session, self._collection_id, self._embedder, 0)
-                ids, vectors = _arrays(list(rows))
-            if not len(ids):
-                self._drop(generations)
-                return False
-            number = generations[0].number + 1 if generations else 1
-            index = build_index(ids, vectors, exact=len(ids) <= self._exact_up_to)
-            generation = self._files.write(index, number, max_seq=int(ids[-1]))
-            with transaction(self._engine) as session:
-                catalog.record_generation(session, generation)
-                for old in generations[1:]:  # the previous one stays: a reader may be about to open it
-                    catalog.forget_generation(session, old)
-            for old in generations[1:]:
-                self._files.remove(old)
-        self.refresh()
-        return True
-
-    def _drop(self, generations: list[Generation]) -> None:
-        """Nothing is left to index."""
-        with transaction(self._engine) as session:
-            for old in generations:
-                catalog.forget_generation(session, old)
-        for old in generations:
-            self._files.remove(old)
-        self._view = _EMPTY
-
-    def _is_due(self, session: Session, generation: Generation | None) -> bool:
-        """Asked after every document, so only what came since is counted; deleted rows are `purge`'s business."""
-        since, vectors = (0, 0) if generation is None else (generation.max_seq, generation.vectors)
-        delta = catalog.count_vectors(session, self._collection_id, self._embedder, after=since)
-        return delta > max(_DELTA_FREE, _DELTA_SHARE * vectors)
-
-    def purge(self) -> bool:
-        """Writes a new generation where the present one, or the one before it, still holds deleted vectors."""
-        with reading(self._engine) as session:
-            generations = catalog.list_generations(session, self._collection_id, self._embedder, self._files.node)
-            held = [
-                catalog.count_vectors(session, self._collection_id, self._embedder, up_to=generation.max_seq)
-                for generation in generations
-            ]
-        stale = any(kept < old.vectors for kept, old in zip(held, generations, strict=True))
-        # Twice, as an index keeps its last two generations.
-        return stale and self.compact(force=True) and self.compact(force=True)
+        ids, vectors = _arrays(list(catalog.vectors_after(session, self._collection_id, self._embedder, 0)))
+        if not len(ids):
+            return None
+        index = build_index(ids, vectors, exact=len(ids) <= self._exact_up_to)
+        return Built(to_bytes(index), int(ids[-1]), index.ntotal, faiss.__version__)
 
 
 def _arrays(rows: list[VectorRow]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

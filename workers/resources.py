@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,8 @@ from workers.timing import Timings
 from workers.wake import Wake, rely_on_polling
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from sqlalchemy import Engine
 
     from compressor.codec.native import NativeCodec
@@ -28,7 +30,21 @@ if TYPE_CHECKING:
     from compressor.vlm.encode import PageEncoder
     from compressor.vlm.reader import PageReader
     from compressor.vlm.recipe import Recipe
+    from store.generated import KeptIndex
     from store.vectors import VectorIndex
+    from store.words import WordIndex
+
+
+@dataclass(frozen=True, slots=True)
+class Indexes:
+    """What a collection is searched in."""
+
+    vectors: "VectorIndex"
+    words: "WordIndex | None"  # None: the database's full text is asked itself
+
+    @property
+    def every(self) -> "list[KeptIndex]":
+        return [self.vectors] if self.words is None else [self.vectors, self.words]
 
 
 class Resources:
@@ -43,7 +59,7 @@ class Resources:
         self._page_codecs: dict[str, PageCodec] = {}
         self._page_encoders: dict[str, PageEncoder] = {}
         self._page_reader: PageReader | None = None
-        self._indexes: dict[str, VectorIndex] = {}  # the one that was asked last is the last
+        self._indexes: dict[str, Indexes] = {}  # the one that was asked last is the last
 
     def __enter__(self) -> Self:
         return self
@@ -144,6 +160,13 @@ class Resources:
 
         return load_embedder(self.settings.embedder, device=self.settings.device)
 
+    @cached_property
+    def embed_question(self) -> "Callable[[str], NDArray[np.float32]]":
+        """A question's retrieval vector; questions that come at once are embedded together."""
+        from compressor.together import Together
+
+        return Together[str, "NDArray[np.float32]"](lambda questions: list(self.embedder.embed(questions)))
+
     def codec(self, name: str) -> "NativeCodec":
         """A codec by name or fingerprint, loaded once."""
         from compressor.codec.native import load_codec
@@ -216,29 +239,41 @@ class Resources:
         """The language half that was asked last; None where none was."""
         return self._page_reader
 
-    def open_indexes(self) -> "list[VectorIndex]":
-        """The vector indexes that were asked for so far."""
+    def open_indexes(self) -> "list[KeptIndex]":
+        """The indexes of the collections that were asked for so far."""
         with self._lock:
-            return list(self._indexes.values())
+            return [index for its in self._indexes.values() for index in its.every]
 
     def index(self, collection_id: str) -> "VectorIndex":
         """The vector index of a collection under the embedder in force."""
-        open_index = INDEXES[self.settings.vectors]
+        return self.indexes(collection_id).vectors
+
+    def indexes(self, collection_id: str) -> Indexes:
+        """The indexes of a collection under the embedder in force."""
         with self._lock:
             found = self._indexes.pop(collection_id, None)
-            index = self._indexes[collection_id] = found or open_index(self, collection_id)
+            indexes = self._indexes[collection_id] = found or self._open_indexes(collection_id)
             if found is None:  # the others have grown to what they are
                 self._close_unused()
-            return index
+            return indexes
+
+    def _open_indexes(self, collection_id: str) -> Indexes:
+        vectors = INDEXES[self.settings.vectors](self, collection_id)
+        if self.engine.dialect.name != "sqlite":
+            return Indexes(vectors, None)
+        from store.words import WordIndex
+
+        words = WordIndex(self.engine, self.index_directory, collection_id, self.embedder.fingerprint)
+        return Indexes(vectors, words)
 
     def close_index(self, collection_id: str) -> None:
-        """Lets go of the index of a collection that is gone."""
+        """Lets go of the indexes of a collection that is gone."""
         with self._lock:
             self._indexes.pop(collection_id, None)
 
     def _close_unused(self) -> None:
         """Lets go of the indexes that were asked for longest ago, until the rest fits; they open again from files."""
-        held = {key: index.held_bytes() for key, index in self._indexes.items()}
+        held = {key: sum(index.held_bytes() for index in its.every) for key, its in self._indexes.items()}
         for key in list(held)[:-1]:
             if sum(held.values()) <= self.settings.index_bytes:
                 break

@@ -88,7 +88,8 @@ class Runner:
         self.listen(Event(Stage.FINISH, job.document_id, "", due=1))
         finish(self.resources, job, owner=self.owner)
         if self.indexes:
-            self.resources.index(job.collection_id).compact()
+            for index in self.resources.indexes(job.collection_id).every:
+                index.compact()
         self.listen(Event(Stage.FINISH, job.document_id, "", done=1))
 
     def _pages(self, jobs: Sequence[Job]) -> None:

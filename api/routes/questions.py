@@ -29,8 +29,8 @@ router = APIRouter(prefix="/v1", tags=["questions"])
 @router.post("/search", summary="Find chunks")
 def find(resources: Opened, caller: Reader, body: SearchIn) -> Hits:
     """Chunks by meaning and words together, best first."""
-    find_home(resources, caller, body.collection)
-    hits = search(resources, caller.tenant, body.query, collection=body.collection, k=body.k, where=body.filter)
+    home = find_home(resources, caller, body.collection)
+    hits = search(resources, caller.tenant, body.query, home=home, k=body.k, where=body.filter)
     return Hits(hits=[HitOut.of(hit) for hit in hits])
 
 

@@ -30,7 +30,7 @@ from store.catalog.documents import (
     start_parsing,
 )
 from store.catalog.filters import documents_where
-from store.catalog.fulltext import count_unworded, unworded_documents, unworded_passages
+from store.catalog.fulltext import count_unworded, unworded_documents, unworded_passages, words_after
 from store.catalog.jobs import (
     claim_jobs,
     complete_job,
@@ -87,9 +87,12 @@ from store.catalog.vectors import (
     count_document_vectors,
     count_vectors,
     forget_generation,
+    has_other_embedders,
+    index_state,
     list_generations,
     record_generation,
     vector_bytes,
+    vector_ids,
     vectors_after,
     vectors_of_documents,
 )
@@ -168,7 +171,9 @@ __all__ = [
     "had_keys",
     "has_keys",
     "has_live_jobs",
+    "has_other_embedders",
     "hold_blobs",
+    "index_state",
     "is_blob_discardable",
     "is_blob_in_use",
     "keep_reply",
@@ -210,7 +215,9 @@ __all__ = [
     "unworded_documents",
     "unworded_passages",
     "vector_bytes",
+    "vector_ids",
     "vectors_after",
     "vectors_of_documents",
+    "words_after",
     "yield_job",
 ]

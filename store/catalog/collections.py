@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable
 from uuid import uuid4
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import bindparam, delete, func, select
 from sqlalchemy.orm import Session
 
 from store.catalog.documents import discard_blobs_of, figures_of
@@ -14,6 +14,8 @@ from store.lexical import forget_collection
 from store.locks import lock, publishing
 from store.models import Chunk, Collection, Discard, Document, DocumentState, Job, JobKind, JobState, Vector
 from store.types import CacheFigures, CollectionFigures, ReadyDocuments, StoreStats
+
+_NAMED = select(Collection).where(Collection.tenant == bindparam("tenant"), Collection.name == bindparam("name"))
 
 
 def ensure_collection(session: Session, tenant: str, name: str) -> Collection:
@@ -27,7 +29,7 @@ def ensure_collection(session: Session, tenant: str, name: str) -> Collection:
 
 def find_collection(session: Session, tenant: str, name: str) -> Collection:
     """The tenant's collection of that name. Raises: NotFound."""
-    found = session.scalar(select(Collection).where(Collection.tenant == tenant, Collection.name == name))
+    found = session.scalar(_NAMED, {"tenant": tenant, "name": name})
     if found is None:
         names = [collection.name for collection in list_collections(session, tenant)]
         raise NotFound("collection", name, f"There are: {', '.join(names)}." if names else "Ingest something first.")

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from store.catalog.jobs import enqueue
@@ -15,6 +15,8 @@ from store.errors import NotFound
 from store.lexical import forget_document
 from store.models import Cache, Chunk, ChunkState, Collection, Discard, Document, DocumentState, Job, JobKind, JobState
 from store.types import CacheFigures, Place
+
+_METADATA = select(Document.id, Document.document_metadata).where(Document.id.in_(bindparam("ids", expanding=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +134,7 @@ def list_documents(
 
 def metadata_of(session: Session, document_ids: Iterable[str]) -> dict[str, dict[str, object]]:
     """The callers' metadata of documents, by id."""
-    query = select(Document.id, Document.document_metadata).where(Document.id.in_(list(document_ids)))
-    return dict(session.execute(query).all())
+    return dict(session.execute(_METADATA, {"ids": list(document_ids)}).all())
 
 
 def ready_chunks(session: Session, document_ids: Iterable[str]) -> dict[str, int]:

@@ -1,10 +1,26 @@
-"""Owns the queries about vectors that the full text has no passage of: after a restore it is made anew."""
+"""Owns the queries about full-text rows as rows: which vectors have none (after a restore), what SQLite's hold."""
 
 from sqlalchemy import TextClause, func, select, text
 from sqlalchemy.orm import Session
 
 from store.models import Chunk, Vector
-from store.types import UnwordedPassage
+from store.types import PassageWords, UnwordedPassage
+
+_WORDS_AFTER = text(
+    "SELECT v.id, p.body FROM (SELECT id FROM vector WHERE collection_id = :collection AND embedder = :embedder "
+    "AND id > :seq ORDER BY id LIMIT :limit) v LEFT JOIN passage_text p ON p.rowid = v.id ORDER BY v.id"
+)
+
+
+def words_after(session: Session, collection_id: str, embedder: str, seq: int, *, limit: int) -> list[PassageWords]:
+    """SQLite's full-text rows of the vectors above `seq`, in order of id, up to the first one that has none."""
+    asked = {"collection": collection_id, "embedder": embedder, "seq": seq, "limit": limit}
+    found: list[PassageWords] = []
+    for vector_id, body in session.execute(_WORDS_AFTER, asked):
+        if body is None:
+            break
+        found.append(PassageWords(vector_id, body))
+    return found
 
 
 def count_unworded(session: Session) -> int:

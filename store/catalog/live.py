@@ -7,7 +7,7 @@ collection keeps. Queries give the exact ones unless they are asked for those of
 from collections.abc import Collection as AbstractCollection
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, bindparam, exists, func, select
 from sqlalchemy.orm import Session
 
 from store.errors import NotFound
@@ -16,6 +16,33 @@ from store.types import ChunkCache, LivePassage
 
 _BATCH = 500  # ids in one statement
 EXACT = Cache.codec.not_like(f"{PAGE_CODEC}%")
+
+
+# Asked for every search, so the statement is made once, and of columns: no objects come of it.
+_PASSAGES = (
+    select(
+        Vector.__table__.c.id,
+        Document.__table__.c.id,
+        Document.__table__.c.external_id,
+        Document.__table__.c.title,
+        Chunk.__table__.c.id,
+        Chunk.__table__.c.ordinal,
+        Vector.__table__.c.start,
+        Vector.__table__.c.end,
+        Vector.__table__.c.collection_id,
+    )
+    .join(Document.__table__, Document.__table__.c.id == Vector.__table__.c.document_id)
+    .join(Chunk.__table__, Chunk.__table__.c.id == Vector.__table__.c.chunk_id)
+    .where(
+        Vector.__table__.c.id.in_(bindparam("ids", expanding=True)),
+        Document.__table__.c.state == DocumentState.READY,
+    )
+)
+_CHUNKS = (
+    select(Chunk)
+    .join(Document, Document.id == Chunk.document_id)
+    .where(Chunk.id.in_(bindparam("ids", expanding=True)), Document.state == DocumentState.READY)
+)
 
 
 def passages_by_vector_ids(
@@ -28,30 +55,11 @@ def passages_by_vector_ids(
     """The passages behind search hits, in the order of the hits; what is not live (or not asked for) is left out."""
     found: dict[int, LivePassage] = {}
     for first in range(0, len(vector_ids), _BATCH):
-        query = (
-            select(
-                Vector.id,
-                Document.id,
-                Document.external_id,
-                Document.title,
-                Chunk.id,
-                Chunk.ordinal,
-                Vector.start,
-                Vector.end,
-                Vector.collection_id,
-            )
-            .join(Document, Document.id == Vector.document_id)
-            .join(Chunk, Chunk.id == Vector.chunk_id)
-            .where(
-                Vector.id.in_(vector_ids[first : first + _BATCH]),
-                Document.state == DocumentState.READY,
-            )
-        )
         # The collection is compared here: as a condition it makes SQLite walk all its vectors, not just these.
-        for row in session.execute(query):
-            passage = LivePassage(*row[:-1])
-            if row.collection_id == collection_id and (document_ids is None or passage.document_id in document_ids):
-                found[passage.vector_id] = passage
+        for *passage, home in session.execute(_PASSAGES, {"ids": vector_ids[first : first + _BATCH]}):
+            live = LivePassage(*passage)
+            if home == collection_id and (document_ids is None or live.document_id in document_ids):
+                found[live.vector_id] = live
     return [found[vector_id] for vector_id in vector_ids if vector_id in found]
 
 
@@ -72,9 +80,8 @@ def chunks_by_ids(session: Session, chunk_ids: Sequence[int]) -> dict[int, Chunk
     """The chunks of ready documents by id."""
     found: dict[int, Chunk] = {}
     for first in range(0, len(chunk_ids), _BATCH):
-        ready = select(Chunk).join(Document, Document.id == Chunk.document_id)
-        ready = ready.where(Chunk.id.in_(chunk_ids[first : first + _BATCH]), Document.state == DocumentState.READY)
-        found |= {chunk.id: chunk for chunk in session.scalars(ready)}
+        ready = session.scalars(_CHUNKS, {"ids": chunk_ids[first : first + _BATCH]})
+        found |= {chunk.id: chunk for chunk in ready}
     return found
 
 

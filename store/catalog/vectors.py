@@ -2,14 +2,20 @@
 
 from collections.abc import Iterable, Iterator
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import Session
 
 from store.models import Generation, Vector
-from store.types import VectorRow
+from store.types import IndexState, VectorRow
 
 _BATCH = 500  # documents in one statement
 _PAGE = 50_000  # rows in one statement: bounds memory
+# Asked before every search, so it is one statement of two looks into indexes, and no object is made of it.
+_STATE = text(
+    "SELECT coalesce((SELECT max(id) FROM vector WHERE collection_id = :collection AND embedder = :embedder), 0), "
+    "coalesce((SELECT max(number) FROM generation "
+    "WHERE collection_id = :collection AND embedder = :name AND node = :node), 0)"
+)
 
 
 def vectors_after(session: Session, collection_id: str, embedder: str, seq: int) -> Iterator[VectorRow]:
@@ -31,6 +37,19 @@ def vectors_after(session: Session, collection_id: str, embedder: str, seq: int)
         seq = page[-1][0]
 
 
+_OTHERS = text(
+    "SELECT EXISTS (SELECT 1 FROM vector WHERE collection_id = :collection AND embedder < :embedder) "
+    "OR EXISTS (SELECT 1 FROM vector WHERE collection_id = :collection AND embedder > :embedder)"
+)
+
+
+def index_state(session: Session, collection_id: str, embedder: str, *, name: str, node: str) -> IndexState:
+    """What the rows are at, and which generation of an index a node has."""
+    asked = {"collection": collection_id, "embedder": embedder, "name": name, "node": node}
+    max_seq, number = session.execute(_STATE, asked).one()
+    return IndexState(max_seq, number)
+
+
 def vector_bytes(session: Session, collection_id: str) -> int:
     """Bytes of a collection's vectors, of all embedders."""
     query = select(func.coalesce(func.sum(func.length(Vector.data)), 0)).where(Vector.collection_id == collection_id)
@@ -38,15 +57,32 @@ def vector_bytes(session: Session, collection_id: str) -> int:
 
 
 def count_vectors(
-    session: Session, collection_id: str, embedder: str, *, after: int = 0, up_to: int | None = None
+    session: Session,
+    collection_id: str,
+    embedder: str,
+    *,
+    after: int = 0,
+    up_to: int | None = None,
+    most: int | None = None,
 ) -> int:
-    """How many rows there are with an id above `after`, with up_to not above that."""
-    query = select(func.count()).where(
+    """How many rows there are with an id above `after`, with up_to not above that; counted up to `most`."""
+    query = select(Vector.id).where(
         Vector.collection_id == collection_id, Vector.embedder == embedder, Vector.id > after
     )
     if up_to is not None:
         query = query.where(Vector.id <= up_to)
-    return session.scalars(query).one()
+    return session.scalars(select(func.count()).select_from(query.limit(most).subquery())).one()
+
+
+def vector_ids(session: Session, collection_id: str, embedder: str) -> list[int]:
+    """The ids of all rows, ascending."""
+    query = select(Vector.id).where(Vector.collection_id == collection_id, Vector.embedder == embedder)
+    return list(session.scalars(query.order_by(Vector.id)))
+
+
+def has_other_embedders(session: Session, collection_id: str, embedder: str) -> bool:
+    """Whether the collection has vectors of any other embedder."""
+    return bool(session.execute(_OTHERS, {"collection": collection_id, "embedder": embedder}).scalar())
 
 
 def list_generations(session: Session, collection_id: str, embedder: str, node: str) -> list[Generation]:

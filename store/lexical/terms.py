@@ -63,6 +63,11 @@ def query_terms(query: str) -> list[Term]:
     return [Term(term.removesuffix("*"), prefix=term.endswith("*")) for term in terms][:_MAX_TERMS]
 
 
+def begins_unspaced(word: str) -> bool:
+    """Whether a word's first character is of a script without spaces, so that it may be asked for alone."""
+    return _UNSPACED.match(word) is not None
+
+
 def words(body: str) -> list[str]:
     """A passage's words as `fold` makes them, in order: what SQLite's tokenizer does by itself."""
     return [fold(word) for word in _words_only(spaced(body)).lower().split()]

@@ -26,11 +26,12 @@ def test_indexes_that_were_asked_for_longest_ago_are_closed_and_open_again(home:
         found = {key: resources.index(key).search(query, 1) for key in homes}
         assert all(found.values())
         resources.index(homes[0])
-        assert resources.open_indexes() == [resources.index(key) for key in (homes[1], homes[2], homes[0])]
+        order = (homes[1], homes[2], homes[0])
+        assert resources.open_indexes() == [index for key in order for index in resources.indexes(key).every]
     with Resources(Settings(home=home, index_bytes=1)) as resources:
         for key in homes:
             assert resources.index(key).search(query, 1) == found[key]
-            assert resources.open_indexes()[-1] is resources.index(key)
-        assert len(resources.open_indexes()) == 1
+            assert resources.open_indexes() == resources.indexes(key).every
+        assert resources.open_indexes() == resources.indexes(homes[2]).every
         resources.close_index(homes[2])
         assert resources.open_indexes() == []

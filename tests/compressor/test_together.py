@@ -1,0 +1,55 @@
+"""Questions that come at once are embedded at once, each gets its own answer, and an error is everybody's."""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from compressor.together import MOST, Together
+
+
+def test_one_that_comes_alone_is_done_alone() -> None:
+    batches: list[Sequence[int]] = []
+
+    def double(items: Sequence[int]) -> list[int]:
+        batches.append(items)
+        return [2 * item for item in items]
+
+    together = Together(double)
+    assert [together(number) for number in range(3)] == [0, 2, 4]
+    assert batches == [[0], [1], [2]]
+
+
+def test_those_that_wait_go_together_and_each_gets_its_own() -> None:
+    first, go = threading.Event(), threading.Event()
+    batches: list[Sequence[int]] = []
+
+    def double(items: Sequence[int]) -> list[int]:
+        batches.append(items)
+        first.set()
+        assert go.wait(10)
+        return [2 * item for item in items]
+
+    together = Together(double)
+    with ThreadPoolExecutor(40) as pool:
+        asked = [pool.submit(together, 0)]
+        assert first.wait(10)
+        asked += [pool.submit(together, number) for number in range(1, 30)]
+        while len(together._waiting) < 29:
+            pass
+        go.set()
+        assert [each.result(10) for each in asked] == [2 * number for number in range(30)]
+    assert [len(batch) for batch in batches] == [1, MOST, 29 - MOST]
+
+
+def test_what_a_batch_raises_all_of_it_are_told_and_the_next_one_runs() -> None:
+    def fussy(items: Sequence[int]) -> list[int]:
+        if 13 in items:
+            raise ValueError("no thirteen")
+        return list(items)
+
+    together = Together(fussy)
+    with pytest.raises(ValueError, match="no thirteen"):
+        together(13)
+    assert together(7) == 7

@@ -1,0 +1,106 @@
+"""Postings and their ranking: the fast ways are the slow way."""
+
+from math import log
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from store.lexical import bm25, postings
+from store.lexical.bm25 import Ranker
+from store.lexical.cut import Cutter, key_of
+from store.lexical.postings import Postings
+
+CUTTER = Cutter()
+WORDS = ["tide", "fog", "pilot", "harbour", "log", "capstan"]
+bodies = st.lists(st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join), min_size=1, max_size=40)
+
+
+def made(texts: list[str], first: int = 1) -> Postings:
+    return postings.of_cut(np.arange(first, first + len(texts), dtype=np.int64), CUTTER.cut(texts))
+
+
+def same(one: Postings, other: Postings) -> bool:
+    names = ("ids", "lengths", "words", "starts", "places", "counts")
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
+
+
+def one_by_one(texts: list[str], query: list[str]) -> dict[int, float]:
+    """BM25 as it is written in books, over all passages."""
+    split = [text.split() for text in texts]
+    average = max(1.0, sum(map(len, split)) / len(split))
+    scores = {}
+    for number, its in enumerate(split, 1):
+        score = 0.0
+        for word in dict.fromkeys(query):
+            has = sum(word in other for other in split)
+            weight = max(1e-6, log((len(split) - has + 0.5) / (has + 0.5)))
+            often = its.count(word)
+            score += weight * often * 2.2 / (often + 1.2 * (0.25 + 0.75 * len(its) / average))
+        if score:
+            scores[number] = score
+    return scores
+
+
+@settings(deadline=None, max_examples=60)
+@given(bodies, st.lists(st.sampled_from(WORDS), min_size=1, max_size=6), st.integers(1, 50), st.booleans())
+def test_the_best_are_those_of_a_full_ranking(texts: list[str], query: list[str], k: int, in_parts: bool) -> None:
+    cut = len(texts) // 3
+    parts = [made(texts[:cut]), made(texts[cut:], cut + 1)] if in_parts and cut else [made(texts)]
+    keys = [key_of(stem) for stem in (CUTTER._occurrences(list(dict.fromkeys(query)))) for stem in stem[:1]]
+    scores = one_by_one(texts, query)
+    hits = Ranker(parts).best(keys, k)
+    assert [hit.score for hit in hits] == pytest.approx(sorted(scores.values(), reverse=True)[:k], rel=1e-5)
+    assert [scores[hit.vector_id] for hit in hits] == pytest.approx([hit.score for hit in hits], rel=1e-5)
+    among = np.array(sorted(scores)[::2], np.int64)
+    kept = Ranker(parts).best(keys, k, among)
+    best = sorted((scores[i] for i in among.tolist()), reverse=True)[:k]
+    assert [hit.score for hit in kept] == pytest.approx(best, rel=1e-5)
+    assert {hit.vector_id for hit in kept} <= set(among.tolist())
+
+
+def test_a_filter_for_many_passages_and_words_in_too_many_cut_no_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"harbour log {'fog ' * (n % 8 == 0)}{'pilot ' * (n % 3)}".strip() for n in range(1, 61)]
+    ranker = Ranker([made(texts)])
+    keys = [key_of(word) for word in ("fog", "pilot", "harbour")]
+    among = np.arange(8, 50, dtype=np.int64)
+    every = {hit.vector_id: hit.score for hit in ranker.best(keys, 60)}
+    expected = [i for i in sorted(every, key=lambda i: (-every[i], i)) if i in among and i % 8 == 0]
+    monkeypatch.setattr(bm25, "_FEW", 10)
+    monkeypatch.setattr(bm25, "_CHOOSING", 10)
+    hits = ranker.best(keys, 5, among)
+    assert [hit.vector_id for hit in hits] == expected[:5]  # the rarest word chooses, all of them rank
+    assert [hit.score for hit in hits] == pytest.approx([every[hit.vector_id] for hit in hits])
+
+
+@settings(deadline=None, max_examples=40)
+@given(bodies, bodies, bodies)
+def test_joined_parts_are_what_all_texts_give_at_once(one: list[str], two: list[str], three: list[str]) -> None:
+    parts = [made(one), made(two, len(one) + 1), made(three, len(one) + len(two) + 1)]
+    assert same(postings.join(parts), made(one + two + three))
+
+
+@settings(deadline=None, max_examples=40)
+@given(bodies, st.data())
+def test_without_some_nothing_of_them_is_left(texts: list[str], data: st.DataObject) -> None:
+    live = np.array(data.draw(st.lists(st.booleans(), min_size=len(texts), max_size=len(texts))))
+    kept = [text for text, lives in zip(texts, live, strict=True) if lives]
+    left = postings.without(made(texts), live)
+    again = made(kept) if kept else None
+    assert left.ids.tolist() == (np.flatnonzero(live) + 1).tolist()
+    if again is not None:
+        names = ("lengths", "words", "starts", "places", "counts")
+        assert all(np.array_equal(getattr(left, name), getattr(again, name)) for name in names)
+    else:
+        assert len(left.words) == len(left.places) == 0
+
+
+def test_bytes_give_the_same_postings_and_other_bytes_none() -> None:
+    whole = made(["fog over the harbour", "a pilot " + "tide " * 300])
+    data = postings.to_bytes(whole)
+    back = postings.from_bytes(data)
+    assert back is not None
+    assert same(back, whole)
+    assert whole.counts.max() == 255  # a byte counts no further
+    assert postings.from_bytes(b"") is postings.from_bytes(b"\0" * 100) is postings.from_bytes(data[:60]) is None
