@@ -8,8 +8,9 @@ BIN := .venv/bin
 demo: .venv/.installed
 	$(BIN)/percel demo
 
+# Two processes, for the two cores that CI has; threads of one that have nothing to do leave the cores to the other.
 test: .venv/.installed
-	$(BIN)/python -m pytest -q
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 faults: .venv/.installed
 	PERCEL_TEST_SERVERS=1 PERCEL_TEST_FAULTS=1 $(BIN)/python -m pytest -q tests/e2e/scaled

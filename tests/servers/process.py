@@ -1,12 +1,13 @@
 """Owns what every private server needs: its programs, a free port, a directory and a user that may run it."""
 
 import os
+import random
 import shutil
 import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,6 +15,8 @@ import pytest
 
 REQUIRED = os.environ.get("PERCEL_TEST_SERVERS") == "1"  # read before any test empties the environment
 ROOT = os.geteuid() == 0
+_PORTS = random.SystemRandom()  # two processes must not draw the same ones, whatever a test seeds
+_BELOW_CONNECTIONS = range(20_000, 32_768)
 
 
 def missing(what: str) -> NoReturn:
@@ -25,10 +28,16 @@ def missing(what: str) -> NoReturn:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A port that nobody listens on, below those that the system gives to connections: none takes it meanwhile.
+
+    Two processes run the tests at once; a port of the system's own choice could be a connection's of the other one
+    before the server that it was chosen for listens.
+    """
+    while True:
+        port = _PORTS.choice(_BELOW_CONNECTIONS)
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager

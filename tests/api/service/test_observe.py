@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import pytest
 
 from store.scopes import Scope
 from tests.api.service.conftest import Service, running, upload
+from tests.servers.process import free_port
 from tests.workers.test_metrics import samples
 from workers.settings import Settings
 
@@ -50,9 +50,7 @@ def test_metrics_want_their_token_and_no_key_will_do(tmp_path: Path) -> None:
 
 
 def test_the_stages_of_the_worker_beside_the_service_are_in_its_metrics(home: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-c", "from api.cli import main; main()", "serve", "--port", str(port)]
     with subprocess.Popen(command, env=dict(os.environ), stderr=subprocess.PIPE) as server:
         try:
