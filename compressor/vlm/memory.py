@@ -58,29 +58,35 @@ def chunk_of(tokens: int) -> int:
     return max(SHORTEST_CHUNK, min(CHUNK_TOKENS, MASK_NUMBERS // max(1, tokens)))
 
 
-def plan_memory(shape: Shape, tokens: int, *, number_bytes: int, chunk: int | None = None) -> MemoryPlan:
+def plan_memory(
+    shape: Shape, tokens: int, *, number_bytes: int, chunk: int | None = None, apart: bool = False
+) -> MemoryPlan:
     """The plan of a context of that many tokens, answer included; `number_bytes` is 2 for bf16, 4 for float32.
 
-    Chunks are as `chunk_of` says where `chunk` is None.
+    Chunks are as `chunk_of` says where `chunk` is None. `apart`: keys and values are put together from pages that were
+    read apart and lie beside the context until it is whole.
     """
     rows = min(chunk or chunk_of(tokens), tokens)
     chunk_numbers = rows * (STREAMS * shape.width + INNER_STREAMS * shape.inner_width)
-    layer_numbers = tokens * (LAYER_COPIES * shape.layer_kv_numbers + HEAD_COPIES * shape.layer_head_numbers)
+    joined_numbers = tokens * LAYER_COPIES * shape.layer_kv_numbers
+    layer_numbers = joined_numbers + tokens * HEAD_COPIES * shape.layer_head_numbers
     mask_numbers = rows * tokens  # what is added to the scores of every query and key
-    return MemoryPlan(
-        tokens=tokens,
-        weights=shape.parameters * number_bytes,
-        kv=(tokens * shape.kv_numbers + shape.state_numbers) * number_bytes,
-        working=(chunk_numbers + layer_numbers + mask_numbers) * number_bytes + shape.vocabulary * (4 + number_bytes),
-    )
+    kv = (tokens * shape.kv_numbers + shape.state_numbers) * number_bytes
+    working = (chunk_numbers + layer_numbers + mask_numbers) * number_bytes + shape.vocabulary * (4 + number_bytes)
+    working += shape.state_numbers * number_bytes  # kept, to be gone back to
+    if apart:  # pages have gone before the question is read
+        kv, working = 2 * kv, max(joined_numbers * number_bytes, working - kv)
+    return MemoryPlan(tokens=tokens, weights=shape.parameters * number_bytes, kv=kv, working=working)
 
 
-def largest_context(shape: Shape, available: int, *, number_bytes: int, chunk: int | None = None) -> int:
+def largest_context(
+    shape: Shape, available: int, *, number_bytes: int, chunk: int | None = None, apart: bool = False
+) -> int:
     """The most tokens that fit into so many bytes and into the model's positions; 0 where the weights do not."""
     fitting, beyond = 0, shape.max_tokens + 1
     while beyond - fitting > 1:
         middle = (fitting + beyond) // 2
-        if plan_memory(shape, middle, number_bytes=number_bytes, chunk=chunk).total <= available:
+        if plan_memory(shape, middle, number_bytes=number_bytes, chunk=chunk, apart=apart).total <= available:
             fitting = middle
         else:
             beyond = middle
@@ -88,13 +94,13 @@ def largest_context(shape: Shape, available: int, *, number_bytes: int, chunk: i
 
 
 def check_memory(
-    shape: Shape, tokens: int, available: int, *, number_bytes: int, chunk: int | None = None
+    shape: Shape, tokens: int, available: int, *, number_bytes: int, chunk: int | None = None, apart: bool = False
 ) -> MemoryPlan:
     """The plan of a context that fits. Raises DeviceFull with the numbers, and what would fit."""
-    plan = plan_memory(shape, tokens, number_bytes=number_bytes, chunk=chunk)
+    plan = plan_memory(shape, tokens, number_bytes=number_bytes, chunk=chunk, apart=apart)
     if plan.total <= available:
         return plan
-    most = largest_context(shape, available, number_bytes=number_bytes, chunk=chunk)
+    most = largest_context(shape, available, number_bytes=number_bytes, chunk=chunk, apart=apart)
     advice = f"at most {most} tokens fit" if most else "not even the weights fit, choose a smaller model"
     raise DeviceFull(f"the context needs {plan}; there are {_gib(available)}: {advice}")
 
