@@ -87,7 +87,10 @@ class PageDecoder:
         """A context that nothing was read into yet, where the next `tokens` come as part of the prompt."""
         from transformers import DynamicCache
 
+        from compressor.vlm.room import make_room
+
         context = Context(DynamicCache(config=self.config), 0, 0, torch.empty(0))
+        make_room(context.kv)
         _announce(context, tokens)
         return context
 
@@ -245,6 +248,8 @@ class PageDecoder:
 def _announce(context: Context, tokens: int) -> None:
     """Says how much more prompt comes: Unlimited-OCR keeps prompts whole, and lets answers slide out of a window."""
     for layer in context.kv.layers:
+        if hasattr(layer, "announced"):
+            setattr(layer, "announced", context.tokens + tokens)  # noqa: B010, its class needs transformers
         read = getattr(layer, "prefill_cumulative_length", None)
         if read is not None:
             setattr(layer, "prefill_length", read + tokens)  # noqa: B010, no class that mypy knows has it
@@ -252,9 +257,9 @@ def _announce(context: Context, tokens: int) -> None:
 
 def _goes_back(layer: object) -> bool:
     """Whether a layer is keys and values of all tokens; Unlimited-OCR's is, with those of an answer apart."""
-    from transformers.cache_utils import DynamicLayer
+    from compressor.vlm.room import RoomyLayer
 
-    return type(layer) is DynamicLayer or hasattr(layer, "prefill_cumulative_length")
+    return isinstance(layer, RoomyLayer) or hasattr(layer, "prefill_cumulative_length")
 
 
 def _drop_answer(layer: object) -> None:
