@@ -197,7 +197,7 @@ def _check_codec_pages(resources: Resources, name: str, *, deep: bool, repair: b
         return Finding("pages", False, str(error))
     faults = _page_faults(resources, sizes, deep=deep)
     if not faults:
-        return Finding("pages", True, name)
+        return Finding("pages", True, f"{name}, its pages carry {sizes[0].model}")
     detail = f"{name}: " + "; ".join(f"{document.title}: {fault}" for document, fault in faults)
     if not repair:
         return Finding("pages", False, detail)

@@ -1,12 +1,13 @@
 """Time to the first token and peak memory, as contexts grow: raw text, page caches, keys and values of pages.
 
-    python -m bench.context [--model qwen3-vl-8b]... [--tokens 8192 32768 131072 524288] [--device cuda]
+    python -m bench.context [--model qwen3-vl-8b]... [--tokens 8192 32768 131072 524288] [--device cuda] [--layers N]
 
-Models have their real shapes and random weights; on a CPU a small one is measured, and seconds are those of processor
-time. A page's cache is read from disk, checked and dequantised within the time that is told, as are keys and values.
-Text stands for the same pages at ten tokens a vision token. Eight different pages, and their files, come in turn. What
-does not fit by the plan of memory is left out, as is what would take longer than `--patience` seconds by what came
-before. Positions go beyond what a model was trained for where `--tokens` does: that changes no cost.
+Models have their real shapes and random weights; on a CPU a small one is measured unless `--model` names another, of
+which `--layers` can take a part, and seconds are those of processor time, with those by the clock beside. A page's
+cache is read from disk, checked and dequantised within the time that is told, as are keys and values. Text stands for
+the same pages at ten tokens a vision token. Eight different pages, and their files, come in turn. What does not fit by
+the plan of memory is left out, as is what would take longer than `--patience` seconds by what came before. Positions go
+beyond what a model was trained for where `--tokens` does: that changes no cost.
 """
 
 import argparse
@@ -23,7 +24,7 @@ import torch
 from PIL import Image
 
 from bench.report import OUT, new_plot, save_plot, show, write
-from bench.shapes import CODEC, IMAGE, SHAPES, BenchShape, build_model, page_decoder, page_encoder
+from bench.shapes import CODEC, IMAGE, SHAPES, BenchShape, build_model, page_decoder, page_encoder, with_layers
 from compressor.device import choose_device, free_memory, has_native_bf16
 from compressor.vlm.blockfile import BlockFile, write_blocks
 from compressor.vlm.blocks import Block, assemble, read_block
@@ -52,6 +53,7 @@ class Row:
     positions: int
     load_s: float  # from disk, checked
     first_token_s: float  # loading included
+    clock_s: float  # the same by the clock, where others may use the processor as well
     peak_GB: float  # noqa: N815, a unit
     planned_GB: float  # noqa: N815
     against_plan: float
@@ -146,6 +148,14 @@ class Bench:
                 pages += file.load_many([f"{n:06}" for n in range(min(PAGES, count - len(pages)))])
         return pages
 
+    def warm_up(self, vision_tokens: int) -> None:
+        """Kernels are chosen in the first reading of each kind; a CPU has few, and one page is enough."""
+        if self.device != "cpu":
+            self.measure(vision_tokens)
+            return
+        self._read_caches(1)
+        self._read_blocks(1)
+
     def measure(self, vision_tokens: int) -> list[Row]:
         """Each way with so many vision tokens, as far as it fits."""
         count = max(1, vision_tokens // self.page_tokens)
@@ -159,7 +169,8 @@ class Bench:
 
     def _row(self, way: str, read: Callable[[int], tuple[Context, float]], count: int, positions: int) -> Row | None:
         total = positions + len(START) + len(QUESTION)
-        plan = plan_memory(self.memory, total, number_bytes=self.dtype.itemsize)
+        apart = way == "page KV" and self.device == "cpu"  # else what was loaded lies in the machine's memory
+        plan = plan_memory(self.memory, total, number_bytes=self.dtype.itemsize, apart=apart)
         held = self._held(way, count)
         before, seconds = self._took.get(way, (0, 0.0))
         expected = seconds * (positions / before) ** 2 if before else 0.0
@@ -171,13 +182,13 @@ class Bench:
             return None
         peak = Peak(self.device, plan.weights)
         self._settle()
-        start = self._clock()
+        start, began = self._clock(), time.perf_counter()
         context, loading = read(count)
         int(context.logits.argmax())  # the first token
         self._settle()
-        took = self._clock() - start
+        took, clock = self._clock() - start, time.perf_counter() - began
         used = peak.read()
-        self._took[way] = positions, took
+        self._took[way] = positions, clock
         planned = plan.total + held
         positions = context.tokens
         del context
@@ -188,17 +199,15 @@ class Bench:
             positions=positions,
             load_s=loading,
             first_token_s=took,
+            clock_s=clock,
             peak_GB=used / 1e9,
             planned_GB=planned / 1e9,
             against_plan=used / planned,
         )
 
     def _held(self, way: str, count: int) -> int:
-        """Bytes of what was loaded, where it lies in the memory that is measured."""
-        if way == "text" or (way == "caches" and self.device != "cpu"):
-            return 0
-        size = self.stored["page" if way == "caches" else "block"]
-        return count * size if self.device == "cpu" else 0
+        """Bytes of page caches, where they lie in the memory that is measured; the plan counts keys and values."""
+        return count * self.stored["page"] if (way, self.device) == ("caches", "cpu") else 0
 
     def _read_text(self, count: int) -> tuple[Context, float]:
         words = (np.arange(TEXT_PER_VISION * count * self.page_tokens) % 1000 + 100).tolist()
@@ -267,22 +276,27 @@ def main() -> None:
     parser.add_argument("--model", choices=sorted(SHAPES), action="append", default=[])
     parser.add_argument("--tokens", type=int, nargs="+", default=[])
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--layers", type=int, help="Only so many layers of each model's language model.")
     parser.add_argument("--patience", type=float, default=120.0)
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
     device = choose_device(arguments.device)
     names = arguments.model or (["small"] if device == "cpu" else ["qwen3-vl-8b", "deepseek-ocr-2"])
+    try:
+        shapes = [with_layers(SHAPES[name], arguments.layers) if arguments.layers else SHAPES[name] for name in names]
+    except ValueError as error:
+        parser.error(str(error))
     sizes = sorted(arguments.tokens or ([1024, 2048] if device == "cpu" else [8192, 32768, 131_072, 524_288]))
     with tempfile.TemporaryDirectory() as folder:
         storing = [measure_storing(shape, Path(folder)) for shape in SHAPES.values() if shape.context]
     show("Page caches of published shapes: goals 0.51 of bf16, 1 GB/s", storing)
     rows: list[Row] = []
     facts: list[dict[str, object]] = []
-    for name in names:
+    for shape in shapes:
         with tempfile.TemporaryDirectory() as folder:
-            bench = Bench(SHAPES[name], Path(folder), most=sizes[-1], device=device, patience=arguments.patience)
-            facts.append({"model": name, "device": device, "dtype": str(bench.dtype), **bench.encoding})
-            bench.measure(sizes[0])  # kernels are chosen in the first reading of each kind
+            bench = Bench(shape, Path(folder), most=sizes[-1], device=device, patience=arguments.patience)
+            facts.append({"model": shape.name, "device": device, "dtype": str(bench.dtype), **bench.encoding})
+            bench.warm_up(sizes[0])
             for size in sizes:
                 rows += bench.measure(size)
             del bench

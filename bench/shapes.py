@@ -5,7 +5,7 @@ seen (`source`), and a small one that a CPU gets through.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -114,6 +114,20 @@ SHAPES = {
         ),
     )
 }
+
+
+def with_layers(shape: BenchShape, layers: int) -> BenchShape:
+    """The same model with only so many layers of its language model, for machines that cannot hold or run all.
+
+    Raises ValueError for more than it has, or fewer than it adds deepstack levels to.
+    """
+    total = shape.text["num_hidden_layers"]
+    least = max(1, len(shape.vision.get("deepstack_visual_indexes", ())))
+    if not least <= layers <= total:
+        raise ValueError(f"{shape.name} has {total} layers and needs at least {least} of them, not {layers}")
+    kinds = {key: shape.text[key][:layers] for key in ("mlp_layer_types",) if key in shape.text}
+    text = {**shape.text, **kinds, "num_hidden_layers": layers}
+    return replace(shape, name=f"{shape.name}, {layers} of {total} layers", text=text)
 
 
 def build_model(shape: BenchShape, *, tokens: int, device: str, dtype: torch.dtype) -> "PreTrainedModel":

@@ -14,6 +14,7 @@ import torch
 from compressor.errors import DeviceFull, DeviceLost, ModelError
 
 _OPENING = threading.Lock()
+_CPU_FULL = "DefaultCPUAllocator"  # what torch says where the system gives it no memory; it has no class for that
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
@@ -30,7 +31,7 @@ def choose_device(device: str) -> str:
 
 @contextmanager
 def device_faults(device: str) -> Iterator[None]:
-    """Turns what a CUDA device fails with into this package's errors: DeviceFull, DeviceLost."""
+    """Turns what a device fails with into this package's errors: DeviceFull, DeviceLost."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -38,6 +39,10 @@ def device_faults(device: str) -> Iterator[None]:
         raise DeviceFull(f"the memory of {device} is too small for this batch: {error}") from error
     except torch.AcceleratorError as error:
         raise DeviceLost(f"{device} failed, a new process is needed: {error}") from error
+    except RuntimeError as error:
+        if _CPU_FULL not in str(error):
+            raise
+        raise DeviceFull(f"the memory of {device} is too small for this batch: {error}") from error
 
 
 def has_native_bf16(device: str) -> bool:

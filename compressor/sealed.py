@@ -12,17 +12,18 @@ import json
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from compressor.errors import CacheDamaged
-from compressor.ranges import ByteRanges, MappedFile
+from compressor.ranges import ByteRanges, MappedFile, ReadFile, reading_threads
 
 HEADER_LIMIT = 1 << 28  # bytes; a longer header is no header
 HEAD_BYTES = 1 << 16  # asked for first: the header of some hundred entries, or all of a small file
@@ -80,15 +81,19 @@ def _sign(data: bytes) -> bytes:
 
 
 class SealedFile(ABC, Generic[Entry]):
-    """A sealed file, mapped where it is a path, read in ranges elsewhere; a context manager, safe for several threads.
+    """A sealed file, local where it is a path, read in ranges elsewhere; a context manager, safe for several threads.
 
     Opening checks the header, loading an entry checks that entry. Raises CacheDamaged with the file's name.
     """
 
+    # A map costs least where entries are unpacked out of it, reading where they are kept as they are stored.
+    _local: ClassVar[type[MappedFile] | type[ReadFile]] = MappedFile
+    _at_once: ClassVar[bool] = False  # whether several runs of entries are read and checked side by side
+
     def __init__(self, source: Path | ByteRanges, kind: Kind) -> None:
         self._kind = kind
-        self._ranges: ByteRanges = MappedFile(source) if isinstance(source, Path) else source
-        self._head = b""  # of what is not mapped: a small file comes whole with the first read
+        self._ranges: ByteRanges = self._local(source) if isinstance(source, Path) else source
+        self._head = b""  # of what is elsewhere: a small file comes whole with the first read
         try:
             self._entries, self._places, self._data = self._read_header()
         except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -100,7 +105,7 @@ class SealedFile(ABC, Generic[Entry]):
 
     @abstractmethod
     def _entry(self, entry: str, parts: Parts) -> Entry:
-        """What an entry's parts, which may be views of the file, stand for; copied out of them."""
+        """What an entry's parts stand for; copied out of them where they are views of a map."""
 
     def __enter__(self) -> Self:
         return self
@@ -111,8 +116,8 @@ class SealedFile(ABC, Generic[Entry]):
         self.close()
 
     def close(self) -> None:
-        """Lets go of the map; a view that is still held keeps it until it goes, and what was loaded is a copy."""
-        if isinstance(self._ranges, MappedFile):
+        """Lets go of a local file; a view of a map keeps that until it goes itself, and what was loaded stays."""
+        if isinstance(self._ranges, self._local):
             self._ranges.close()
 
     def __iter__(self) -> Iterator[str]:
@@ -127,7 +132,20 @@ class SealedFile(ABC, Generic[Entry]):
 
     def load_many(self, entries: Sequence[str]) -> list[Entry]:
         """Entries in the order asked for, as `load`; what lies side by side comes in one read."""
-        found = {place: self._entry(entries[place], parts) for place, parts in self._checked(entries)}
+
+        def load_run(run: _Run) -> dict[int, Entry]:
+            return {place: self._entry(entries[place], parts) for place, parts in self._checked_run(entries, run)}
+
+        runs = list(_runs([self._stretch(entry) for entry in entries]))
+        threads = min(len(runs), reading_threads()) if self._at_once else 1
+        if threads > 1:
+            with ThreadPoolExecutor(threads, "sealed") as pool:
+                loaded = list(pool.map(load_run, runs))
+        else:
+            loaded = [load_run(run) for run in runs]
+        found: dict[int, Entry] = {}
+        for part in loaded:
+            found |= part
         return [found[place] for place in range(len(entries))]
 
     def check(self, entry: str) -> None:
@@ -147,19 +165,22 @@ class SealedFile(ABC, Generic[Entry]):
     def _checked(self, entries: Sequence[str]) -> Iterator[tuple[int, Parts]]:
         """Place in `entries` and parts of each entry, compared with their checksum, in the order of the file.
 
-        Views of the map, or of the bytes that one read brought; what lies side by side comes in one read.
+        Views of a map, or of the bytes that one read brought; what lies side by side comes in one read.
         Raises CacheDamaged; KeyError for an entry that is not there.
         """
         for run in _runs([self._stretch(entry) for entry in entries]):
-            held = self._read(self._data + run.start, run.end - run.start)
-            if len(held) != run.end - run.start:
-                raise self._damaged("it is cut off")
-            for place in run.members:
-                entry = entries[place]
-                parts = {part: self._part(f"{entry}.{part}", held, run.start) for part in self._kind.parts}
-                if _checksum([parts[part] for part in self._kind.parts]) != self._entries[entry]["sha256"]:
-                    raise self._damaged(f"the checksum of {entry} differs")
-                yield place, parts
+            yield from self._checked_run(entries, run)
+
+    def _checked_run(self, entries: Sequence[str], run: "_Run") -> Iterator[tuple[int, Parts]]:
+        held = self._read(self._data + run.start, run.end - run.start)
+        if len(held) != run.end - run.start:
+            raise self._damaged("it is cut off")
+        for place in run.members:
+            entry = entries[place]
+            parts = {part: self._part(f"{entry}.{part}", held, run.start) for part in self._kind.parts}
+            if _checksum([parts[part] for part in self._kind.parts]) != self._entries[entry]["sha256"]:
+                raise self._damaged(f"the checksum of {entry} differs")
+            yield place, parts
 
     def _damaged(self, why: str) -> CacheDamaged:
         """The error for this file."""

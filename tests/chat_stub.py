@@ -30,6 +30,12 @@ ANSWERS: dict[str, tuple[int, str, list[bytes]]] = {
     "stream": (200, EVENTS, [delta(None), *map(delta, PIECES), b"data: [DONE]\n\n"]),
     "whole": (200, PLAIN, [json.dumps(WHOLE).encode()]),
     "drips": (200, EVENTS, [delta(".")] * 20),
+    "drips a line": (200, EVENTS, [b"data: "] * 20),
+    "drips a body": (200, PLAIN, [b" "] * 20),
+    "drips a fault": (500, "text/plain", [b"the "] * 20),
+    "no line end": (200, EVENTS, [b"data:" + b" " * (1 << 20)] * 9),
+    "no end": (200, PLAIN, [b" " * (1 << 20) + b"\n"] * 9),
+    "packed": (200, EVENTS, [b"data: this is not packed at all"]),
     "breaks off": (200, EVENTS, [delta("The notice")]),
     "html": (200, "text/html", [b"<html>Welcome</html>"]),
     "no text": (200, EVENTS, [b'data: {"choices": [{"delta": {"content": {"a": 1}}}]}\n\n']),
@@ -46,11 +52,13 @@ def handler_of(stub: Stub) -> type[BaseHTTPRequestHandler]:
         def answer(self, status: int, kind: str, parts: list[bytes]) -> None:
             self.send_response(status)
             self.send_header("Content-Type", kind)
+            if stub.behaviour == "packed":
+                self.send_header("Content-Encoding", "gzip")
             self.end_headers()
             for part in parts:
                 self.wfile.write(part)
                 self.wfile.flush()
-                time.sleep(0.1 if stub.behaviour == "drips" else 0)
+                time.sleep(0.1 if stub.behaviour.startswith("drips") else 0)
 
         def do_GET(self) -> None:
             models = [] if stub.behaviour == "no models" else [{"id": "served"}]

@@ -13,6 +13,7 @@ from compressor.errors import RemoteNonsense, RemoteSlow, RemoteUnreachable
 
 CONNECT_SECONDS = 5.0
 LONGEST = 1_000_000  # characters of an answer; a server that goes on beyond is not answering
+LONGEST_LINE = 8 << 20  # characters of what one is wrapped in, or of a list of models
 
 Part = Mapping[str, object]  # of a message, in OpenAI's shape
 Fields = dict[str, object]  # of a request or an answer
@@ -51,21 +52,22 @@ def stream(remote: RemoteModel, path: str, request: Mapping[str, object], *, lim
     choice = _chat_text if path.startswith("chat/") else _plain_text
     with _talk(remote) as client:
         until = time.monotonic() + remote.seconds  # from here: making a client takes a while on a busy machine
-        with client.stream("POST", f"{remote.url}/{path}", json=body) as answer:
-            yield from _pieces(remote, answer, until, choice)
+        with client.stream("POST", f"{remote.url}/{path}", json=body) as response:
+            yield from _pieces(_Answer(remote, response, until), choice)
 
 
 def list_models(remote: RemoteModel) -> list[Fields]:
     """What the server says of the models that it serves. Raises as `stream_chat`."""
     with _talk(remote) as client:
-        answer = client.get(f"{remote.url}/models")
-        _check_status(remote, answer)
+        until = time.monotonic() + remote.seconds
+        with client.stream("GET", f"{remote.url}/models") as response:
+            text = _Answer(remote, response, until).read()
     try:
-        models = answer.json()["data"]
+        models = json.loads(text)["data"]
         if not all(isinstance(model["id"], str) for model in models):
             raise TypeError("a model's id is text")
     except (ValueError, KeyError, TypeError) as error:
-        raise RemoteNonsense(f"{remote.url} does not list its models: {answer.text[:100]!r}") from error
+        raise RemoteNonsense(f"{remote.url} does not list its models: {text[:100]!r}") from error
     return list(models)
 
 
@@ -86,21 +88,57 @@ def _talk(remote: RemoteModel) -> Iterator[httpx.Client]:
             yield client
     except httpx.TimeoutException as error:
         raise RemoteSlow(f"{remote.url} gave no answer in {remote.seconds:g} s (PERCEL_OPENAI_SECONDS)") from error
+    except httpx.DecodingError as error:
+        raise RemoteNonsense(f"{remote.url} answered with what cannot be unpacked: {error}") from error
     except httpx.TransportError as error:
         raise RemoteUnreachable(f"{remote.url} cannot be reached: {error}; is the server running?") from error
 
 
-def _pieces(remote: RemoteModel, answer: httpx.Response, until: float, choice: _Choice) -> Iterator[str]:
-    _check_status(remote, answer)
-    if "text/event-stream" not in answer.headers.get("content-type", ""):
-        answer.read()
-        yield _content(remote, answer.text, "message", choice)  # a server that does not stream
+class _Answer:
+    """What a server sends for one request, as far as it is sent in time and is no longer than an answer can be."""
+
+    def __init__(self, remote: RemoteModel, response: httpx.Response, until: float) -> None:
+        """Raises RemoteNonsense, with what the server says, for a status that is not 200."""
+        self.remote = remote
+        self.streams = "text/event-stream" in response.headers.get("content-type", "")
+        self._response = response
+        self._until = until
+        if response.status_code != 200:
+            said = " ".join(self.read().split())[:300]
+            raise RemoteNonsense(f"{remote.url} answered {response.status_code}: {said or 'nothing more'}")
+
+    def read(self) -> str:
+        """All of it. Raises as `lines`."""
+        lines, length = [], 0
+        for line in self.lines():
+            lines.append(line)
+            length += len(line) + 1
+            if length > LONGEST_LINE:
+                raise RemoteNonsense(f"{self.remote.url} answered with more than {LONGEST_LINE:,} characters")
+        return "\n".join(lines)
+
+    def lines(self) -> Iterator[str]:
+        """Line by line. Raises RemoteSlow, RemoteNonsense; a server may also send no end of a line."""
+        line = ""
+        for part in self._response.iter_text():
+            if time.monotonic() > self._until:
+                seconds = f"{self.remote.seconds:g} s (PERCEL_OPENAI_SECONDS)"
+                raise RemoteSlow(f"{self.remote.url} was not through in {seconds}")
+            *whole, line = (line + part).split("\n")
+            if len(line) > LONGEST_LINE:
+                raise RemoteNonsense(f"{self.remote.url} sent more than {LONGEST_LINE:,} characters without a line end")
+            yield from whole
+        yield line
+
+
+def _pieces(answer: _Answer, choice: _Choice) -> Iterator[str]:
+    remote = answer.remote
+    if not answer.streams:
+        yield _content(remote, answer.read(), "message", choice)  # a server that does not stream
         return
     length = 0
     ended = False
-    for line in answer.iter_lines():
-        if time.monotonic() > until:
-            raise RemoteSlow(f"{remote.url} was not through in {remote.seconds:g} s (PERCEL_OPENAI_SECONDS)")
+    for line in answer.lines():
         if not line.startswith("data:"):
             continue
         data = line.removeprefix("data:").strip()
@@ -115,13 +153,6 @@ def _pieces(remote: RemoteModel, answer: httpx.Response, until: float, choice: _
             yield piece
     if not ended:
         raise RemoteNonsense(f"{remote.url} broke off in the middle of its answer")
-
-
-def _check_status(remote: RemoteModel, answer: httpx.Response) -> None:
-    if answer.status_code != 200:
-        answer.read()
-        said = " ".join(answer.text.split())[:300]
-        raise RemoteNonsense(f"{remote.url} answered {answer.status_code}: {said or 'nothing more'}")
 
 
 def _content(remote: RemoteModel, written: str, key: str, choice: _Choice) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compressor.errors import ModelError
-from compressor.ranges import ByteRanges
+from compressor.ranges import ByteRanges, ReadFile, owned
 from compressor.sealed import Kind, Parts, SealedFile, seal
 from compressor.vlm.blocks import Block
 
@@ -68,10 +68,13 @@ def _stacked(layers: Sequence[Tensor]) -> NDArray[np.uint8]:
 
 
 class BlockFile(SealedFile[Block]):
-    """A block file, mapped where it is a path, read in ranges elsewhere; a context manager, safe for several threads.
+    """A block file, local where it is a path, read in ranges elsewhere; a context manager, safe for several threads.
 
     Opening checks the header, loading a block checks that block. Raises CacheDamaged with the file's name.
     """
+
+    _local = ReadFile
+    _at_once = True
 
     def __init__(self, source: Path | ByteRanges) -> None:
         super().__init__(source, _kind())
@@ -83,7 +86,7 @@ class BlockFile(SealedFile[Block]):
     def _entry(self, entry: str, parts: Parts) -> Block:
         facts = self.facts(entry)
         dtype = NUMBERS[facts["numbers"]]
-        keys, values = (torch.from_numpy(parts[name].copy()).view(dtype) for name in ("keys", "values"))
+        keys, values = (torch.from_numpy(owned(parts[name])).view(dtype) for name in ("keys", "values"))
         return Block(
             codec=facts["codec"],
             keys=keys.split(1),

@@ -1,11 +1,9 @@
 """Owns page blocks: keys and values of pages read apart, moved to their places and put together.
 
 Every page of an assembled context was read without the others (block attention): approximate against reading all
-pages at once, but exactly what one pass under a block mask computes. Decoders here rotate keys by position before
-they keep them, and rotations add up; so a block moves by rotating its keys on, by the difference of positions.
+pages at once, but exactly what one pass under a block mask computes.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,17 +13,16 @@ from torch import Tensor
 from compressor.errors import ModelError, UnknownCodec
 from compressor.vlm.decode import Context, PageDecoder
 from compressor.vlm.layout import Part
-
-_FIXED_ROPES = ("default", "linear", "yarn", "llama3", "proportional")  # frequencies do not depend on the length
+from compressor.vlm.rotate import check_movable, move
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Keys and values of a stretch of a prompt, by layer; not rotated on from where it was read."""
+    """Keys and values of a stretch of a prompt, by layer, as the model keeps them where it was read."""
 
     codec: str
-    keys: tuple[Tensor, ...]  # (1, heads, tokens, width)
-    values: tuple[Tensor, ...]
+    keys: tuple[Tensor, ...]  # (1, heads, tokens, width); latents of those models that keep them
+    values: tuple[Tensor, ...]  # the same, of their own width and heads
     start: int  # position that its first token was read at
     span: int  # positions that it takes up
 
@@ -79,40 +76,15 @@ def assemble(decoder: PageDecoder, blocks: Sequence[Block]) -> Context:
     starts = [sum(block.span for block in blocks[:number]) for number in range(len(blocks))]
     context = decoder.new_context(sum(block.tokens for block in blocks))
     for number in range(len(blocks[0].keys)):
-        keys = [_moved(decoder, block.keys[number], s - block.start) for block, s in zip(blocks, starts, strict=True)]
-        values = [block.values[number].to(decoder.device) for block in blocks]
+        layers = [
+            move(decoder, block.keys[number], block.values[number], start - block.start)
+            for block, start in zip(blocks, starts, strict=True)
+        ]
+        keys, values = zip(*layers, strict=True)
         context.kv.update(torch.cat(keys, -2), torch.cat(values, -2), number)
     context.tokens = sum(block.tokens for block in blocks)
     context.next_position = sum(block.span for block in blocks)
     return context
-
-
-def check_movable(decoder: PageDecoder) -> None:
-    """Raises ModelError for a model whose blocks cannot be moved exactly."""
-    if decoder.family.page_kv != "shifted":
-        raise ModelError(f"{decoder.family.label} keeps a running state: its pages cannot be put together from blocks")
-    rope = decoder.config.get_text_config().rope_parameters or {}
-    kind = rope.get("rope_type", "default")
-    if kind not in _FIXED_ROPES:
-        raise ModelError(
-            f"positions of this {decoder.family.label} model are of type {kind!r}, which change with the length of the "
-            f"context: its pages cannot be put together from blocks"
-        )
-
-
-def _moved(decoder: PageDecoder, keys: Tensor, distance: int) -> Tensor:
-    """Keys (1, heads, tokens, width) rotated on by a number of positions, by the model's functions, in float32."""
-    keys = keys.to(decoder.device)
-    if not distance:
-        return keys
-    rotary = decoder.language.rotary_emb
-    rotate = sys.modules[type(decoder.language).__module__].apply_rotary_pos_emb
-    positions = torch.full((3, 1, 1) if decoder.family.grid else (1, 1), distance, device=decoder.device)
-    wide = keys.float()
-    cosines, sines = rotary(wide, positions)
-    scale = getattr(rotary, "attention_scaling", 1.0) or 1.0  # of YaRN: it is in the keys already
-    moved: Tensor = rotate(wide, wide, cosines / scale, sines / scale)[1]
-    return moved.to(keys.dtype)
 
 
 def _kept(layer: object) -> tuple[Tensor, Tensor]:

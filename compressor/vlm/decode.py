@@ -6,7 +6,7 @@ chunk, however many pages there are.
 """
 
 import copy
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from compressor.device import device_faults
-from compressor.errors import ContextTooLong, ModelError, UnknownCodec
+from compressor.errors import ContextTooLong, UnknownCodec
 from compressor.vlm.choose import Chooser, greedy
 from compressor.vlm.families import Family
 from compressor.vlm.layout import Layout, Part, lay_out
@@ -33,6 +33,7 @@ class Mark:
     tokens: int
     next_position: int
     logits: Tensor
+    states: Mapping[int, object]  # layers that cannot forget their last tokens, by number, as they were there
 
 
 @dataclass(slots=True)
@@ -52,7 +53,8 @@ class Context:
     def mark(self) -> Mark:
         """This place, for `PageDecoder.rewind`; not within an answer."""
         assert not self.answering, "a mark stands before an answer"
-        return Mark(self.tokens, self.next_position, self.logits)
+        states = {n: copy.deepcopy(layer) for n, layer in enumerate(self.kv.layers) if not _goes_back(layer)}
+        return Mark(self.tokens, self.next_position, self.logits, states)
 
 
 class PageDecoder:
@@ -85,7 +87,10 @@ class PageDecoder:
         """A context that nothing was read into yet, where the next `tokens` come as part of the prompt."""
         from transformers import DynamicCache
 
+        from compressor.vlm.room import make_room
+
         context = Context(DynamicCache(config=self.config), 0, 0, torch.empty(0))
+        make_room(context.kv)
         _announce(context, tokens)
         return context
 
@@ -106,21 +111,16 @@ class PageDecoder:
         context.next_position = layout.next_position
         return context
 
-    @property
-    def rewinds(self) -> bool:
-        """Whether contexts can go back; those of a family with a running state can only be copied."""
-        return self.family.page_kv == "shifted"
-
     def rewind(self, context: Context, mark: Mark) -> None:
         """Forgets what was read and answered since a mark: for the next question on the same pages, without a copy.
 
-        Raises ModelError for a family with a running state, whose contexts can only be copied.
+        Keys and values are cut off; of layers with a running state, which is small, those of the mark come back.
         """
-        if not self.rewinds:
-            raise ModelError(
-                f"{self.family.label} keeps a running state: copy the context before each question instead"
-            )
-        for layer in cast("list[DynamicLayer]", context.kv.layers):
+        layers = cast("list[DynamicLayer]", context.kv.layers)
+        for number, layer in enumerate(layers):
+            if number in mark.states:
+                layers[number] = cast("DynamicLayer", copy.deepcopy(mark.states[number]))
+                continue
             _drop_answer(layer)
             surplus = layer.get_seq_length() - mark.tokens  # layers differ where a read broke off between two
             if surplus > 0:
@@ -248,9 +248,18 @@ class PageDecoder:
 def _announce(context: Context, tokens: int) -> None:
     """Says how much more prompt comes: Unlimited-OCR keeps prompts whole, and lets answers slide out of a window."""
     for layer in context.kv.layers:
+        if hasattr(layer, "announced"):
+            setattr(layer, "announced", context.tokens + tokens)  # noqa: B010, its class needs transformers
         read = getattr(layer, "prefill_cumulative_length", None)
         if read is not None:
             setattr(layer, "prefill_length", read + tokens)  # noqa: B010, no class that mypy knows has it
+
+
+def _goes_back(layer: object) -> bool:
+    """Whether a layer is keys and values of all tokens; Unlimited-OCR's is, with those of an answer apart."""
+    from compressor.vlm.room import RoomyLayer
+
+    return isinstance(layer, RoomyLayer) or hasattr(layer, "prefill_cumulative_length")
 
 
 def _drop_answer(layer: object) -> None:

@@ -1,5 +1,6 @@
 """Owns where a model lies: a directory that is named by its path, or by the name that it was downloaded under."""
 
+import os
 from pathlib import Path
 
 from compressor.errors import ModelError
@@ -10,8 +11,10 @@ def find_model(name: str) -> Path:
 
     Raises ModelError, with the command that downloads it.
     """
+    if not name.strip():
+        raise ModelError("no model is named: give the path of a downloaded model, or its name as owner/model")
     if Path(name).is_dir():
-        return Path(name)
+        return Path(os.path.abspath(name))  # errors call a model by its directory's name, which "." has none of
     owner_and_model, _, revision = name.partition("@")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError

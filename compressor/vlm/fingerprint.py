@@ -17,6 +17,7 @@ from compressor.vlm.families import Family, find_family
 
 CODE_VERSION = 1  # raise it when the same model and image give other tokens
 SETTINGS = ("config.json", "preprocessor_config.json", "processor_config.json")  # those that are there
+INDEX = "model.safetensors.index.json"  # which file holds which tensor, of models in several
 SAMPLE_BYTES = 64  # from the start, the middle and the end of every tensor
 HEADER_LIMIT = 1 << 28  # bytes; a longer header is no header
 
@@ -73,11 +74,28 @@ def _settled(path: Path) -> str:
 
 
 def check_weights(directory: Path) -> list[Path]:
-    """The weight files of a model directory. Raises ModelError where there are none."""
+    """The weight files of a model directory. Raises ModelError where there are none, or fewer than its index names."""
     paths = sorted(directory.glob("*.safetensors"))
     if not paths:
         raise ModelError(f"there are no weights in {directory.name}: it holds no .safetensors file")
+    absent = sorted(_indexed(directory) - {path.name for path in paths})
+    if absent:
+        raise ModelError(
+            f"{directory.name} lacks {len(absent)} of the weight files that its {INDEX} names, the first is "
+            f"{absent[0]}: finish its download"
+        )
     return paths
+
+
+def _indexed(directory: Path) -> set[str]:
+    """The weight files that a directory's index names; a model in one file has none."""
+    try:
+        named = json.loads((directory / INDEX).read_text("utf-8"))["weight_map"].values()
+        return {str(name) for name in named}
+    except FileNotFoundError:
+        return set()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{INDEX} of {directory.name} cannot be read") from error
 
 
 def _samples(directory: Path) -> Iterator[_Sample]:

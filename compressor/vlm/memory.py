@@ -2,8 +2,7 @@
 
 Weights and keys and values are counted exactly. Working memory is what one chunk and one layer need at a time, as
 transformers computes attention today: with a mask over all that was read, and keys repeated for every query head.
-How often each lives at once was fitted to measurements on a CPU, which it meets within fifteen percent; a GPU was not
-measured.
+How often each lives at once was fitted to measurements on a CPU; a GPU was not measured.
 """
 
 from dataclasses import dataclass
@@ -13,9 +12,10 @@ from compressor.errors import DeviceFull
 CHUNK_TOKENS = 4096  # read in one pass: long enough to keep a GPU busy, and what bounds its activations
 SHORTEST_CHUNK = 256
 MASK_NUMBERS = 1 << 30  # of one pass: beyond, chunks grow shorter as the context grows longer
-LAYER_COPIES = 2  # of one layer's keys and values: as they were, and grown by a chunk
-HEAD_COPIES = 2  # of the same repeated for every query head, which a kernel lays out once more
-STREAMS = 6  # copies of a chunk's hidden states that live at once: residual, normed, queries, output, two embeddings
+SPARE_TOKENS = 1024  # that memory is taken for beyond what is announced: a question and its answer
+JOINED_COPIES = 2  # of one layer's keys and values, while pages are put together: as they were moved, and joined
+STREAMS = 6  # copies of a chunk's hidden states that live at once: residual, normed, output, two embeddings
+QUERY_STREAMS = 2  # of its queries: as they go in, and what comes out
 INNER_STREAMS = 3  # of its wider activations inside a layer: gate, up, their product
 
 
@@ -58,29 +58,38 @@ def chunk_of(tokens: int) -> int:
     return max(SHORTEST_CHUNK, min(CHUNK_TOKENS, MASK_NUMBERS // max(1, tokens)))
 
 
-def plan_memory(shape: Shape, tokens: int, *, number_bytes: int, chunk: int | None = None) -> MemoryPlan:
+def plan_memory(
+    shape: Shape, tokens: int, *, number_bytes: int, chunk: int | None = None, apart: bool = False
+) -> MemoryPlan:
     """The plan of a context of that many tokens, answer included; `number_bytes` is 2 for bf16, 4 for float32.
 
-    Chunks are as `chunk_of` says where `chunk` is None.
+    Chunks are as `chunk_of` says where `chunk` is None. `apart`: keys and values are put together from pages that were
+    read apart and lie beside the context until it is whole.
     """
     rows = min(chunk or chunk_of(tokens), tokens)
-    chunk_numbers = rows * (STREAMS * shape.width + INNER_STREAMS * shape.inner_width)
-    layer_numbers = tokens * (LAYER_COPIES * shape.layer_kv_numbers + HEAD_COPIES * shape.layer_head_numbers)
-    mask_numbers = rows * tokens  # what is added to the scores of every query and key
-    return MemoryPlan(
-        tokens=tokens,
-        weights=shape.parameters * number_bytes,
-        kv=(tokens * shape.kv_numbers + shape.state_numbers) * number_bytes,
-        working=(chunk_numbers + layer_numbers + mask_numbers) * number_bytes + shape.vocabulary * (4 + number_bytes),
-    )
+    packed = number_bytes == 2  # kernels lay out anew what they multiply, in bf16
+    head_copies = (shape.layer_head_numbers > shape.layer_kv_numbers) + packed  # repeated for every query head
+    attention = tokens * head_copies * shape.layer_head_numbers + rows * tokens  # the mask, as it is added to scores
+    attention += rows * QUERY_STREAMS * shape.layer_head_numbers // 2
+    inner = rows * (INNER_STREAMS + packed) * shape.inner_width
+    kv = ((tokens + SPARE_TOKENS) * shape.kv_numbers + shape.state_numbers) * number_bytes
+    working = (rows * STREAMS * shape.width + max(attention, inner)) * number_bytes
+    working += rows * tokens  # the mask as it is made: a byte for each query and key
+    working += shape.vocabulary * (4 + number_bytes) + shape.state_numbers * number_bytes  # kept, to be gone back to
+    if apart:  # pages have gone before the question is read
+        joined = tokens * JOINED_COPIES * shape.layer_kv_numbers * number_bytes
+        kv, working = 2 * kv, max(joined, working - kv)
+    return MemoryPlan(tokens=tokens, weights=shape.parameters * number_bytes, kv=kv, working=working)
 
 
-def largest_context(shape: Shape, available: int, *, number_bytes: int, chunk: int | None = None) -> int:
+def largest_context(
+    shape: Shape, available: int, *, number_bytes: int, chunk: int | None = None, apart: bool = False
+) -> int:
     """The most tokens that fit into so many bytes and into the model's positions; 0 where the weights do not."""
     fitting, beyond = 0, shape.max_tokens + 1
     while beyond - fitting > 1:
         middle = (fitting + beyond) // 2
-        if plan_memory(shape, middle, number_bytes=number_bytes, chunk=chunk).total <= available:
+        if plan_memory(shape, middle, number_bytes=number_bytes, chunk=chunk, apart=apart).total <= available:
             fitting = middle
         else:
             beyond = middle
@@ -88,13 +97,13 @@ def largest_context(shape: Shape, available: int, *, number_bytes: int, chunk: i
 
 
 def check_memory(
-    shape: Shape, tokens: int, available: int, *, number_bytes: int, chunk: int | None = None
+    shape: Shape, tokens: int, available: int, *, number_bytes: int, chunk: int | None = None, apart: bool = False
 ) -> MemoryPlan:
     """The plan of a context that fits. Raises DeviceFull with the numbers, and what would fit."""
-    plan = plan_memory(shape, tokens, number_bytes=number_bytes, chunk=chunk)
+    plan = plan_memory(shape, tokens, number_bytes=number_bytes, chunk=chunk, apart=apart)
     if plan.total <= available:
         return plan
-    most = largest_context(shape, available, number_bytes=number_bytes, chunk=chunk)
+    most = largest_context(shape, available, number_bytes=number_bytes, chunk=chunk, apart=apart)
     advice = f"at most {most} tokens fit" if most else "not even the weights fit, choose a smaller model"
     raise DeviceFull(f"the context needs {plan}; there are {_gib(available)}: {advice}")
 

@@ -50,14 +50,13 @@ class OpenedPages:
         if self._answering:
             raise ValueError("these pages are answering another question: take or close that answer first")
         tail = self.tail(question)
-        context = self._context if self._decoder.rewinds else self._context.copy()
+        context = self._context
         self._answering = True
         try:
             self._decoder.read(self._decoder.lay_out([tail], start=context.next_position), context)
             yield from stream_text(self._tokenizer, self._decoder.generate(context, limit=limit, choose=choose))
         finally:
-            if self._decoder.rewinds:
-                self._decoder.rewind(context, self._mark)
+            self._decoder.rewind(context, self._mark)
             self._answering = False
 
 

@@ -1,4 +1,4 @@
-"""Owns the page file: many page caches in one sealed file, mapped and read page by page.
+"""Owns the page file: many page caches in one sealed file, read page by page.
 
 Layout, version 1. Parts of an entry, all uint8: `ids` (positions, 4) little-endian int32, `features` (tokens, bytes
 of a row), `scales` (tokens, 4) little-endian float32 or (0, 4), `deepstack` and `deepstack_scales` the same for all
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compressor.ranges import ByteRanges
+from compressor.ranges import ByteRanges, ReadFile, owned
 from compressor.sealed import Kind, Parts, SealedFile, seal
 from compressor.vlm.page import PageCache
 from compressor.vlm.rows import SCALE_BYTES, RowFormat, Rows, check_format
@@ -71,10 +71,13 @@ def _parts(page: PageCache) -> Parts:
 
 
 class PageFile(SealedFile[PageCache]):
-    """A page file, mapped where it is a path, read in ranges elsewhere; a context manager, safe for several threads.
+    """A page file, local where it is a path, read in ranges elsewhere; a context manager, safe for several threads.
 
     Opening checks the header, loading a page checks that page. Raises CacheDamaged with the file's name.
     """
+
+    _local = ReadFile
+    _at_once = True
 
     def __init__(self, source: Path | ByteRanges) -> None:
         super().__init__(source, _kind())
@@ -127,7 +130,7 @@ def _split(stacked: NDArray[np.uint8], levels: int) -> list[NDArray[np.uint8]]:
 
 
 def _rows(format: RowFormat, values: NDArray[np.uint8], scales: NDArray[np.uint8]) -> Rows:
-    return Rows(format, torch.from_numpy(values.copy()), _numbers(scales, "<f4"))
+    return Rows(format, torch.from_numpy(owned(values)), _numbers(scales, "<f4"))
 
 
 def _numbers(stored: NDArray[np.uint8], dtype: str) -> Tensor:

@@ -7,7 +7,6 @@ citation that points nowhere is better than one that points wrong. Knows no torc
 """
 
 import json
-import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -83,10 +82,10 @@ def _read_object(written: str) -> tuple[str, list[Box]]:
     """Of one JSON object; of its list, which may be cut off, nothing is needed."""
     try:
         fields = json.loads(written)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "", []
     label = fields.get("label", fields.get("text_content", ""))
-    corners = fields["bbox_2d"]
+    corners = fields.get("bbox_2d")  # the name may also stand where a value does
     sound = isinstance(corners, list) and len(corners) == 4
     sound = sound and all(isinstance(value, int | float) and not isinstance(value, bool) for value in corners)
     box = _box(corners, 1000) if sound else None
@@ -103,7 +102,7 @@ def _boxes(written: str, scale: int) -> Iterator[Box]:
 
 def _box(corners: Sequence[float], scale: int) -> Box | None:
     """Corners in parts of `scale` as a box; None where they are no box on the page."""
-    if not all(math.isfinite(value) and 0 <= value <= scale for value in corners):
+    if not all(0 <= value <= scale for value in corners):
         return None
     x0, y0, x1, y1 = (value / scale for value in corners)
     return Box(x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None

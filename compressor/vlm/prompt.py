@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
 import torch
+from jinja2 import TemplateError
 
 from compressor.errors import ModelError
 from compressor.vlm.families import Family
@@ -23,7 +24,7 @@ def prompt_parts(
     """Pages, then the question, as one turn of a chat that the model is to answer.
 
     A tokenizer without a chat template belongs to a model that was trained on pages, a line end, and an instruction.
-    Raises ModelError for a template that does not write one place for each page.
+    Raises ModelError for a template that fails, or does not write one place for each page.
     """
     question = plain_text(tokenizer, question)
     if tokenizer.chat_template is None:
@@ -31,7 +32,12 @@ def prompt_parts(
         return [start, *pages, _encode(tokenizer, f"\n{question}")]
     content: list[dict[str, str]] = [{"type": "image"} for _ in pages] + [{"type": "text", "text": question}]
     turn = cast("dict[str, str]", {"role": "user", "content": content})
-    rendered = tokenizer.apply_chat_template([turn], tokenize=False, add_generation_prompt=True)
+    try:
+        rendered = tokenizer.apply_chat_template([turn], tokenize=False, add_generation_prompt=True)
+    except (TemplateError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"the chat template of this {family.label} model cannot write a question about pages: {error}"
+        ) from error
     pieces = _between_pages(cast("str", rendered), family, _image_text(tokenizer, pages), len(pages))
     parts: list[Part] = []
     for number, piece in enumerate(pieces):

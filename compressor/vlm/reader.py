@@ -80,7 +80,7 @@ class PageReader:
 
         `held` are the bytes of page caches beside it. Raises DeviceFull where not even the weights fit.
         """
-        most = largest_context(self.shape, self._available(held), number_bytes=self._number_bytes)
+        most = largest_context(self.shape, self._available(held), number_bytes=self._number_bytes, apart=self._apart)
         return most or self.plan(1, held=held).tokens
 
     def plan(self, tokens: int, *, held: int = 0) -> MemoryPlan:
@@ -93,7 +93,9 @@ class PageReader:
                 f"{tokens:,} tokens do not fit the context of {self.shape.max_tokens:,} tokens of "
                 f"{self.codec.family.label}: ask about fewer pages"
             )
-        return check_memory(self.shape, tokens, self._available(held), number_bytes=self._number_bytes)
+        return check_memory(
+            self.shape, tokens, self._available(held), number_bytes=self._number_bytes, apart=self._apart
+        )
 
     def write(
         self,
@@ -167,6 +169,11 @@ class PageReader:
     @property
     def _number_bytes(self) -> int:
         return 2 if has_native_bf16(self._device) else 4
+
+    @property
+    def _apart(self) -> bool:
+        """Whether pages are read apart; those of a question then lie beside its context until it is whole."""
+        return self.attention == "block"
 
     def _available(self, held: int = 0) -> int:
         """Bytes that are free, could be freed, or hold the weights already; page caches never are on a GPU."""

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from compressor.errors import UnsupportedModel
 from compressor.vlm.load import empty_language_model
 from compressor.vlm.memory import Shape
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 
 def read_shape(directory: Path) -> Shape:
@@ -18,16 +19,22 @@ def read_shape(directory: Path) -> Shape:
 
 
 def model_shape(model: "PreTrainedModel") -> Shape:
-    """The shape of a language model, on any device, the meta device too; of a whole model, vision counts as well."""
+    """The shape of a language model, on any device, the meta device too; of a whole model, vision counts as well.
+
+    Raises UnsupportedModel for a language model that keeps what it reads in a way that is not known here.
+    """
     text = model.config.get_text_config()
-    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     layers = [module for module in model.modules() if hasattr(module, "layer_idx")]
     kept = [_kept_numbers(layer) for layer in layers]
+    if not any(kept):
+        raise UnsupportedModel(
+            f"how much memory a language model of type {text.model_type!r} takes for a context is not known"
+        )
     return Shape(
         parameters=sum(weight.numel() for weight in model.parameters()),
         kv_numbers=sum(kept),
         layer_kv_numbers=max(kept, default=0),
-        layer_head_numbers=2 * text.num_attention_heads * head,
+        layer_head_numbers=text.num_attention_heads * _head_numbers(text),
         state_numbers=sum(_state_numbers(layer) for layer in layers),
         width=text.hidden_size,
         inner_width=text.intermediate_size,
@@ -37,9 +44,16 @@ def model_shape(model: "PreTrainedModel") -> Shape:
 
 
 def _kept_numbers(layer: nn.Module) -> int:
-    """That an attention layer keeps of each token: a key and a value of every group of heads."""
-    projections = [getattr(layer, name, None) for name in ("k_proj", "v_proj")]
+    """That an attention layer keeps of each token: a key and a value of every group of heads, or a latent and a key."""
+    projections = [getattr(layer, name, None) for name in ("k_proj", "v_proj", "kv_a_proj_with_mqa")]
     return sum(projection.out_features for projection in projections if isinstance(projection, nn.Linear))
+
+
+def _head_numbers(text: "PreTrainedConfig") -> int:
+    """Numbers of a token's key and value as one head sees them."""
+    if getattr(text, "kv_lora_rank", None):  # made out of a latent
+        return int(text.qk_nope_head_dim + text.qk_rope_head_dim + text.v_head_dim)
+    return 2 * int(getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads)
 
 
 def _state_numbers(layer: nn.Module) -> int:

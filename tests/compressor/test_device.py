@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from compressor.device import _container_memory, _pool, free_memory, side_by_side
+from compressor.device import _container_memory, _pool, device_faults, free_memory, side_by_side
+from compressor.errors import DeviceFull
 
 
 @pytest.fixture(params=[1, 3])
@@ -66,3 +67,11 @@ def test_free_memory_is_what_machine_and_container_leave(tmp_path: Path) -> None
     assert _container_memory(tmp_path) == 450
     (tmp_path / "memory.max").write_text("max\n")
     assert _container_memory(tmp_path) > 1e15
+
+
+def test_a_machine_without_memory_is_one_error() -> None:
+    message = r"^the memory of cpu is too small for this batch: .*can't allocate memory"
+    with pytest.raises(DeviceFull, match=message), device_faults("cpu"):
+        torch.empty(1 << 60, dtype=torch.uint8)
+    with pytest.raises(RuntimeError, match=r"^something else$"), device_faults("cpu"):
+        raise RuntimeError("something else")

@@ -187,7 +187,8 @@ def test_pages_are_kept_in_every_size_that_is_named(home: Path, model: Path, tmp
         assert {row.blob for row in full}.isdisjoint(row.blob for row in half)
         tokens = [sum(row.vision_tokens for row in rows) for rows in (full, half)]
         assert 0 < tokens[1] < tokens[0]
-        assert [f for f in examine(keeping, deep=True) if f.check == "pages"] == [Finding("pages", True, f"hf:{model}")]
+        detail = f"hf:{model}, its pages carry {keeping.page_codec(f'hf:{model}').model}"
+        assert [f for f in examine(keeping, deep=True) if f.check == "pages"] == [Finding("pages", True, detail)]
         remove_document(keeping, document.id)
         assert list(keeping.blobs.list()) == []
 

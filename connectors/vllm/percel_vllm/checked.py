@@ -4,27 +4,50 @@ What fails here fails one request; what fails while the model runs stops the eng
 """
 
 import threading
+import time
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from percel_vllm.names import PageError, page_path, read_name
+from percel_vllm.blobs import Blobs
+from percel_vllm.names import PageError, read_name
 from percel_vllm.pages import Page, load_page, open_page, read_parts
 
 KNOWN = 100_000  # names of pages whose check is remembered
 THREADS = 4
 
 
-class CheckedPages:
-    """Pages of one model in one directory of blobs. Safe for several threads."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A page that is whole."""
 
-    def __init__(self, root: Path, model: str) -> None:
-        self.root = root
+    rows: int
+    at: float  # seconds of the monotonic clock
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """What was or is being found out of a page."""
+
+    found: Future[_Found]
+    known: bool  # it was sound before: what already runs goes by that until this is done
+
+    def is_old(self, seconds: float) -> bool:
+        """Whether what was found is from longer ago."""
+        done = self.found.done() and self.found.exception() is None
+        return done and time.monotonic() - self.found.result().at > seconds
+
+
+class CheckedPages:
+    """Pages of one model in one store of blobs. Safe for several threads."""
+
+    def __init__(self, blobs: Blobs, model: str) -> None:
+        self.blobs = blobs
         self.model = model
-        self._checks: OrderedDict[str, Future[int]] = OrderedDict()  # -> rows
+        self._checks: OrderedDict[str, _Check] = OrderedDict()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="percel-pages")
         self._lock = threading.Lock()
 
@@ -33,41 +56,40 @@ class CheckedPages:
         known = read_name(name)
         if known.model != self.model:
             raise PageError(f"{name} is of {known.model}; this server reads pages of {self.model}")
-        page = open_page(page_path(self.root, known), known.entry)
+        page = open_page(self.blobs.open(known.blob), known.entry)
         if page.model != self.model:
             raise PageError(f"{name} was made by {page.model}; this server reads pages of {self.model}")
         return page
 
     def is_there(self, name: str) -> bool:
-        """Whether a page was checked and its file has not gone since."""
+        """Whether a page was checked and its file, as far as that can be told, has not gone since."""
         check = self._checks.get(name)
-        if check is None or not check.done() or check.exception() is not None:
+        if check is None:
             return False
-        try:
-            return page_path(self.root, read_name(name)).is_file()
-        except PageError:
-            return False
+        sound = check.found.exception() is None if check.found.done() else check.known
+        return sound and not self.blobs.has_gone(read_name(name).blob)
 
     def check(self, name: str, rows: int) -> bool:
         """True for a page that is whole and has so many rows, False while that is being found out. Raises PageError."""
         with self._lock:
             check = self._checks.get(name)
-            if check is None:
-                check = self._checks[name] = self._pool.submit(self._check, name)
+            if check is None or check.is_old(self.blobs.known_seconds):
+                check = self._checks[name] = _Check(self._pool.submit(self._check, name), known=check is not None)
             self._checks.move_to_end(name)
             while len(self._checks) > KNOWN:
                 self._checks.popitem(last=False)
-        if not check.done():
+        if not check.found.done():
             return False
-        error = check.exception()
+        error = check.found.exception()
         if error is None and not self.is_there(name):
             error = PageError(f"the file of {name} has gone")
         if error is not None:
             with self._lock:
                 self._checks.pop(name, None)  # a file may be put back
             raise error if isinstance(error, PageError) else PageError(f"{name} cannot be checked: {error}")
-        if check.result() != rows:
-            raise PageError(f"{name} has {check.result()} rows; the grid in the request asks for {rows}")
+        found = check.found.result()
+        if found.rows != rows:
+            raise PageError(f"{name} has {found.rows} rows; the grid in the request asks for {rows}")
         return True
 
     def load(self, name: str, *, device: str, dtype: torch.dtype) -> Tensor:
@@ -77,8 +99,9 @@ class CheckedPages:
     def close(self) -> None:
         """Waits for nothing."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self.blobs.close()
 
-    def _check(self, name: str) -> int:
+    def _check(self, name: str) -> _Found:
         page = self.find(name)
         read_parts(page)
-        return page.rows
+        return _Found(page.rows, time.monotonic())

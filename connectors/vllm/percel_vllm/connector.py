@@ -9,11 +9,11 @@ another model or of another size fails that request alone. The workers' half loa
 
 import logging
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vllm.distributed.ec_transfer.ec_connector.base import ECConnectorBase, ECConnectorMetadata, ECConnectorRole
 
+from percel_vllm.blobs import open_blobs
 from percel_vllm.checked import CheckedPages
 from percel_vllm.names import PageError, is_ours
 
@@ -42,15 +42,23 @@ class PercelConnector(ECConnectorBase):
         transfer = vllm_config.ec_transfer_config
         settings: dict[str, Any] = dict(transfer.ec_connector_extra_config)
         unknown = sorted(settings.keys() - {"blobs", "model"})
-        root = Path(str(settings.get("blobs", "")))
-        if unknown or not settings.get("model") or not settings.get("blobs") or not root.is_dir():
+        if unknown or not settings.get("model") or not settings.get("blobs"):
             raise ValueError(
-                "ec_connector_extra_config of PercelConnector takes `blobs`, an existing directory (PERCEL_HOME/blobs),"
-                f" and `model`, the fingerprint that page names carry; it was given {settings}"
+                "ec_connector_extra_config of PercelConnector takes `blobs`, a directory (PERCEL_HOME/blobs) or the"
+                " address of PERCEL_BLOB_URL, and `model`, the fingerprint that page names carry; it was given"
+                f" {settings}"
             )
         if self.is_producer:
             raise ValueError("PercelConnector only reads: set ec_role to ec_consumer")
-        self._pages = CheckedPages(root, str(settings["model"]))
+        try:
+            blobs = open_blobs(str(settings["blobs"]))
+        except ImportError as error:
+            raise ValueError(
+                f"`blobs` of PercelConnector is in a bucket, which needs percel-vllm[s3]: {error}"
+            ) from error
+        except ValueError as error:
+            raise ValueError(f"`blobs` of PercelConnector: {error}") from error
+        self._pages = CheckedPages(blobs, str(settings["model"]))
         self._dtype = vllm_config.model_config.dtype
         self._due: dict[str, None] = {}
         self._failed: set[str] = set()

@@ -1,11 +1,10 @@
-"""Owns the names of stored pages, as requests carry them, and the files that they stand for."""
+"""Owns the names of stored pages, as requests carry them."""
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 PREFIX = "percel:"
-# A blob's key names its bytes' sha256, so a name says what it is of, and cannot lead out of the directory of blobs.
+# A blob's key names its bytes' sha256, so a name says what it is of, and cannot lead out of where blobs lie.
 _NAME = re.compile(
     r"percel:(?P<model>hf:[a-z0-9_]+@[0-9a-f]{12})"
     r":(?P<blob>(?:[a-z0-9][a-z0-9-]{0,62}/)?(?P<one>[0-9a-f]{2})/(?P<two>[0-9a-f]{2})/(?P=one)(?P=two)[0-9a-f]{60})"
@@ -37,13 +36,3 @@ def read_name(name: str) -> PageName:
     if found is None:
         raise PageError(f"{name[:200]!r} is not the name of a stored page")
     return PageName(found["model"], found["blob"], found["entry"])
-
-
-def page_path(root: Path, name: PageName) -> Path:
-    """Its file. Raises PageError where there is none below the root."""
-    path = root / name.blob
-    if not path.is_file():
-        raise PageError(f"there is no page file {name.blob} in {root}: its document was deleted, or made anew")
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise PageError(f"page file {name.blob} leads out of {root}")
-    return path

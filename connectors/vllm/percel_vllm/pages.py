@@ -10,18 +10,19 @@ import hashlib
 import json
 import struct
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from percel_vllm.blobs import PageFile
 from percel_vllm.names import PageError
 
 VERSION = "1"
 PARTS = ("ids", "features", "scales", "deepstack", "deepstack_scales")  # in the order that the checksum takes them
 HEADER_LIMIT = 1 << 28  # bytes; a longer header is no header
+HEAD_BYTES = 1 << 16  # asked for first: the header of some hundred pages
 _UNSIGNED = b"0" * 64
 _ROW_NUMBERS = {"int8": (1, 1), "int4": (2, 1), "bf16": (1, 2), "f32": (1, 4)}  # so many numbers in so many bytes
 _PLAIN = {"bf16": torch.bfloat16, "f32": torch.float32}
@@ -31,7 +32,7 @@ _PLAIN = {"bf16": torch.bfloat16, "f32": torch.float32}
 class Page:
     """A page as its file's header describes it."""
 
-    path: Path
+    file: PageFile
     entry: str
     model: str  # fingerprint of what made it
     format: str
@@ -47,40 +48,42 @@ class Page:
         return self.width * (1 + self.levels)
 
 
-def open_page(path: Path, entry: str) -> Page:
-    """What the header says of a page; no other byte is read. Raises PageError."""
+def open_page(file: PageFile, entry: str) -> Page:
+    """What the header says of a page; of the rest at most what came along is read. Raises PageError."""
     try:
-        header, data = _read_header(path)
+        header, data = _read_header(file)
         metadata = header.pop("__metadata__")
         if metadata.get("percel_pages") != VERSION:
-            raise PageError(f"{path.name} is no page file of version {VERSION}")
+            raise PageError(f"{file.name} is no page file of version {VERSION}")
         facts = json.loads(metadata["entries"]).get(entry)
         if facts is None:
-            raise PageError(f"{path.name} holds no page {entry}")
-        return _described(path, entry, facts, header, data)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise PageError(f"page file {path.name} is damaged: its header cannot be read ({error})") from error
+            raise PageError(f"{file.name} holds no page {entry}")
+        return _described(file, entry, facts, header, data)
+    except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        raise PageError(f"page file {file.name} is damaged: its header cannot be read ({error})") from error
 
 
-def _read_header(path: Path) -> tuple[dict[str, Any], int]:
+def _read_header(file: PageFile) -> tuple[dict[str, Any], int]:
     """The header, compared with its checksum, and where the tensors begin."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        if not 0 < length <= min(HEADER_LIMIT, size - 8):
-            raise PageError(f"page file {path.name} is damaged: it is cut off, or none")
-        text = file.read(length)
+    head = file.read(0, HEAD_BYTES)
+    size = file.size()
+    (length,) = struct.unpack("<Q", head[:8])
+    if not 0 < length <= min(HEADER_LIMIT, size - 8):
+        raise PageError(f"page file {file.name} is damaged: it is cut off, or none")
+    text = head[8 : 8 + length]
+    if len(text) < length:
+        text += file.read(8 + len(text), length - len(text))
     header = json.loads(text)
     signature = header["__metadata__"]["header_sha256"].encode()
     if hashlib.sha256(text.replace(signature, _UNSIGNED, 1)).hexdigest().encode() != signature:
-        raise PageError(f"page file {path.name} is damaged: the checksum of its header differs")
+        raise PageError(f"page file {file.name} is damaged: the checksum of its header differs")
     ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
     if 8 + length + max(ends, default=0) != size:
-        raise PageError(f"page file {path.name} is damaged: it is cut off")
+        raise PageError(f"page file {file.name} is damaged: it is cut off")
     return header, 8 + length
 
 
-def _described(path: Path, entry: str, facts: dict[str, Any], header: dict[str, Any], data: int) -> Page:
+def _described(file: PageFile, entry: str, facts: dict[str, Any], header: dict[str, Any], data: int) -> Page:
     places = []
     for part in PARTS:
         tensor = header[f"{entry}.{part}"]
@@ -97,7 +100,7 @@ def _described(path: Path, entry: str, facts: dict[str, Any], header: dict[str, 
     if any(places[number][2] != shape for number, shape in wanted.items()):
         raise ValueError(f"the parts of {entry} do not fit together")
     return Page(
-        path=path,
+        file=file,
         entry=entry,
         model=str(facts["codec"]),
         format=str(facts["format"]),
@@ -110,23 +113,22 @@ def _described(path: Path, entry: str, facts: dict[str, Any], header: dict[str, 
 
 
 def read_parts(page: Page) -> list[Tensor]:
-    """A page's parts, uint8 in their shapes, compared with their checksum. Raises PageError."""
+    """A page's parts, uint8 in their shapes, in one read, compared with their checksum. Raises PageError."""
+    first = min(start for start, _, _ in page.places)
+    held = page.file.read(first, max(end for _, end, _ in page.places) - first)
+    if isinstance(held, bytes):
+        held = bytearray(held)  # tensors are made of what may be written to
     digest = hashlib.sha256()
     parts = []
-    try:
-        with page.path.open("rb") as file:
-            for start, end, shape in page.places:
-                file.seek(start)
-                held = bytearray(end - start)
-                if file.readinto(held) != end - start:
-                    raise PageError(f"page file {page.path.name} is damaged: it is cut off")
-                digest.update(struct.pack("<Q", len(held)))
-                digest.update(held)
-                parts.append(torch.frombuffer(held, dtype=torch.uint8).view(shape) if held else torch.empty(shape))
-    except OSError as error:
-        raise PageError(f"page file {page.path.name} cannot be read: {error}") from error
+    for start, end, shape in page.places:
+        part = memoryview(held)[start - first : end - first]
+        if len(part) != end - start:
+            raise PageError(f"page file {page.file.name} is damaged: it is cut off")
+        digest.update(struct.pack("<Q", len(part)))
+        digest.update(part)
+        parts.append(torch.frombuffer(part, dtype=torch.uint8).view(shape) if part else torch.empty(shape))
     if digest.hexdigest() != page.sha256:
-        raise PageError(f"page file {page.path.name} is damaged: the checksum of {page.entry} differs")
+        raise PageError(f"page file {page.file.name} is damaged: the checksum of {page.entry} differs")
     return parts
 
 
@@ -143,7 +145,7 @@ def load_page(page: Page, *, device: torch.device | str, dtype: torch.dtype) -> 
         columns = slice((1 + level) * page.width, (2 + level) * page.width)
         out[:, columns] = _numbers(page.format, deepstack[rows], deepstack_scales[rows], device)
     if not bool(torch.isfinite(out).all()):
-        raise PageError(f"{page.entry} of page file {page.path.name} holds numbers that are not finite as {dtype}")
+        raise PageError(f"{page.entry} of page file {page.file.name} holds numbers that are not finite as {dtype}")
     return out
 
 

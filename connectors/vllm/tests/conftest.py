@@ -5,8 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from compressor.decoders.vllm import page_name
 from compressor.vlm.page import PageCache, PageTokens, store_page
 from compressor.vlm.pagefile import write_pages
+from tests.servers_s3 import aws, between, bucket, s3_server, s3_url
+
+from percel_vllm.names import read_name
+
+__all__ = ["aws", "between", "bucket", "s3_server", "s3_url"]  # fixtures of every test
 
 MODEL = "hf:qwen3_vl@0123456789ab"
 ENTRY = "000001.0000"
@@ -22,14 +28,22 @@ def make_page(format: str = "int8", *, levels: int = 2, seed: int = 0) -> PageCa
 
 def put_page(blobs: Path, page: PageCache, *, model: str = MODEL, tenant: str = "default") -> str:
     """Writes a page file where Percel's directory of blobs has it; the page's name in requests."""
-    from compressor.decoders.vllm import page_name
-
-    data = write_pages({"000000.0000": make_page(seed=5), ENTRY: page})
+    data = page_bytes(page)
     digest = hashlib.sha256(data).hexdigest()
     key = f"{tenant}/{digest[:2]}/{digest[2:4]}/{digest}"
     (blobs / key).parent.mkdir(parents=True, exist_ok=True)
     (blobs / key).write_bytes(data)
     return page_name(model, key, ENTRY)
+
+
+def page_bytes(page: PageCache) -> bytes:
+    """A page file that holds a page, after another."""
+    return write_pages({"000000.0000": make_page(seed=5), ENTRY: page})
+
+
+def page_path(blobs: Path, name: str) -> Path:
+    """The file behind a page's name."""
+    return blobs / read_name(name).blob
 
 
 def numbers(page: PageCache, dtype: torch.dtype = torch.float32) -> torch.Tensor:

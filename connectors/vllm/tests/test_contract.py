@@ -248,7 +248,14 @@ def test_a_page_that_is_not_there_fails_its_request_alone(blobs: Path) -> None:
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ({"blobs": "/no/such/place"}, r"takes `blobs`, an existing directory \(PERCEL_HOME/blobs\), and `model`"),
+        (
+            {"blobs": "/no/such/place"},
+            r"`blobs` of PercelConnector: '/no/such/place' is neither an existing directory nor",
+        ),
+        (
+            {"blobs": ""},
+            r"takes `blobs`, a directory \(PERCEL_HOME/blobs\) or the address of PERCEL_BLOB_URL, and `model`",
+        ),
         ({"model": ""}, r"and `model`, the fingerprint that page names carry"),
         ({"path": "x"}, r"it was given \{.*'path': 'x'\}"),
         ({"ec_role": "ec_both"}, r"PercelConnector only reads: set ec_role to ec_consumer"),

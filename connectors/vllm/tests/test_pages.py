@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ENTRY, MODEL, make_page, numbers, put_page
+from conftest import ENTRY, MODEL, make_page, numbers, page_path, put_page
 
-from percel_vllm.names import PageError, page_path, read_name
+from percel_vllm.blobs import DirectoryPages
+from percel_vllm.names import PageError, read_name
 from percel_vllm.pages import Page, load_page, open_page, read_parts
 
 
 def opened(blobs: Path, name: str) -> Page:
     known = read_name(name)
-    return open_page(page_path(blobs, known), known.entry)
+    return open_page(DirectoryPages(blobs).open(known.blob), known.entry)
 
 
 @pytest.mark.parametrize("levels", [0, 2])
@@ -29,7 +30,7 @@ def test_numbers_are_those_that_percel_reads(blobs: Path, format: str, levels: i
 
 def test_a_changed_byte_is_found_in_header_and_page(blobs: Path) -> None:
     name = put_page(blobs, make_page())
-    path = page_path(blobs, read_name(name))
+    path = page_path(blobs, name)
     data = path.read_bytes()
     found = opened(blobs, name)
     place = found.places[1][0] + 3
@@ -44,7 +45,7 @@ def test_a_changed_byte_is_found_in_header_and_page(blobs: Path) -> None:
 @pytest.mark.parametrize("cut", [0, 4, 30, 700, -1])
 def test_a_file_that_is_cut_off_is_found(blobs: Path, cut: int) -> None:
     name = put_page(blobs, make_page())
-    path = page_path(blobs, read_name(name))
+    path = page_path(blobs, name)
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(PageError, match=r"^page file \w+ is damaged: "):
         opened(blobs, name)
@@ -53,15 +54,15 @@ def test_a_file_that_is_cut_off_is_found(blobs: Path, cut: int) -> None:
 def test_a_page_that_is_not_in_the_file_is_named(blobs: Path) -> None:
     known = read_name(put_page(blobs, make_page()))
     with pytest.raises(PageError, match=r"holds no page 000009\.0000$"):
-        open_page(page_path(blobs, known), "000009.0000")
+        open_page(DirectoryPages(blobs).open(known.blob), "000009.0000")
 
 
 def test_a_header_that_lies_about_its_parts_is_refused(blobs: Path) -> None:
     """With a checksum that is right: whoever can write there can sign, but not make us read beyond the page."""
     import hashlib
 
-    known = read_name(put_page(blobs, make_page()))
-    path = page_path(blobs, known)
+    name = put_page(blobs, make_page())
+    path = page_path(blobs, name)
     data = path.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + length])
@@ -71,7 +72,7 @@ def test_a_header_that_lies_about_its_parts_is_refused(blobs: Path) -> None:
     digest = hashlib.sha256(text).hexdigest().encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text.replace(b"0" * 64, digest, 1) + data[8 + length :])
     with pytest.raises(PageError, match=rf"its header cannot be read \(the parts of {ENTRY} do not fit together\)"):
-        open_page(path, ENTRY)
+        opened(blobs, name)
 
 
 def test_numbers_beyond_a_type_are_not_given_out(blobs: Path) -> None:
@@ -100,11 +101,11 @@ def test_what_is_no_name_of_a_page_is_refused(name: str) -> None:
 
 
 def test_a_file_that_is_not_there_or_leads_elsewhere_is_refused(blobs: Path, tmp_path: Path) -> None:
-    known = read_name(put_page(blobs, make_page()))
-    path = page_path(blobs, known)
+    name = put_page(blobs, make_page())
+    path = page_path(blobs, name)
     path.rename(tmp_path / "elsewhere")
     with pytest.raises(PageError, match=r"there is no page file default/\S+ in \S+: its document was deleted, or made"):
-        page_path(blobs, known)
+        opened(blobs, name)
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(PageError, match=r"leads out of "):
-        page_path(blobs, known)
+        opened(blobs, name)

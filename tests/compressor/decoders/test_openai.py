@@ -43,6 +43,12 @@ def test_a_server_that_does_not_stream_is_understood_too(stub: Stub) -> None:
     [
         ("slow", RemoteSlow, r"gave no answer in 0\.5 s \(PERCEL_OPENAI_SECONDS\)"),
         ("drips", RemoteSlow, r"was not through in 0\.5 s \(PERCEL_OPENAI_SECONDS\)"),
+        ("drips a line", RemoteSlow, r"was not through in 0\.5 s \(PERCEL_OPENAI_SECONDS\)"),
+        ("drips a body", RemoteSlow, r"was not through in 0\.5 s \(PERCEL_OPENAI_SECONDS\)"),
+        ("drips a fault", RemoteSlow, r"was not through in 0\.5 s \(PERCEL_OPENAI_SECONDS\)"),
+        ("no line end", RemoteNonsense, r"/v1 sent more than 8,388,608 characters without a line end"),
+        ("no end", RemoteNonsense, r"/v1 answered with more than 8,388,608 characters"),
+        ("packed", RemoteNonsense, r"/v1 answered with what cannot be unpacked: "),
         ("fails", RemoteNonsense, r"/v1 answered 500: the engine has died"),
         ("html", RemoteNonsense, r"answered with what is no chat completion: '<html>Welcome</html>'"),
         ("no text", RemoteNonsense, r"answered with a content that is no text: "),

@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from compressor.errors import ModelError, UnknownCodec
-from compressor.vlm.blocks import assemble, check_movable, read_block
+from compressor.vlm.blocks import Block, assemble, read_block
 from compressor.vlm.decode import PageDecoder
 from compressor.vlm.families import FAMILIES
 from compressor.vlm.layout import Layout
+from compressor.vlm.rotate import check_movable
 from tests.compressor.vlm.cases import BEFORE, CODEC, QUESTION, STEPS, case
-from tests.compressor.vlm.tiny import build
+from tests.compressor.vlm.tiny import LATENTS, build
 
 MOVABLE = [name for name, family in FAMILIES.items() if family.page_kv == "shifted"]
 FIXED = [name for name in FAMILIES if name not in MOVABLE]
@@ -103,6 +104,63 @@ def test_yarn_is_not_applied_twice(name: str) -> None:
     context = assemble(decoder, blocks)
     answer = decoder.read(decoder.lay_out([QUESTION], start=context.next_position), context)
     assert float((answer.logits - expected[-1]).abs().max()) <= 1e-4
+
+
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 1024,
+    "mscale": 1.0,
+    "mscale_all_dim": 0.5,
+}
+LANGUAGES = {
+    "deepseek_v2": {"model_type": "deepseek_v2", **LATENTS},
+    "deepseek_v2, yarn": {"model_type": "deepseek_v2", **LATENTS, "rope_parameters": YARN},
+    "deepseek_v3": {"model_type": "deepseek_v3", **LATENTS, "rope_interleave": True},
+    "deepseek_v3, halves": {"model_type": "deepseek_v3", **LATENTS, "rope_interleave": False},
+    "deepseek_v3, yarn": {"model_type": "deepseek_v3", **LATENTS, "rope_interleave": True, "rope_parameters": YARN},
+    "qwen3": {"model_type": "qwen3"},
+}
+
+
+def with_language(name: str) -> PageDecoder:
+    """DeepSeek-VL's class with the language model of another."""
+    return PageDecoder(build("deepseek_vl", **LANGUAGES[name]), FAMILIES["deepseek_vl"], codec=CODEC)
+
+
+@pytest.mark.parametrize("name", LANGUAGES)
+def test_blocks_of_a_family_with_another_language_model_are_one_pass_under_a_block_mask(name: str) -> None:
+    decoder = with_language(name)
+    pages = [case("deepseek_vl").stored()[number] for number in (2, 0, 1)]
+    blocks = [read_block(decoder, [BEFORE]), *[read_block(decoder, [page]) for page in pages]]
+    lengths = [*[block.tokens for block in blocks], len(QUESTION)]
+    expected = masked_logits(decoder, decoder.lay_out([BEFORE, *pages, QUESTION]), lengths)[-1]
+
+    def logits(some: list[Block]) -> torch.Tensor:
+        context = assemble(decoder, some)
+        return decoder.read(decoder.lay_out([QUESTION], start=context.next_position), context).logits
+
+    assert float((logits(blocks) - expected).abs().max()) <= 1e-4
+    stuck = [dataclasses.replace(block, start=sum(b.span for b in blocks[:n])) for n, block in enumerate(blocks)]
+    assert float((logits(stuck) - expected).abs().max()) > 0.01
+
+
+@pytest.mark.parametrize("name", ["deepseek_v2", "deepseek_v3"])
+def test_of_latents_a_token_and_one_key_are_kept(name: str) -> None:
+    decoder = with_language(name)
+    block = read_block(decoder, [[5, 6, 7]])
+    assert [(keys.shape, values.shape) for keys, values in zip(block.keys, block.values, strict=True)] == [
+        ((1, 1, 3, 24), (1, 1, 3, 8))
+    ] * 2
+    assert block.stored_bytes == 2 * 3 * (24 + 8) * 4
+
+
+def test_a_language_model_that_rotates_in_a_way_of_its_own_is_refused() -> None:
+    decoder = PageDecoder(build("deepseek_vl", model_type="smollm3"), FAMILIES["deepseek_vl"], codec=CODEC)
+    message = "the language model of this DeepSeek-VL model is of type 'smollm3', whose pages cannot be put together"
+    with pytest.raises(ModelError, match=message):
+        read_block(decoder, [[5, 6]])
 
 
 @pytest.mark.parametrize("name", FIXED)

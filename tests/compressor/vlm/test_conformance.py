@@ -136,7 +136,7 @@ def test_questions_on_copies_of_one_context_do_not_disturb_each_other(name: str)
     assert [list(answer) for answer in zip(*interleaved, strict=True)] == alone
 
 
-@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.page_kv == "shifted"])
+@every_family
 def test_a_context_that_goes_back_answers_the_next_question_as_a_fresh_one(name: str) -> None:
     decoder = case(name).decoder
     context = decoder.read(decoder.lay_out(case(name).prompt(case(name).stored(), ORDERS[1])[:-1]))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from compressor.errors import ContextTooLong, ModelError
+from compressor.errors import ContextTooLong
 from compressor.vlm.choose import greedy, sampled
 from compressor.vlm.decode import Context, PageDecoder
 from tests.compressor.vlm.cases import ORDERS, case
@@ -63,11 +63,12 @@ def test_nothing_is_read_after_a_part_of_an_answer(decoder: PageDecoder) -> None
         decoder.read(decoder.lay_out([[5]], start=context.next_position), context)
 
 
-def test_a_running_state_does_not_go_back() -> None:
-    decoder = case("lfm2_vl").decoder
-    context = decoder.read(decoder.lay_out([[20] * 5]))
-    with pytest.raises(ModelError, match="LFM2-VL keeps a running state: copy the context before each question"):
-        decoder.rewind(context, context.mark())
+@pytest.mark.parametrize(("name", "running"), [("qwen3_5", 3), ("lfm2_vl", 1), ("qwen3_vl", 0), ("unlimited_ocr", 0)])
+def test_a_mark_holds_the_running_states_alone(name: str, running: int) -> None:
+    decoder = case(name).decoder
+    mark = decoder.read(decoder.lay_out([[20] * 5])).mark()
+    assert len(mark.states) == running
+    assert not any(hasattr(state, "keys") for state in mark.states.values())
 
 
 def test_an_empty_layout_is_refused(decoder: PageDecoder) -> None:

@@ -47,3 +47,17 @@ def test_a_downloaded_model_is_found_by_name(downloads: Path, name: str) -> None
 def test_a_model_that_is_not_there_is_not_fetched(name: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         find_model(name)
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_no_name_is_no_model(name: str) -> None:
+    with pytest.raises(
+        ModelError, match=r"^no model is named: give the path of a downloaded model, or its name as owner"
+    ):
+        find_model(name)
+
+
+def test_a_model_in_the_folder_at_hand_has_that_folders_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_model(".") == tmp_path
+    assert find_model(".").name == tmp_path.name

@@ -183,6 +183,10 @@ def lost_shard(directory: Path) -> None:
     sorted(directory.glob("model-*.safetensors"))[1].unlink()
 
 
+def cut_index(directory: Path) -> None:
+    (directory / "model.safetensors.index.json").write_text('{"weight_map": ')
+
+
 def only_vision(directory: Path) -> None:
     keep_weights(directory, lambda key: not is_language(key))
 
@@ -201,7 +205,8 @@ def other_shapes(directory: Path) -> None:
         (no_weights, "there are no weights in model: it holds no .safetensors file"),
         (cut_weights, "model.safetensors of model is damaged: its header cannot be read"),
         (cut_data, "the weights of model cannot be loaded: .*"),
-        (lost_shard, "the weights of model cannot be loaded: .*model-00002-of"),
+        (lost_shard, "model lacks 1 of the weight files that its model.safetensors.index.json names, .*model-00002-of"),
+        (cut_index, "model.safetensors.index.json of model cannot be read"),
         (only_vision, "the weights of model are not those of DeepSeek-VL: 2[0-9] are missing or of another shape"),
         (other_shapes, "the weights of model .*mlp.up_proj"),
     ],

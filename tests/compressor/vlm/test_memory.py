@@ -9,9 +9,11 @@ import torch
 from compressor.errors import DeviceFull, UnsupportedModel
 from compressor.vlm.families import FAMILIES
 from compressor.vlm.load import load_decoder
-from compressor.vlm.memory import Shape, check_memory, chunk_of, largest_context, plan_memory
+from compressor.vlm.memory import SPARE_TOKENS, Shape, check_memory, chunk_of, largest_context, plan_memory
+from compressor.vlm.room import RoomyLayer
 from compressor.vlm.shape import read_shape
 from tests.compressor.vlm.cases import case
+from tests.compressor.vlm.tiny import LATENTS, build
 
 BF16 = {"number_bytes": 2, "chunk": 4096}
 # Qwen3-VL-8B's language model as published, except for the parameters
@@ -28,35 +30,67 @@ QWEN = Shape(
 )
 
 
-def held_bytes(thing: object) -> int:
-    """Of all float tensors within a cache's layers, however they keep them."""
-    if isinstance(thing, torch.Tensor):
-        return thing.nbytes if thing.is_floating_point() else 0
-    if isinstance(thing, dict):
-        return sum(held_bytes(value) for value in thing.values())
-    return 0
+def held_bytes(thing: object) -> dict[int, int]:
+    """Of all float tensors within a cache's layers, however they keep them: by where each lies, views counted once."""
+    if isinstance(thing, torch.Tensor) and thing.is_floating_point():
+        storage = thing.untyped_storage()
+        return {storage.data_ptr(): storage.nbytes()} if storage.nbytes() else {}
+    parts = thing.values() if isinstance(thing, dict) else thing if isinstance(thing, tuple) else ()
+    return {place: size for part in parts for place, size in held_bytes(part).items()}
 
 
-@pytest.mark.parametrize("name", list(FAMILIES))
-def test_weights_keys_and_values_are_counted_to_the_byte(name: str, tmp_path: Path) -> None:
-    case(name).model.config.save_pretrained(tmp_path)
+def check_counted(model: torch.nn.Module, tmp_path: Path) -> None:
+    """The plan of a model counts its weights, and what it keeps of a context, to the byte."""
+    model.config.save_pretrained(tmp_path)
     shape = read_shape(tmp_path)  # no weights are there yet
-    case(name).model.save_pretrained(tmp_path)
+    model.save_pretrained(tmp_path)
     decoder = load_decoder(tmp_path, device="cpu", dtype=torch.float32)
     used = {id(weight): weight.nbytes for part in (decoder.language, decoder.head) for weight in part.parameters()}
     context = decoder.read(decoder.lay_out([[20] * 77]))
     plan = plan_memory(shape, 77, number_bytes=4, chunk=16)
     separators = 4 * 2 * decoder.config.get_text_config().hidden_size  # of page ends and line ends, at most
     assert 0 <= plan.weights - sum(used.values()) <= separators
-    assert plan.kv == sum(held_bytes(vars(layer)) for layer in context.kv.layers)
+    held = sum(sum(held_bytes(vars(layer)).values()) for layer in context.kv.layers)
+    roomy = any(isinstance(layer, RoomyLayer) for layer in context.kv.layers)  # Unlimited-OCR has layers of its own
+    assert plan.kv == held + (0 if roomy else 4 * SPARE_TOKENS * shape.kv_numbers)
+
+
+@pytest.mark.parametrize("name", list(FAMILIES))
+def test_weights_keys_and_values_are_counted_to_the_byte(name: str, tmp_path: Path) -> None:
+    check_counted(case(name).model, tmp_path)
+
+
+@pytest.mark.parametrize("language", ["deepseek_v2", "deepseek_v3"])
+def test_latents_are_counted_to_the_byte(language: str, tmp_path: Path) -> None:
+    model = build("deepseek_vl", model_type=language, **LATENTS)
+    check_counted(model, tmp_path)
+    assert read_shape(tmp_path).layer_head_numbers == 4 * (12 + 8 + 16)
+
+
+def test_a_language_model_of_which_nothing_is_known_has_no_plan(tmp_path: Path) -> None:
+    build("deepseek_vl", model_type="phi3").config.save_pretrained(tmp_path)
+    with pytest.raises(UnsupportedModel, match="how much memory a language model of type 'phi3' takes for a context"):
+        read_shape(tmp_path)
 
 
 def test_a_real_shape_takes_what_the_arithmetic_says() -> None:
     plan = plan_memory(QWEN, 100_000, **BF16)
     assert plan.weights == 16_381_470_720
-    assert plan.kv == 100_000 * 147_456
-    parts = "weights 15.26 GiB, keys and values 13.73 GiB, working 5.05 GiB"
-    assert str(plan) == f"34.04 GiB for 100000 tokens ({parts})"
+    assert plan.kv == (100_000 + SPARE_TOKENS) * 147_456
+    parts = "weights 15.26 GiB, keys and values 13.87 GiB, working 4.45 GiB"
+    assert str(plan) == f"33.58 GiB for 100000 tokens ({parts})"
+
+
+def test_pages_that_were_read_apart_are_counted_beside_their_context() -> None:
+    whole, apart = (plan_memory(QWEN, 100_000, **BF16, apart=apart) for apart in (False, True))
+    assert apart.kv == 2 * whole.kv
+    assert apart.working == 100_000 * 2 * 2 * 8 * 128 * 2  # of one layer: as they were moved, and joined
+    small = dataclasses.replace(QWEN, kv_numbers=10)
+    whole, apart = (plan_memory(small, 100_000, **BF16, apart=apart) for apart in (False, True))
+    assert apart.total == whole.total  # they have gone when the question is read, which needs more
+    most = largest_context(QWEN, 24 * 2**30, **BF16, apart=True)
+    with pytest.raises(DeviceFull, match=f"at most {most} tokens fit"):
+        check_memory(QWEN, most + 1, 24 * 2**30, **BF16, apart=True)
 
 
 def test_longer_contexts_take_more() -> None:

@@ -85,6 +85,20 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, pages: dict[str, Page
         PageFile(path)
 
 
+def test_a_file_that_changes_while_it_is_open_harms_nothing_that_was_read(
+    tmp_path: Path, pages: dict[str, PageCache]
+) -> None:
+    path = tmp_path / "pages"
+    data = write_pages(pages)
+    path.write_bytes(data)
+    with PageFile(path) as file:
+        loaded = file.load_many(["int8", "deep", "bf16"])
+        path.write_bytes(b"\xff" * (len(data) // 2))
+        with pytest.raises(CacheDamaged, match=r"page file pages is damaged: it is cut off"):
+            file.load("large")
+    assert all(equal(page, pages[name]) for page, name in zip(loaded, ("int8", "deep", "bf16"), strict=True))
+
+
 def test_a_later_version_is_refused_by_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compressor.vlm.pagefile.VERSION", "2")
     data = write_pages({"0": make_page(1)})

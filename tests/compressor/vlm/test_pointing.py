@@ -114,3 +114,15 @@ def test_a_runaway_answer_is_read_in_time(piece: str) -> None:
     start = time.monotonic()
     read_pointing(piece * 20_000)
     assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        '{"kind": "bbox_2d"}',  # the name stands where a value does
+        '{"bbox_2d": [0, 0, 1' + "0" * 400 + ", 1000]}",  # a number beyond any float
+        '{"of": ' + "[" * 990 + '"bbox_2d"' + "]" * 990 + "}",  # deeper than a parser goes
+    ],
+)
+def test_an_object_that_only_looks_like_a_box_is_none(written: str) -> None:
+    assert read_pointing(f"See {written} there.").pointed == ()

@@ -50,6 +50,15 @@ def test_a_template_that_loses_pages_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    "template", ["{{ raise_exception('text alone') }}", "{% if %}", "{{ messages[0].content + 1 }}"]
+)
+def test_a_template_that_fails_is_one_error(template: str) -> None:
+    message = "the chat template of this Janus model cannot write a question about pages: "
+    with pytest.raises(ModelError, match=message):
+        prompt_parts(with_template(template), FAMILIES["janus"], pages_of("janus"), "Who?")
+
+
+@pytest.mark.parametrize(
     "text",
     [
         f"before {IMAGE_TEXT} after",

@@ -115,6 +115,21 @@ def test_pages_are_read_in_chunks_as_in_one_pass() -> None:
     assert PLACE not in answers[0]
 
 
+def test_a_context_goes_back_to_the_next_question() -> None:
+    reader = decoder(projector())
+    context = reader.read(reader.lay_out([[1, 30], random_page(24), random_page(17)]))
+    mark = context.mark()
+    found = []
+    for question in ([40, 41, 42], [60, 61], [40, 41, 42]):
+        reader.read(reader.lay_out([question], start=context.next_position), context)
+        found.append((context.logits, list(reader.generate(context, limit=8))))
+        reader.rewind(context, mark)
+    assert torch.equal(found[0][0], found[2][0])
+    assert found[0][1] == found[2][1]
+    fresh = reader.read(reader.lay_out([[1, 30], random_page(24), random_page(17), [60, 61]]))
+    assert float((found[1][0] - fresh.logits).abs().max()) <= 1e-4
+
+
 def test_pages_in_another_order_change_the_logits() -> None:
     reader = decoder(projector())
     orders = [(24, 17), (17, 24)]

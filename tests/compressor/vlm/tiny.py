@@ -26,6 +26,16 @@ EXPERTS = {
     "mlp_layer_types": ["dense", "sparse"],
     "num_key_value_heads": 4,
 }
+LATENTS = {  # DeepSeek V2 and V3
+    **EXPERTS,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 24,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 12,
+    "v_head_dim": 16,
+    "first_k_dense_replace": 1,
+}
+LATENTS.pop("mlp_layer_types")
 SAM = {
     "hidden_size": 16,
     "output_channels": 8,
@@ -123,15 +133,19 @@ def square_fields(name: str) -> dict:
     raise KeyError(name)
 
 
-def build(name: str, seed: int = 0):
-    """A model of the family's real class. Every weight is random: their own start makes all pages look alike."""
+def build(name: str, seed: int = 0, **text: object):
+    """A model of the family's real class. Every weight is random: their own start makes all pages look alike.
+
+    `text` are other settings of its language model, such as the `model_type` of another where the family takes any.
+    """
     import transformers
 
     from compressor.vlm.families import FAMILIES
 
     model_class = getattr(transformers, FAMILIES[name].model_class)
     torch.manual_seed(seed)
-    model = model_class(model_class.config_class(**config_fields(name)))
+    fields = config_fields(name)
+    model = model_class(model_class.config_class(**fields | {"text_config": fields["text_config"] | text}))
     randomise(model, seed)
     model.generation_config.pad_token_id, model.generation_config.eos_token_id = 0, None  # never stop early
     return model

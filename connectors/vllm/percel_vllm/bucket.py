@@ -1,0 +1,101 @@
+"""Owns page files in an S3 bucket, of AWS or of any server that speaks its protocol. Needs boto3, of [s3]."""
+
+from typing import Any
+
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
+
+from percel_vllm.names import PageError
+
+ATTEMPTS = 6  # of one request: workers stop the engine where a page fails that was checked
+CONNECT_SECONDS = 5
+READ_SECONDS = 20  # without a byte
+KNOWN_SECONDS = 60.0
+
+
+class S3Pages:
+    """Objects below a prefix. Credentials come from where AWS programs look for them."""
+
+    known_seconds = KNOWN_SECONDS
+
+    def __init__(
+        self, bucket: str, prefix: str, endpoint: str | None, region: str | None, *, attempts: int = ATTEMPTS
+    ) -> None:
+        """Connects to nothing yet. Raises ValueError for settings that AWS's library refuses."""
+        import boto3
+
+        self.bucket = bucket
+        self.prefix = prefix
+        config = Config(
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=READ_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            s3={"addressing_style": "path" if endpoint else "auto"},
+            response_checksum_validation="when_required",
+        )
+        try:
+            session = boto3.session.Session(region_name=region)
+            self.client: Any = session.client("s3", endpoint_url=endpoint, config=config)
+        except (BotoCoreError, ValueError) as error:
+            raise ValueError(f"S3 bucket {bucket} cannot be used: {error}") from error
+
+    def open(self, key: str) -> "S3PageFile":
+        return S3PageFile(self, key)
+
+    def has_gone(self, key: str) -> bool:
+        """Never: the answer would take a request, and checks are renewed after a while."""
+        return False
+
+    def close(self) -> None:
+        self.client.close()
+
+
+class S3PageFile:
+    """One object; a request for each range."""
+
+    def __init__(self, pages: S3Pages, key: str) -> None:
+        self._pages = pages
+        self._key = key
+        self._size: int | None = None
+        self.name = key.rpartition("/")[2]
+
+    def size(self) -> int:
+        if self._size is None:
+            self.read(0, 1)
+        assert self._size is not None, "a range says how long the whole is"
+        return self._size
+
+    def read(self, start: int, length: int) -> bytes:
+        if not length:
+            return b""
+        pages = self._pages
+        name = f"{pages.prefix}/{self._key}" if pages.prefix else self._key
+        try:
+            found = pages.client.get_object(Bucket=pages.bucket, Key=name, Range=f"bytes={start}-{start + length - 1}")
+            data: bytes = found["Body"].read()
+        except ClientError as error:
+            return self._refused(error, start)
+        except (BotoCoreError, HTTPError) as error:
+            raise PageError(f"page file {self.name} cannot be read from S3 bucket {pages.bucket}: {error}") from error
+        if "ContentRange" not in found:  # a server that knows no ranges sends all of it
+            self._size = len(data)
+            return data[start : start + length]
+        self._size = int(found["ContentRange"].rpartition("/")[2])
+        return data
+
+    def _refused(self, error: ClientError, start: int) -> bytes:
+        """Nothing beyond the end of an object. Raises PageError for all else that S3 says no to."""
+        said = error.response.get("Error", {})
+        code, bucket = str(said.get("Code", "")), self._pages.bucket
+        if code == "InvalidRange":
+            if not start:
+                self._size = 0
+            return b""
+        if code in ("NoSuchKey", "404"):
+            raise PageError(
+                f"there is no page file {self._key} in S3 bucket {bucket}: its document was deleted, or made anew"
+            ) from error
+        raise PageError(
+            f"page file {self.name} cannot be read from S3 bucket {bucket}: {code} ({said.get('Message', '')})"
+        ) from error
