@@ -78,13 +78,14 @@ def save_context(resources: Resources, asked: Question, path: Path, *, tell: Pro
 
     Raises as `write`, and StoreFull, OSError.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with _on_disk(path.parent), open(partial, "xb", opener=_private) as file:
-            saved = write(resources, asked, file, tell=tell)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with _on_disk(path.parent):
+        descriptor, partial = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".partial", dir=path.parent)
+        try:
+            with open(descriptor, "wb") as file:
+                saved = write(resources, asked, file, tell=tell)
+            os.replace(partial, path)
+        finally:
+            Path(partial).unlink(missing_ok=True)
     return saved
 
 
@@ -93,13 +94,16 @@ def open_context(resources: Resources, asked: Question) -> IO[bytes]:
 
     Raises as `write`, and StoreFull.
     """
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - it stays open
-    try:
-        with _on_disk(Path(tempfile.gettempdir())):
+    # Not the system's directory for such files, which is often memory: a context may be a gigabyte.
+    folder = resources.settings.home / "contexts"
+    with _on_disk(folder):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it stays open
+        try:
             write(resources, asked, file)
-    except BaseException:
-        file.close()
-        raise
+        except BaseException:
+            file.close()
+            raise
     file.seek(0)
     return file
 
@@ -238,7 +242,3 @@ def _on_disk(folder: Path) -> Iterator[None]:
         if error.errno in NO_SPACE:
             raise StoreFull(str(folder), None, shutil.disk_usage(folder).free) from error
         raise
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

@@ -1,4 +1,4 @@
-"""Owns the making anew of what is a view of rows and caches: full text and vector indexes, after a restore."""
+"""Owns the making anew of what is a view of rows and caches: full text, vector and word indexes, after a restore."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ _CHUNKS = 64  # read back at a time, and committed together
 
 
 def rebuild_views(resources: Resources, progress: Callable[[str, int, int], None]) -> None:
-    """Full text of every passage that has none, and this node's vector indexes of every collection."""
+    """Full text of every passage that has none, and this node's indexes of every collection."""
     rebuild_full_text(resources, progress)
     with reading(resources.engine) as session:
         homes = catalog.all_collections(session)
@@ -27,7 +27,7 @@ def rebuild_views(resources: Resources, progress: Callable[[str, int, int], None
 
 
 def forget_index_files(resources: Resources) -> None:
-    """Deletes this node's vector index files: they are about rows that were replaced."""
+    """Deletes this node's index files: they are about rows that were replaced."""
     shutil.rmtree(resources.index_directory, ignore_errors=True)
 
 

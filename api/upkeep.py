@@ -277,7 +277,7 @@ def check_full_text(resources: Resources, *, repair: bool) -> Finding:
 
 
 def check_indexes(resources: Resources, *, repair: bool) -> list[Finding]:
-    """Whether each vector index covers its rows; a damaged file is set aside and made anew by the look itself."""
+    """Whether collections' indexes cover their rows; a damaged file is set aside and made anew by the look itself."""
     with reading(resources.engine) as session:
         homes = catalog.list_collections(session, resources.settings.tenant)
     findings = []

@@ -16,7 +16,7 @@ class _Asked(Generic[Item, Result]):
     def __init__(self, item: Item) -> None:
         self.item = item
         self.result: list[Result] = []  # one, once it is there
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
 
 
 class Together(Generic[Item, Result]):
@@ -45,10 +45,12 @@ class Together(Generic[Item, Result]):
         """One batch: of those that wait the first ones."""
         with self._gathering:
             batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+        if not batch:
+            return
         try:
             results = self._work([asked.item for asked in batch])
             for asked, result in zip(batch, results, strict=True):
                 asked.result.append(result)
-        except Exception as error:
+        except BaseException as error:  # a panic of a native library too: nobody may be left waiting for it
             for asked in batch:
                 asked.error = error

@@ -1,5 +1,6 @@
 """Owns what FAISS is asked to do: an index built over vectors, to bytes and back. Knows no files and no rows."""
 
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     import faiss
 
     from store.generations import Buffer
+
+log = logging.getLogger(__name__)
 
 _TRAINING_POINTS = 64  # per list of an inverted file; FAISS asks for 39 at least
 
@@ -53,6 +56,7 @@ def from_bytes(data: "Buffer") -> "faiss.Index | None":
     try:
         return faiss.deserialize_index(np.frombuffer(data, np.uint8))
     except RuntimeError:
+        log.warning("vector index file not readable", exc_info=True)
         return None
 
 

@@ -124,7 +124,7 @@ class GeneratedIndex(Generic[V]):
         """Replaces the view by the current one; -> generations that were found damaged."""
         damaged: list[Generation] = []
         generations = self._generations(session)
-        view = self._view if generations else self._empty
+        view = self._view if generations or not self._view.number else self._empty
         for generation in generations:
             if generation.number == view.number:
                 break

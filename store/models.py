@@ -307,18 +307,18 @@ class Delivery(Base):
 
 
 class Generation(Base):
-    """The manifest of one vector index file on one node: a view of the vector rows up to max_seq."""
+    """The manifest of one index file on one node, of vectors or of words: a view of the vector rows up to max_seq."""
 
     __tablename__ = "generation"
 
     collection_id: Mapped[str] = mapped_column(ForeignKey("collection.id", ondelete="CASCADE"), primary_key=True)
-    embedder: Mapped[str] = mapped_column(String(200), primary_key=True)
+    embedder: Mapped[str] = mapped_column(String(200), primary_key=True)  # of a word index its format and the embedder
     node: Mapped[str] = mapped_column(String(32), primary_key=True)  # whose disk the file is on
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     max_seq: Mapped[int] = mapped_column(_ID)  # the highest Vector.id in it
     vectors: Mapped[int] = mapped_column(_ID)
     sha256: Mapped[str] = mapped_column(String(64))
-    faiss_version: Mapped[str] = mapped_column(String(50))
+    faiss_version: Mapped[str] = mapped_column(String(50))  # of a word index its format
     file: Mapped[str] = mapped_column(String(200))
     created_at: Mapped[float]
 

@@ -102,7 +102,7 @@ class WordIndex(GeneratedIndex[_View]):
         since = [*view.since]
         rows = catalog.words_after(session, *place, view.max_seq, limit=count)
         if rows:
-            since.append(self._cut(rows))
+            since.append(_cut(self._cutter, rows))
         if len(since) > _SMALL_PARTS:
             since = [postings.join(since)]
         max_seq = rows[-1].id if rows else view.max_seq
@@ -115,9 +115,10 @@ class WordIndex(GeneratedIndex[_View]):
             with self._refreshing:
                 self._take_in(session)  # what is damaged is cut again below
                 view = self._view
+        cutter = Cutter()  # of its own: a search must not wait for a page
         parts, max_seq = view.parts, view.max_seq
         while rows := catalog.words_after(session, *place, max_seq, limit=_PAGE):
-            parts.append(self._cut(rows))
+            parts.append(_cut(cutter, rows))
             max_seq = rows[-1].id
         if not parts:
             return None
@@ -136,6 +137,7 @@ class WordIndex(GeneratedIndex[_View]):
             catalog.words_after(session, self._collection_id, self._embedder, since, limit=1)
         )
 
-    def _cut(self, rows: list[PassageWords]) -> Postings:
-        ids = np.array([row.id for row in rows], np.int64)
-        return postings.of_cut(ids, self._cutter.cut([row.body for row in rows]))
+
+def _cut(cutter: Cutter, rows: list[PassageWords]) -> Postings:
+    ids = np.array([row.id for row in rows], np.int64)
+    return postings.of_cut(ids, cutter.cut([row.body for row in rows]))

@@ -126,7 +126,7 @@ class Resources:
 
     @cached_property
     def index_directory(self) -> Path:
-        """Vector index files of this node."""
+        """Files of the vector and word indexes of this node."""
         return self.settings.home / "vectors"
 
     @cached_property

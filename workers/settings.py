@@ -86,7 +86,7 @@ class Settings(BaseSettings):
         2_000_000_000, ge=0, description="most that is kept of keys and values of pages that were asked about; 0: none"
     )
     index_bytes: int = Field(
-        4_000_000_000, gt=0, description="memory of the vector indexes that a process keeps open; the unused are closed"
+        4_000_000_000, gt=0, description="bytes of the indexes that a process keeps open; the unused are closed"
     )
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
     max_file_bytes: int = Field(100_000_000, gt=0, description="a larger file is refused")

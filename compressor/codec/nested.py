@@ -1,4 +1,4 @@
-"""Owns one context for many caches under a token budget: what matters stays as stored, the rest is merged.
+"""Owns the rates of many caches under a token budget: what matters stays as stored, the rest is to be merged.
 
 A native cache merges to any higher rate out of its tokens alone, two to one from rate to rate.
 """

@@ -55,9 +55,11 @@ class Ranker:
         else:
             scores = np.zeros(self._count, np.float32)
             chosen, least = self._choose(words, scores, k, alone=among is None)
-            found = np.flatnonzero(scores > 0)  # of booleans it is ten times as fast
-            if among is not None:
-                found = found[np.isin(self._ids(found), among, assume_unique=True)]
+            found = self._reached(scores, among)
+            if len(found) < k and chosen < len(words):  # rare words alone bring too few
+                for word in words[chosen:]:
+                    self._add(word, scores)
+                chosen, found = len(words), self._reached(scores, among)
             summed = scores[found]
         for number, word in enumerate(words[chosen:], chosen):
             least = max(least, _kth(summed, k))
@@ -68,6 +70,11 @@ class Ranker:
         found, summed = found[running], summed[running]
         top = np.lexsort((found, -summed))[:k]
         return [LexicalHit(i, s) for i, s in zip(self._ids(found[top]).tolist(), summed[top].tolist(), strict=True)]
+
+    def _reached(self, scores: NDArray[np.float32], among: NDArray[np.int64] | None) -> NDArray[np.int64]:
+        """Places of the passages that have a score, ascending; with `among` only of those."""
+        found = np.flatnonzero(scores > 0)  # of booleans it is ten times as fast
+        return found if among is None else found[np.isin(self._ids(found), among, assume_unique=True)]
 
     def _look_up(self, key: int) -> _Word | None:
         slices = [part.slice_of(key) for part in self._parts]

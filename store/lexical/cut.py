@@ -56,26 +56,29 @@ class Cutter:
 
     def keys(self, terms: Sequence[Term]) -> list[int]:
         """The keys of a query's terms, each once."""
-        new = [term.text for term in terms if term.text not in self._known]
+        known = self._known
+        mine = {term.text: known[term.text] for term in terms if term.text in known}
+        new = [term.text for term in terms if term.text not in mine]
         if new:
             cuts: dict[int, list[str]] = {}
             for word, row in self._occurrences(new):
                 cuts.setdefault(row, []).append(word)
-            if len(self._known) > _KNOWN:
-                self._known = {}
-            self._known |= {text: tuple(cuts.get(row, ())) for row, text in enumerate(new)}
-        known = self._known
-        words = [f"{word[0]}*" if term.prefix else word for term in terms for word in known.get(term.text, ())]
+            mine |= {text: tuple(cuts.get(row, ())) for row, text in enumerate(new)}
+            if len(known) > _KNOWN:
+                self._known = known = {}  # other threads go on with the old one
+            known.update(mine)
+        words = [f"{word[0]}*" if term.prefix else word for term in terms for word in mine[term.text]]
         return [key_of(word) for word in dict.fromkeys(words)]
 
     def _occurrences(self, texts: Sequence[str]) -> list[tuple[str, int]]:
         """(word, index of its text), ordered by word."""
         with self._lock:
-            self._database.executemany("INSERT INTO cut(rowid, body) VALUES (?, ?)", enumerate(texts))
-            # A lone accent is a word of no letters, which comes back as NULL.
-            found = self._database.execute("SELECT term, doc FROM words WHERE term <> ''").fetchall()
-            self._database.execute("INSERT INTO cut(cut) VALUES ('delete-all')")
-        return found
+            try:
+                self._database.executemany("INSERT INTO cut(rowid, body) VALUES (?, ?)", enumerate(texts))
+                # A lone accent is a word of no letters, which comes back as NULL.
+                return self._database.execute("SELECT term, doc FROM words WHERE term <> ''").fetchall()
+            finally:
+                self._database.execute("INSERT INTO cut(cut) VALUES ('delete-all')")
 
 
 def key_of(word: str) -> int:

@@ -53,3 +53,28 @@ def test_what_a_batch_raises_all_of_it_are_told_and_the_next_one_runs() -> None:
     with pytest.raises(ValueError, match="no thirteen"):
         together(13)
     assert together(7) == 7
+
+
+def test_a_panic_of_a_library_leaves_nobody_waiting() -> None:
+    first, go = threading.Event(), threading.Event()
+
+    class Panic(BaseException):
+        pass
+
+    def panicking(items: Sequence[int]) -> list[int]:
+        if items == [0]:
+            first.set()
+            assert go.wait(10)
+            return [0]
+        raise Panic("the library is broken")
+
+    together = Together(panicking)
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(together, 0)]
+        assert first.wait(10)
+        asked += [pool.submit(together, number) for number in range(1, 4)]
+        while len(together._waiting) < 3:
+            pass
+        go.set()
+        assert asked[0].result(10) == 0
+        assert [str(each.exception(10)) for each in asked[1:]] == ["the library is broken"] * 3

@@ -11,6 +11,7 @@ from store.lexical import bm25, postings
 from store.lexical.bm25 import Ranker
 from store.lexical.cut import Cutter, key_of
 from store.lexical.postings import Postings
+from store.lexical.terms import query_terms
 
 CUTTER = Cutter()
 WORDS = ["tide", "fog", "pilot", "harbour", "log", "capstan"]
@@ -72,6 +73,28 @@ def test_a_filter_for_many_passages_and_words_in_too_many_cut_no_scores(monkeypa
     hits = ranker.best(keys, 5, among)
     assert [hit.vector_id for hit in hits] == expected[:5]  # the rarest word chooses, all of them rank
     assert [hit.score for hit in hits] == pytest.approx([every[hit.vector_id] for hit in hits])
+
+
+@pytest.mark.parametrize("kept_to", [None, range(100, 200)])
+def test_words_in_too_many_passages_choose_where_rare_ones_bring_too_few(
+    monkeypatch: pytest.MonkeyPatch, kept_to: range | None
+) -> None:
+    monkeypatch.setattr(bm25, "_CHOOSING", 150)
+    monkeypatch.setattr(bm25, "_FEW", 10)
+    parts = [made(["tide pilot"] + ["fog pilot"] * 99 + ["pilot"] * 100)]
+    among = None if kept_to is None else np.array(kept_to, np.int64)
+    hits = Ranker(parts).best(CUTTER.keys(query_terms("tide pilot")), 20, among)
+    assert len(hits) == 20
+    assert {hit.vector_id for hit in hits} <= set(kept_to or range(1, 201))
+
+
+def test_words_are_kept_in_mind_without_losing_those_of_the_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store.lexical.cut._KNOWN", 2)
+    cutter = Cutter()
+    cutter.keys(query_terms("tide fog pilot"))
+    both = cutter.keys(query_terms("fog harbour"))
+    assert both == [*cutter.keys(query_terms("fog")), *cutter.keys(query_terms("harbour"))]
+    assert len(both) == 2
 
 
 @settings(deadline=None, max_examples=40)
