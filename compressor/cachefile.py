@@ -2,9 +2,10 @@
 
 Layout, version 4. Three uint8 tensors an entry: `<entry>.tokens` (int4 packs two numbers in a byte), `<entry>.counts`,
 both coded as `coding.py` says, and `<entry>.residual`. Among the facts `shape` is that of the packed tokens (tokens,
-stored width), `strips` the number of counts. In version 3 frames need no dictionary. In version 2 a frame holds token
-after token, and counts are as they are; in version 1 tokens are, too, and have their shape themselves. `sealed.py` says
-how every byte comes under a checksum. A later version must still read all of them.
+stored width), `strips` the number of counts. In version 3 frames need no dictionary,
+and residuals tell styles cell by cell: codecs of their time are known by other fingerprints. In version 2 a frame holds
+token after token, and counts are as they are; in version 1 tokens are, too, and have their shape themselves.
+`sealed.py` says how every byte comes under a checksum. A later version must still read all of them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -142,4 +143,4 @@ class CacheFile(SealedFile[Cache]):
         try:
             yield
         except ValueError as error:
-            raise self._damaged(f"{entry} cannot be unpacked") from error
+            raise self._damaged(f"{entry} cannot be unpacked ({error})") from error

@@ -3,7 +3,7 @@
 A native token's first 7/8 are its cells' own numbers, the same wherever a glyph stands. In a frame those of all
 tokens come first, then what cells share: the own ones repeat as letters do, and their runs go on from token to token.
 So frames of one rate have much in common, which the rate's dictionary knows: a chunk is too short to learn it from.
-A frame names the dictionary that it needs; one that is replaced stays installed under another name.
+A frame names the dictionary that it needs; one that is replaced stays installed under its number.
 """
 
 from collections.abc import Sequence
@@ -78,6 +78,11 @@ def train_dictionary(samples: Sequence[NDArray[np.uint8]]) -> bytes:
 def dictionary_path(codec: str, directory: Path = DICTIONARIES) -> Path:
     """Where the dictionary of a codec, "native-20", lies."""
     return directory / f"{codec}.zdict"
+
+
+def dictionary_number(data: bytes) -> int:
+    """The number by which frames name a dictionary."""
+    return zstandard.ZstdCompressionDict(data).dict_id()
 
 
 def _own_first(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -44,10 +44,9 @@ def encode_adaptive(
     grids = set_texts(texts, styles)
     by_rate = ordered[-1].draw_and_encode(grids)
     found: list[Cache | None] = [None] * len(texts)
-    for codec in reversed(ordered):
-        level = RATES.index(codec.rate)
-        levels = by_rate[level]
-        lower = by_rate[level - 1] if codec is not ordered[0] else None
+    for codec, below in zip(reversed(ordered), [*reversed(ordered[:-1]), None], strict=True):
+        levels = by_rate[RATES.index(codec.rate)]
+        lower = None if below is None else by_rate[RATES.index(below.rate)]
         left = [
             place
             for place, cache in enumerate(found)

@@ -27,7 +27,7 @@ def share_codes(corpus: Corpus, shares: Mapping[str, float], codes: int) -> NDAr
 def _confusions(corpus: Corpus, shares: Mapping[str, float]) -> NDArray[np.float64]:
     """How often the same two neighbours stand around two characters, as shares of text, (characters, characters)."""
     size = len(CHARACTERS) + 1  # the last stands for all others
-    known = np.full(int(CHARACTERS.max()) + 1, size - 1)
+    known = np.full(int(CHARACTERS.max()) + 2, size - 1)
     known[CHARACTERS] = np.arange(size - 1)
     between = np.zeros((size * size, size))
     for kind, cells in corpus.train.items():

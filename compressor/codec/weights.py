@@ -18,7 +18,8 @@ from compressor.errors import ModelError
 from compressor.formats import SHARED
 
 DIRECTORY = Path(__file__).with_name("weights")
-CODE_VERSION = "1"  # raise when the same weights and pixels would give other tokens or other text
+CODE_VERSION = "2"  # raise when the same weights and pixels would give other tokens, residual or text
+HEADER_LIMIT = 1 << 20  # bytes; a longer header is no header
 RATES = (10, 20, 40, 80)  # text tokens a vision token stands for, nominally; level = position
 
 
@@ -38,9 +39,11 @@ def available_rates(directory: Path = DIRECTORY) -> list[int]:
 
 
 def read_held_out(level: int, directory: Path = DIRECTORY) -> dict[str, float]:
-    """What a level read right of text held out of its training, as shares by kind; its styles are told as one more."""
-    with safe_open(weight_path(level, directory), "pt") as stored:
-        accuracy: dict[str, float] = json.loads(stored.metadata()["held_out"])
+    """What a level read right of text held out of its training, as shares by kind; its styles are told as one more.
+
+    Empty where the file does not say. Raises ModelError.
+    """
+    accuracy: dict[str, float] = json.loads(_header(weight_path(level, directory))[0].get("held_out", "{}"))
     return accuracy
 
 
@@ -48,10 +51,14 @@ def promising_rates(accuracy: float, directory: Path = DIRECTORY) -> list[int]:
     """The lowest installed rate, and those that read so large a share of some kind of held-out text right.
 
     Another would be tried on every chunk of a text whose budget asks for so much, and hardly ever be chosen.
+    Raises ModelError.
     """
-    held_out = [read_held_out(level, directory) for level in range(len(available_rates(directory)))]
-    best = [max(share for kind, share in shares.items() if kind != "styles") for shares in held_out]
-    return [RATES[level] for level, share in enumerate(best) if level == 0 or share >= accuracy]
+    rates = []
+    for level, rate in enumerate(available_rates(directory)):
+        shares = [share for kind, share in read_held_out(level, directory).items() if kind not in ("styles", "random")]
+        if level == 0 or max(shares, default=1.0) >= accuracy:
+            rates.append(rate)
+    return rates
 
 
 def save_level(
@@ -110,11 +117,29 @@ def load_levels(rate: int, device: torch.device, directory: Path = DIRECTORY) ->
 
 @cache
 def fingerprint(rate: int, directory: Path = DIRECTORY) -> str:
-    """Names the codec that makes and reads a cache: "native-20@" and 12 hex digits over all that decides its bytes."""
+    """Names the codec that makes and reads a cache: "native-20@" and 12 hex digits over all that decides its bytes.
+
+    What weight files say of themselves besides their shape is left out. Raises ModelError.
+    """
     digest = hashlib.sha256(f"{CODE_VERSION} {CODES} {SHARED}".encode())
-    for path in (ATLAS_PATH, *(weight_path(level, directory) for level in range(RATES.index(rate) + 1))):
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    digest.update(hashlib.sha256(ATLAS_PATH.read_bytes()).digest())
+    for path in (weight_path(level, directory) for level in range(RATES.index(rate) + 1)):
+        metadata, tensors, length = _header(path)
+        shape = json.loads(metadata.get("shape", "{}"))
+        digest.update(json.dumps([shape, tensors], sort_keys=True).encode())
+        digest.update(hashlib.sha256(path.read_bytes()[length:]).digest())
     return f"native-{rate}@{digest.hexdigest()[:12]}"
+
+
+def _header(path: Path) -> tuple[dict[str, str], dict[str, object], int]:
+    """What a weight file says of itself and of its tensors, and the bytes before these. Raises ModelError."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, HEADER_LIMIT)))
+        return header.pop("__metadata__", {}), header, 8 + length
+    except (ValueError, AttributeError) as error:
+        raise ModelError(f"{path.name} is not a weight file of the native codec: {error}") from error
 
 
 def _names(rates: list[int] | tuple[int, ...]) -> str:

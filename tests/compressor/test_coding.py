@@ -10,7 +10,7 @@ from compressor.codec.corpus import Corpus, cells_of
 from compressor.codec.dictionary import write_dictionary
 from compressor.codec.native import NativeCodec, load_codec
 from compressor.codec.weights import available_rates
-from compressor.coding import code_tokens, decode, decode_tokens, dictionary_path
+from compressor.coding import code_tokens, decode, decode_tokens, dictionary_number, dictionary_path
 from compressor.formats import INT4, pack
 
 TEXT = (
@@ -22,7 +22,7 @@ TEXT = (
 @pytest.mark.parametrize("rate", available_rates())
 def test_the_dictionary_of_every_rate_saves_bytes_and_loses_none(rate: int) -> None:
     codec = load_codec(f"native-{rate}", device="cpu")
-    (cache,) = codec.encode([TEXT * 5])
+    (cache,) = codec.encode([TEXT * 2])
     packed = pack(cache.levels, INT4)
     without, coded = code_tokens(packed, "another codec"), code_tokens(packed, codec.name)
     assert coded.size < 0.8 * without.size < packed.size
@@ -50,3 +50,14 @@ def test_a_dictionary_is_learnt_from_training_text(tmp_path: Path) -> None:
     plain = pack(cache.levels, INT4).tobytes()
     frame = zstandard.ZstdCompressor(dict_data=learnt).compress(plain)
     assert len(frame) < 0.85 * len(zstandard.ZstdCompressor().compress(plain))
+
+
+def test_a_dictionary_that_is_replaced_stays_under_its_number(tmp_path: Path) -> None:
+    codec = load_codec("native-10", device="cpu")
+    words = np.random.default_rng(0).permutation(TEXT.split() * 150).tolist()
+    corpus = Corpus({"prose": cells_of(" ".join(words))}, {})
+    path = write_dictionary(codec, corpus, tmp_path, seed=1, chunks=20)
+    first = path.read_bytes()
+    write_dictionary(codec, corpus, tmp_path, seed=2, chunks=20)
+    assert path.read_bytes() != first
+    assert (tmp_path / f"native-10-{dictionary_number(first)}.zdict").read_bytes() == first

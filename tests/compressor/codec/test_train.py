@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from compressor.codec.classes import CHARACTERS, share_codes
+from compressor.codec.classes import CHARACTERS, _confusions, share_codes
 from compressor.codec.corpus import Corpus, cells_of
 from compressor.codec.curve import draw_curve
 from compressor.codec.model import Shape
@@ -73,6 +73,11 @@ def test_characters_that_neighbours_do_not_tell_apart_get_codes_of_their_own() -
     assert len({int(given[place[letter]]) for letter in "bcd"}) == 3
     assert given[place["x"]] != given[place["y"]]
     assert (share_codes(corpus, {"prose": 1.0}, 3) == given).all()
+
+
+def test_characters_without_a_code_of_their_own_count_as_none_that_has_one() -> None:
+    confused = _confusions(Corpus({"prose": cells_of("aée aze " * 50)}, {}), {"prose": 1.0})
+    assert not confused.any()
 
 
 def test_a_run_that_was_killed_goes_on_from_its_checkpoint(corpus: Corpus, tmp_path: Path) -> None:
