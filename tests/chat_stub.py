@@ -38,6 +38,7 @@ ANSWERS: dict[str, tuple[int, str, list[bytes]]] = {
     "packed": (200, EVENTS, [b"data: this is not packed at all"]),
     "breaks off": (200, EVENTS, [delta("The notice")]),
     "html": (200, "text/html", [b"<html>Welcome</html>"]),
+    "nested": (200, EVENTS, [b"data: " + b"[" * 100_000]),
     "no text": (200, EVENTS, [b'data: {"choices": [{"delta": {"content": {"a": 1}}}]}\n\n']),
     "error within": (200, EVENTS, [b'data: {"error": {"message": "out of memory"}}\n\n']),
     "fails": (500, "text/plain", [b"the engine\n has died"]),
@@ -62,7 +63,8 @@ def handler_of(stub: Stub) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             models = [] if stub.behaviour == "no models" else [{"id": "served"}]
-            self.answer(200, PLAIN, [json.dumps({"data": models}).encode()])
+            nested = stub.behaviour == "nested models"
+            self.answer(200, PLAIN, [b"[" * 100_000 if nested else json.dumps({"data": models}).encode()])
 
         def do_POST(self) -> None:
             stub.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))

@@ -57,12 +57,13 @@ def blob_url(bucket: str, endpoint: str) -> str:
 
 
 class Between(ThreadingHTTPServer):
-    """Stands between client and server: counts, and answers with an error while `failures` last."""
+    """Stands between client and server: counts, fails while `failures` last, breaks off half way while `cuts` do."""
 
     def __init__(self, endpoint: str) -> None:
         super().__init__(("127.0.0.1", 0), _Passing)
         self.behind = endpoint.removeprefix("http://")
         self.failures = 0
+        self.cuts = 0  # of GET requests only
         self.failing = {"GET", "HEAD", "PUT", "POST", "DELETE"}  # which requests
         self.status = 500  # of a failure
         self.code = "InternalError"
@@ -86,6 +87,8 @@ class _Passing(BaseHTTPRequestHandler):
         with self.server.lock:
             failing = self.server.failures > 0 and self.command in self.server.failing
             self.server.failures -= failing
+            cut = not failing and self.server.cuts > 0 and self.command == "GET"
+            self.server.cuts -= cut
         if failing:
             said = f"<Error><Code>{self.server.code}</Code><Message>not now</Message></Error>".encode()
             self.answer(self.server.status, [("Content-Type", "application/xml")], said)
@@ -94,7 +97,8 @@ class _Passing(BaseHTTPRequestHandler):
         connection.request(self.command, self.path, body, dict(self.headers.items()))
         response = connection.getresponse()
         kept = [(k, v) for k, v in response.getheaders() if k.lower() not in ("connection", "server", "date")]
-        self.answer(response.status, kept, response.read())
+        data = response.read()
+        self.answer(response.status, kept, data[: len(data) // 2] if cut else data)
         connection.close()
 
     do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = handle_any  # noqa: N815  (the names that http.server calls)

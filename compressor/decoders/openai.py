@@ -66,7 +66,7 @@ def list_models(remote: RemoteModel) -> list[Fields]:
         models = json.loads(text)["data"]
         if not all(isinstance(model["id"], str) for model in models):
             raise TypeError("a model's id is text")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RemoteNonsense(f"{remote.url} does not list its models: {text[:100]!r}") from error
     return list(models)
 
@@ -163,7 +163,7 @@ def _content(remote: RemoteModel, written: str, key: str, choice: _Choice) -> st
             raise RemoteNonsense(f"{remote.url} answered with an error: {str(fields['error'])[:300]}")
         choices = fields["choices"]
         text = choice(choices[0], key) if choices else None
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise RemoteNonsense(f"{remote.url} answered with what is no chat completion: {written[:100]!r}") from error
     if text is not None and not isinstance(text, str):
         raise RemoteNonsense(f"{remote.url} answered with a content that is no text: {str(text)[:100]!r}")

@@ -3,6 +3,7 @@
 Addresses are those of Percel's PERCEL_BLOB_URL. Knows nothing of what the files hold, and nothing of vLLM.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -51,26 +52,58 @@ def open_blobs(address: str) -> Blobs:
 
     Raises ValueError, which says what the address lacks.
     """
-    parts = urlsplit(address)
-    if parts.scheme == "s3":
-        from percel_vllm.bucket import S3Pages
+    place = _read_address(address)
+    if isinstance(place, Path):
+        if not address or not place.is_dir():
+            raise ValueError(f"{address!r} is neither an existing directory nor an s3:// address")
+        return DirectoryPages(place)
+    from percel_vllm.bucket import S3Pages
 
-        return S3Pages(*_bucket(parts.netloc, parts.path, parts.query))
-    root = Path(unquote(parts.path) if parts.scheme == "file" else address)
-    if not address or not root.is_dir():
-        raise ValueError(f"{address!r} is neither an existing directory nor an s3:// address")
-    return DirectoryPages(root)
+    return S3Pages(*place)
 
 
-def _bucket(bucket: str, path: str, query: str) -> tuple[str, str, str | None, str | None]:
-    """Bucket, prefix, endpoint and region."""
-    if not bucket or ":" in bucket or "@" in bucket:
-        raise ValueError("an s3:// address begins with the bucket's name; credentials come from AWS_* variables")
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    unknown = sorted(options.keys() - {"endpoint_url", "region"})
+_Bucket = tuple[str, str, str | None, str | None]  # its name, prefix, endpoint and region
+
+
+def _read_address(address: str) -> Path | _Bucket:
+    """What it names. Refuses what Percel refuses (its store/blobs/address.py), but for a directory's plain path."""
+    try:
+        parts = urlsplit(address)
+        if not parts.scheme:
+            return Path(address)
+        options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True) if parts.query else []
+    except ValueError as error:
+        raise _invalid("cannot be read") from error
+    if "@" in parts.netloc:
+        raise _invalid("holds a user or password, which belong into AWS_* variables or the AWS configuration")
+    if parts.scheme == "file":
+        if parts.netloc not in ("", "localhost") or parts.path in ("", "/") or options:
+            raise _invalid("names no directory of this machine")
+        return Path(unquote(parts.path))
+    if parts.scheme != "s3":
+        raise _invalid("begins with neither file:// nor s3://")
+    return _read_bucket(parts.netloc, unquote(parts.path).strip("/"), options)
+
+
+def _read_bucket(bucket: str, prefix: str, options: list[tuple[str, str]]) -> _Bucket:
+    if not bucket or ":" in bucket:
+        raise _invalid("names no bucket")
+    unknown = sorted({name for name, _ in options} - {"endpoint_url", "region"})
     if unknown:
-        raise ValueError(f"an s3:// address has no option {unknown[0]!r}")
-    return bucket, unquote(path).strip("/"), options.get("endpoint_url") or None, options.get("region") or None
+        raise _invalid(f"has the option {unknown[0]!r}, which is none")
+    given = {name: value for name, value in options if value}
+    endpoint = given.get("endpoint_url")
+    if endpoint is not None and not re.fullmatch(r"https?://[^/@]+/?", endpoint):
+        raise _invalid("has an endpoint_url that is more or less than http(s)://host:port")
+    return bucket, prefix, endpoint, given.get("region")
+
+
+def _invalid(fault: str) -> ValueError:
+    """The address is not repeated: it may hold a password."""
+    return ValueError(
+        f"the address of blobs {fault}: give file:///path or s3://bucket/prefix?endpoint_url=...&region=..., "
+        "or a directory's path"
+    )
 
 
 class DirectoryPages:
@@ -114,10 +147,12 @@ class LocalPageFile:
 
     def read(self, start: int, length: int) -> bytearray:
         held = bytearray(max(0, min(length, self.size() - start)))
+        view, done = memoryview(held), 0
         try:
             with self.path.open("rb", buffering=0) as file:
                 file.seek(start)
-                got = file.readinto(held)
+                while done < len(held) and (got := file.readinto(view[done:])):  # a read may give less than there is
+                    done += got
         except OSError as error:
             raise PageError(f"page file {self.name} cannot be read: {error}") from error
-        return held[:got] if got < len(held) else held
+        return held[:done] if done < len(held) else held

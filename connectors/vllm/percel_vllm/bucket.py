@@ -1,9 +1,11 @@
 """Owns page files in an S3 bucket, of AWS or of any server that speaks its protocol. Needs boto3, of [s3]."""
 
+import time
+from contextlib import closing
 from typing import Any
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
 from urllib3.exceptions import HTTPError
 
 from percel_vllm.names import PageError
@@ -11,6 +13,7 @@ from percel_vllm.names import PageError
 ATTEMPTS = 6  # of one request: workers stop the engine where a page fails that was checked
 CONNECT_SECONDS = 5
 READ_SECONDS = 20  # without a byte
+PAUSE_SECONDS = 0.1  # before what broke off is asked for again; then twice as long each time
 KNOWN_SECONDS = 60.0
 
 
@@ -27,6 +30,7 @@ class S3Pages:
 
         self.bucket = bucket
         self.prefix = prefix
+        self.attempts = attempts
         config = Config(
             connect_timeout=CONNECT_SECONDS,
             read_timeout=READ_SECONDS,
@@ -69,20 +73,35 @@ class S3PageFile:
     def read(self, start: int, length: int) -> bytes:
         if not length:
             return b""
-        pages = self._pages
-        name = f"{pages.prefix}/{self._key}" if pages.prefix else self._key
         try:
-            found = pages.client.get_object(Bucket=pages.bucket, Key=name, Range=f"bytes={start}-{start + length - 1}")
-            data: bytes = found["Body"].read()
+            found, data = self._get(start, length)
         except ClientError as error:
             return self._refused(error, start)
         except (BotoCoreError, HTTPError) as error:
-            raise PageError(f"page file {self.name} cannot be read from S3 bucket {pages.bucket}: {error}") from error
+            bucket = self._pages.bucket
+            raise PageError(f"page file {self.name} cannot be read from S3 bucket {bucket}: {error}") from error
         if "ContentRange" not in found:  # a server that knows no ranges sends all of it
             self._size = len(data)
             return data[start : start + length]
         self._size = int(found["ContentRange"].rpartition("/")[2])
         return data
+
+    def _get(self, start: int, length: int) -> tuple[dict[str, Any], bytes]:
+        """S3's answer and its body, asked for again where the body breaks off: botocore sees only to the headers."""
+        pages = self._pages
+        name = f"{pages.prefix}/{self._key}" if pages.prefix else self._key
+        wanted = {"Bucket": pages.bucket, "Key": name, "Range": f"bytes={start}-{start + length - 1}"}
+        attempt = 1
+        while True:
+            found: dict[str, Any] = pages.client.get_object(**wanted)
+            try:
+                with closing(found["Body"]) as body:
+                    return found, body.read()
+            except (HTTPClientError, IncompleteReadError, HTTPError):
+                if attempt >= pages.attempts:
+                    raise
+            time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
+            attempt += 1
 
     def _refused(self, error: ClientError, start: int) -> bytes:
         """Nothing beyond the end of an object. Raises PageError for all else that S3 says no to."""

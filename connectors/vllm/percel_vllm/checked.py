@@ -35,10 +35,10 @@ class _Check:
     found: Future[_Found]
     known: bool  # it was sound before: what already runs goes by that until this is done
 
-    def is_old(self, seconds: float) -> bool:
-        """Whether what was found is from longer ago."""
+    def is_older_than(self, at: float) -> bool:
+        """Whether what was found is from before, in seconds of the monotonic clock."""
         done = self.found.done() and self.found.exception() is None
-        return done and time.monotonic() - self.found.result().at > seconds
+        return done and self.found.result().at < at
 
 
 class CheckedPages:
@@ -69,11 +69,16 @@ class CheckedPages:
         sound = check.found.exception() is None if check.found.done() else check.known
         return sound and not self.blobs.has_gone(read_name(name).blob)
 
-    def check(self, name: str, rows: int) -> bool:
-        """True for a page that is whole and has so many rows, False while that is being found out. Raises PageError."""
+    def check(self, name: str, rows: int, *, since: float | None = None) -> bool:
+        """True for a page that is whole and has so many rows, False while that is being found out. Raises PageError.
+
+        `since` is when its request came, in seconds of the monotonic clock, now by default: what was found since, or
+        little before, counts until the request is through, else one of many pages would never have them all.
+        """
+        oldest = (time.monotonic() if since is None else since) - self.blobs.known_seconds
         with self._lock:
             check = self._checks.get(name)
-            if check is None or check.is_old(self.blobs.known_seconds):
+            if check is None or check.is_older_than(oldest):
                 check = self._checks[name] = _Check(self._pool.submit(self._check, name), known=check is not None)
             self._checks.move_to_end(name)
             while len(self._checks) > KNOWN:

@@ -8,6 +8,7 @@ another model or of another size fails that request alone. The workers' half loa
 """
 
 import logging
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,7 @@ class PercelConnector(ECConnectorBase):
         self._dtype = vllm_config.model_config.dtype
         self._due: dict[str, None] = {}
         self._failed: set[str] = set()
+        self._since: dict[str, float] = {}  # by request: when it first asked for pages, of the monotonic clock
 
     def shutdown(self) -> None:
         self._pages.close()
@@ -89,13 +91,24 @@ class PercelConnector(ECConnectorBase):
         return is_ours(identifier) and self._pages.is_there(identifier)
 
     def ensure_cache_available(self, request: "Request", num_computed_tokens: int) -> bool:
-        """Whether all pages of a request are there and whole; one that is not fails the request."""
+        """Whether all pages that a request still needs are there and whole; one that is not fails the request.
+
+        The scheduler asks before each of its steps, also when all pages are computed.
+        """
+        needed = [
+            (index, feature.identifier)
+            for index, feature in enumerate(request.mm_features)
+            if is_ours(feature.identifier)
+            and feature.mm_position.offset + feature.mm_position.length > num_computed_tokens
+        ]
+        if not needed:
+            self._since.pop(request.request_id, None)  # one that is preempted begins again
+            return True
+        since = self._since.setdefault(request.request_id, time.monotonic())
         ready = True
-        for index, feature in enumerate(request.mm_features):
-            if not is_ours(feature.identifier):
-                continue
+        for index, name in needed:
             try:
-                ready = self._pages.check(feature.identifier, request.get_num_encoder_embeds(index)) and ready
+                ready = self._pages.check(name, request.get_num_encoder_embeds(index), since=since) and ready
             except PageError as error:
                 log.error("request %s cannot be answered: %s", request.request_id, error)
                 self._failed.add(request.request_id)
@@ -105,6 +118,11 @@ class PercelConnector(ECConnectorBase):
     def take_unavailable_requests(self) -> set[str]:
         failed, self._failed = self._failed, set()
         return failed
+
+    def request_finished(self, request: "Request") -> tuple[bool, dict[str, Any] | None]:
+        """Forgets it, answered or failed; nothing is still being sent."""
+        self._since.pop(request.request_id, None)
+        return False, None
 
     def update_state_after_alloc(self, request: "Request", index: int) -> None:
         name = request.mm_features[index].identifier

@@ -87,3 +87,25 @@ def test_a_check_is_renewed_after_a_while_and_the_page_stays_known_meanwhile(blo
     with pytest.raises(PageError, match=r"is damaged"):
         wait(pages, name)
     assert not pages.is_there(name)
+
+
+def test_what_was_found_since_a_request_came_counts_however_long_the_rest_takes(blobs: Path) -> None:
+    names = [put_page(blobs, make_page(seed=seed)) for seed in range(3)]
+    store = DirectoryPages(blobs)
+    store.known_seconds = 0.0  # all checks take longer
+    pages = CheckedPages(store, MODEL)
+    opened: list[str] = []
+    open_file = store.open
+
+    def open_counted(key: str) -> object:
+        opened.append(key)
+        return open_file(key)
+
+    store.open = open_counted
+    since = time.monotonic()
+    while not all(pages.check(name, 6, since=since) for name in names):
+        assert time.monotonic() < since + 20
+        time.sleep(0.005)
+    assert len(opened) == len(names)
+    assert not pages.check(names[0], 6, since=time.monotonic())  # the next request's own check
+    pages.close()

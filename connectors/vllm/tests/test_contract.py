@@ -229,6 +229,25 @@ def test_pages_come_out_of_the_store_into_the_encoder_cache(blobs: Path) -> None
         half.shutdown()
 
 
+def test_pages_are_checked_once_for_a_request_however_long_that_takes(blobs: Path) -> None:
+    from vllm.distributed.ec_transfer.ec_connector.base import ECConnectorRole
+
+    names = [put_page(blobs, make_page(seed=seed)) for seed in range(3)]
+    scheduler = connector(blobs, ECConnectorRole.SCHEDULER)
+    scheduler._pages.blobs.known_seconds = 0.0  # all checks take longer
+    wanted = request(*names)
+    until = time.monotonic() + 20
+    for _ in range(3):  # steps of one request, each of which asks
+        while not scheduler.ensure_cache_available(wanted, 0):
+            assert time.monotonic() < until
+    assert scheduler.ensure_cache_available(wanted, 7)
+    assert scheduler.ensure_cache_available(wanted, 8)  # all rows are computed
+    assert not scheduler.ensure_cache_available(wanted, 0)  # it was preempted: its pages are checked anew
+    assert scheduler.request_finished(wanted) == (False, None)
+    assert scheduler._since == {}
+    scheduler.shutdown()
+
+
 def test_a_page_that_is_not_there_fails_its_request_alone(blobs: Path) -> None:
     from vllm.distributed.ec_transfer.ec_connector.base import ECConnectorRole
 

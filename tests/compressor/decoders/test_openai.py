@@ -51,6 +51,8 @@ def test_a_server_that_does_not_stream_is_understood_too(stub: Stub) -> None:
         ("packed", RemoteNonsense, r"/v1 answered with what cannot be unpacked: "),
         ("fails", RemoteNonsense, r"/v1 answered 500: the engine has died"),
         ("html", RemoteNonsense, r"answered with what is no chat completion: '<html>Welcome</html>'"),
+        ("nested", RemoteNonsense, r"answered with what is no chat completion: '\[{100}'$"),
+        ("nested models", RemoteNonsense, r"/v1 does not list its models: '\[{100}'$"),
         ("no text", RemoteNonsense, r"answered with a content that is no text: "),
         ("error within", RemoteNonsense, r"answered with an error: .*out of memory"),
         ("breaks off", RemoteNonsense, r"broke off in the middle of its answer"),
