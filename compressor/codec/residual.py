@@ -29,9 +29,10 @@ SURE = 0.75
 
 
 def write_residual(true: NDArray[np.int32], found: NDArray[np.int32], doubt: NDArray[np.uint8]) -> bytes:
-    """Cells as set and as read, and bits of Doubt, same shape -> compressed entries; b"" where there are none.
+    """Cells as set and as read, and bits of Doubt, same shape -> entries as bytes; b"" where there are none.
 
-    Four bytes count the characters; then their gaps and codes, and the gaps, lengths and styles of runs.
+    Numbers as in LEB128: how many characters, their gaps, their codes, then the gaps, lengths and styles of runs.
+    The first byte says whether what follows is deflated: a few entries are shorter as they are.
     """
     true, found, doubt = true.ravel(), found.ravel(), doubt.ravel()
     places = np.flatnonzero(((true ^ found) & CODE != 0) | (doubt & Doubt.CHARACTER != 0))
@@ -43,22 +44,22 @@ def write_residual(true: NDArray[np.int32], found: NDArray[np.int32], doubt: NDA
     starts = starts[wrong]
     if not len(places) + len(starts):
         return b""
-    # Byte planes side by side: the high bytes are nearly all alike, so they cost next to nothing.
-    columns = (np.diff(places, prepend=0), true[places] & CODE, np.diff(starts, prepend=0), lengths, styles[starts])
-    planes = [column.astype("<u4").view(np.uint8).reshape(-1, 4).T.tobytes() for column in columns]
+    characters = ([len(places)], np.diff(places, prepend=0), true[places] & CODE)
+    runs = (np.diff(starts, prepend=0), lengths, styles[starts])
+    plain = _to_bytes(np.concatenate([*characters, *runs]))
     deflate = zlib.compressobj(9, zlib.DEFLATED, wbits=-15)
-    return deflate.compress(len(places).to_bytes(4, "little") + b"".join(planes)) + deflate.flush()
+    deflated = deflate.compress(plain) + deflate.flush()
+    return b"\0" + plain if len(plain) <= len(deflated) else b"\1" + deflated
 
 
 def apply_residual(cells: NDArray[np.int32], residual: bytes, first: int = 0) -> None:
     """Corrects cells in place; `first` is the place of their first one in its chunk."""
     if not residual:
         return
-    data = zlib.decompress(residual, wbits=-15)
-    characters = int.from_bytes(data[:4], "little")
-    split = 4 + 8 * characters
-    gaps, codes = _columns(data[4:split], 2)
-    run_gaps, lengths, styles = _columns(data[split:], 3)
+    numbers = _from_bytes(zlib.decompress(residual[1:], wbits=-15) if residual[0] else residual[1:])
+    split = 1 + 2 * int(numbers[0])
+    gaps, codes = numbers[1:split].reshape(2, -1)
+    run_gaps, lengths, styles = numbers[split:].reshape(3, -1)
     flat = cells.reshape(-1)
     starts = (np.cumsum(run_gaps) - first).clip(0)
     ends = np.cumsum(run_gaps) - first + lengths
@@ -70,9 +71,19 @@ def apply_residual(cells: NDArray[np.int32], residual: bytes, first: int = 0) ->
     flat[places] = flat[places] & ~CODE | codes[inside].astype(np.int32)
 
 
-def _columns(data: bytes, count: int) -> list[NDArray[np.int64]]:
-    planes = np.frombuffer(data, np.uint8).reshape(4 * count, -1)
-    return [
-        np.ascontiguousarray(planes[4 * place : 4 * place + 4].T).view("<u4").ravel().astype(np.int64)
-        for place in range(count)
-    ]
+def _to_bytes(numbers: NDArray[np.int64]) -> bytes:
+    """Seven bits a byte, the lowest first; all but a number's last byte have the high bit set."""
+    groups = numbers[:, None] >> np.arange(0, 35, 7)  # (numbers, 5)
+    later = groups[:, 1:] > 0
+    stored = np.concatenate([np.ones((len(numbers), 1), bool), later], axis=1)
+    more = np.concatenate([later, np.zeros((len(numbers), 1), bool)], axis=1)
+    return ((groups & 127) | more << 7)[stored].astype(np.uint8).tobytes()
+
+
+def _from_bytes(data: bytes) -> NDArray[np.int64]:
+    """The inverse of `_to_bytes`."""
+    groups = np.frombuffer(data, np.uint8).astype(np.int64)
+    starts = np.flatnonzero(np.concatenate([[True], groups[:-1] < 128]))
+    place = np.arange(len(groups)) - np.repeat(starts, np.diff(starts, append=len(groups)))
+    numbers: NDArray[np.int64] = np.add.reduceat((groups & 127) << 7 * place, starts)
+    return numbers
