@@ -77,7 +77,8 @@ def _to_bytes(numbers: NDArray[np.int64]) -> bytes:
     later = groups[:, 1:] > 0
     stored = np.concatenate([np.ones((len(numbers), 1), bool), later], axis=1)
     more = np.concatenate([later, np.zeros((len(numbers), 1), bool)], axis=1)
-    return ((groups & 127) | more << 7)[stored].astype(np.uint8).tobytes()
+    data: bytes = ((groups & 127) | more << 7)[stored].astype(np.uint8).tobytes()
+    return data
 
 
 def _from_bytes(data: bytes) -> NDArray[np.int64]:
