@@ -14,6 +14,7 @@ _INLINE = int(Style.BOLD | Style.ITALIC | Style.CODE | Style.LINK)  # an int: ar
 _APART = "<!-- -->"  # a comment: nothing to a reader, but it keeps stars from what stands beside them
 _TAKEN_FOR_MARKS = re.compile(r"[\\`*\[\]~]|<(?!\s)|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])")
 _BACKTICKS = re.compile("`+")
+_BEFORE_A_TARGET = re.compile(r"(?<=\])(?=:)")
 
 
 class _Kind(Enum):
@@ -127,7 +128,12 @@ def _tokens(text: str, looks: bytes) -> Iterator[_Token]:
             yield from (_Token(_Kind.OPENS, _MARKS[mark][0]) for mark in opening)
             opened += opening
             piece = text[start:end]
-            yield _Token(_Kind.TEXT, _code(piece) if Style.CODE in style else _escaped(piece))
+            if Style.CODE in style:
+                # In a link it would say where that leads, code or not.
+                pieces = _BEFORE_A_TARGET.split(piece) if Style.LINK in style else [piece]
+                yield _Token(_Kind.TEXT, _APART.join(map(_code, pieces)))
+            else:
+                yield _Token(_Kind.TEXT, _escaped(piece))
         start = end
     yield from (_Token(_Kind.CLOSES, _MARKS[mark][1]) for mark in reversed(opened))
 

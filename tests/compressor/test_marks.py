@@ -4,7 +4,7 @@ from unicodedata import category
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
@@ -129,6 +129,8 @@ def test_styles_of_words_are_found_again_exactly(parts):
 
 
 @settings(max_examples=400, deadline=None)
+@example([(0, [("]:", Style.CODE | LINK)])], False)
+@example([(0, [("a]:b]:c", Style.CODE | LINK), ("d", LINK)])], True)
 @given(lines, st.booleans())
 def test_any_text_is_found_again_and_only_signs_may_lose_emphasis(found, blocks):
     parts = []
