@@ -7,6 +7,7 @@ of threads may search it.
 
 import logging
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, Protocol, TypeVar
@@ -74,7 +75,7 @@ class Built:
     version: str  # of the library that must understand it
 
 
-class GeneratedIndex(Generic[V]):
+class GeneratedIndex(ABC, Generic[V]):
     """One index of one collection and embedder, in one process. Safe for threads; open it after a fork."""
 
     DELTA_SHARE: ClassVar[float] = 0.10  # of the generation; above it a new one is due
@@ -89,17 +90,17 @@ class GeneratedIndex(Generic[V]):
         self._view = empty
         self._refreshing = threading.Lock()
 
+    @abstractmethod
     def _open(self, data: Buffer, generation: Generation) -> V | None:
         """A view of a generation; None where this program does not understand its bytes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _with_delta(self, session: Session, view: V) -> V:
         """The view and what came after it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _build(self, session: Session, *, anew: bool) -> Built | None:
         """A generation of all live rows; `anew` out of the rows alone. None where there are none."""
-        raise NotImplementedError
 
     def refresh(self) -> None:
         """Takes in what was committed since."""
