@@ -6,11 +6,9 @@ the file grows piece by piece: what is held at once does not grow with it.
 
 import json
 import os
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -24,7 +22,8 @@ from api.library import load_caches
 from api.reports import Question
 from compressor.context import Wanted, load_context, numbers_of
 from compressor.contextfile import write_context
-from store.errors import NO_SPACE, BlobMissing, StoreFull
+from store.errors import BlobMissing
+from store.space import on_disk
 from store.types import ChunkCache
 from workers.resources import Resources
 from workers.timing import Timings
@@ -78,7 +77,7 @@ def save_context(resources: Resources, asked: Question, path: Path, *, tell: Pro
 
     Raises as `write`, and StoreFull, OSError.
     """
-    with _on_disk(path.parent):
+    with on_disk(path.parent):
         descriptor, partial = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".partial", dir=path.parent)
         try:
             with open(descriptor, "wb") as file:
@@ -96,7 +95,7 @@ def open_context(resources: Resources, asked: Question) -> IO[bytes]:
     """
     # Not the system's directory for such files, which is often memory: a context may be a gigabyte.
     folder = resources.settings.home / "contexts"
-    with _on_disk(folder):
+    with on_disk(folder):
         folder.mkdir(mode=0o700, exist_ok=True)
         file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it stays open
         try:
@@ -231,14 +230,3 @@ def _merge(resources: Resources, chunks: Sequence[PlannedChunk]) -> Iterator[NDA
         levels = resources.codec(codec).merge([caches[place] for place in places])
         merged |= dict(zip(places, levels, strict=True))
     return (numbers_of(merged[place], cache.format) for place, cache in enumerate(caches))
-
-
-@contextmanager
-def _on_disk(folder: Path) -> Iterator[None]:
-    """Says of a full disk where it is full. Raises StoreFull."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in NO_SPACE:
-            raise StoreFull(str(folder), None, shutil.disk_usage(folder).free) from error
-        raise

@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from store.errors import NO_SPACE, BackupDamaged, BackupExists, BackupTooNew, StoreFull
+from store.errors import BackupDamaged, BackupExists, BackupTooNew
+from store.space import on_disk
 
 FORMAT = 1
 PIECE = 1 << 20  # bytes copied at a time
@@ -86,16 +86,13 @@ def writing(path: Path) -> Iterator[ArchiveWriter]:
         raise BackupExists(str(path))
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with open(partial, "xb", opener=_private) as file:
-            with zipfile.ZipFile(file, "w") as archive:
-                yield ArchiveWriter(archive)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        if error.errno in NO_SPACE:
-            raise StoreFull(str(path.parent), None, shutil.disk_usage(path.parent).free) from error
-        raise
+        with on_disk(path.parent):
+            with open(partial, "xb", opener=_private) as file:
+                with zipfile.ZipFile(file, "w") as archive:
+                    yield ArchiveWriter(archive)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
