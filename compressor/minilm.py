@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from torch import Tensor
-from torch.nn.functional import gelu, layer_norm, linear, normalize, scaled_dot_product_attention
+from torch import Tensor, nn
+from torch.nn.functional import gelu, layer_norm, normalize, scaled_dot_product_attention
 
 from compressor.device import has_native_bf16, rounded, side_by_side
+from compressor.packed import PackedLinear, can_pack
 
 WIDTH = 384
 HEADS = 12
@@ -27,8 +28,8 @@ STEP_TOKENS = 128  # batches are padded to whole steps
 
 
 @dataclass(frozen=True, slots=True)
-class Affine:
-    """A weight and its bias, of a linear layer or of a norm."""
+class Norm:
+    """A norm's weight and bias."""
 
     weight: Tensor
     bias: Tensor
@@ -38,12 +39,12 @@ class Affine:
 class Layer:
     """One transformer layer, norms after the sums."""
 
-    qkv: Affine
-    attention: Affine
-    attention_norm: Affine
-    widen: Affine
-    narrow: Affine
-    norm: Affine
+    qkv: nn.Module
+    attention: nn.Module
+    attention_norm: Norm
+    widen: nn.Module
+    narrow: nn.Module
+    norm: Norm
 
 
 class MiniLM:
@@ -59,7 +60,7 @@ class MiniLM:
         self._positions = (
             weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
         )
-        self._norm = _affine(weights, "embeddings.LayerNorm", torch.float32)
+        self._norm = _norm_of(weights, "embeddings.LayerNorm", torch.float32)
         self._layers = [_layer(weights, f"encoder.layer.{index}.", dtype) for index in range(LAYERS)]
 
     def embed(self, texts: Sequence[Sequence[int]]) -> NDArray[np.float32]:
@@ -78,8 +79,8 @@ class MiniLM:
         positions = torch.cat([torch.arange(length, device=self._device) for length in lengths])
         x = _norm(self._words[ids] + self._positions[positions], self._norm).to(self._dtype)  # (tokens, 384)
         for layer in self._layers:
-            x = _norm(x + _linear(_attend(_linear(x, layer.qkv), lengths), layer.attention), layer.attention_norm)
-            x = _norm(x + _linear(gelu(_linear(x, layer.widen)), layer.narrow), layer.norm)
+            x = _norm(x + layer.attention(_attend(layer.qkv(x), lengths)), layer.attention_norm)
+            x = _norm(x + layer.narrow(gelu(layer.widen(x))), layer.norm)
         means = [text.mean(0) for text in torch.split_with_sizes(x.float(), lengths)[:-1]]
         return normalize(torch.stack(means), dim=-1).cpu().numpy()
 
@@ -105,30 +106,31 @@ def _attend(qkv: Tensor, lengths: list[int]) -> Tensor:
     return torch.cat(attended).reshape(-1, WIDTH)
 
 
-def _linear(x: Tensor, affine: Affine) -> Tensor:
-    return linear(x, affine.weight, affine.bias)
+def _norm(x: Tensor, norm: Norm) -> Tensor:
+    return layer_norm(x, (WIDTH,), norm.weight, norm.bias, EPSILON)
 
 
-def _norm(x: Tensor, affine: Affine) -> Tensor:
-    return layer_norm(x, (WIDTH,), affine.weight, affine.bias, EPSILON)
+def _norm_of(weights: dict[str, Tensor], name: str, dtype: torch.dtype) -> Norm:
+    return Norm(weights[f"{name}.weight"].to(dtype), weights[f"{name}.bias"].to(dtype))
 
 
-def _affine(weights: dict[str, Tensor], name: str, dtype: torch.dtype) -> Affine:
-    return Affine(weights[f"{name}.weight"].to(dtype), weights[f"{name}.bias"].to(dtype))
+def _linear_of(weights: dict[str, Tensor], names: Sequence[str], dtype: torch.dtype) -> nn.Module:
+    """One layer that gives what several give, side by side."""
+    weight, bias = (torch.cat([weights[f"{name}.{part}"] for name in names]).to(dtype) for part in ("weight", "bias"))
+    if can_pack(weight.device.type):
+        return PackedLinear(weight, bias)
+    outputs, inputs = weight.shape
+    layer = nn.Linear(inputs, outputs, device=weight.device, dtype=dtype)
+    layer.load_state_dict({"weight": weight, "bias": bias})
+    return layer
 
 
 def _layer(weights: dict[str, Tensor], prefix: str, dtype: torch.dtype) -> Layer:
-    query, key, value = (
-        _affine(weights, f"{prefix}attention.self.{name}", dtype) for name in ("query", "key", "value")
-    )
     return Layer(
-        qkv=Affine(
-            torch.cat([query.weight, key.weight, value.weight]),
-            torch.cat([query.bias, key.bias, value.bias]),
-        ),
-        attention=_affine(weights, f"{prefix}attention.output.dense", dtype),
-        attention_norm=_affine(weights, f"{prefix}attention.output.LayerNorm", dtype),
-        widen=_affine(weights, f"{prefix}intermediate.dense", dtype),
-        narrow=_affine(weights, f"{prefix}output.dense", dtype),
-        norm=_affine(weights, f"{prefix}output.LayerNorm", dtype),
+        qkv=_linear_of(weights, [f"{prefix}attention.self.{name}" for name in ("query", "key", "value")], dtype),
+        attention=_linear_of(weights, [f"{prefix}attention.output.dense"], dtype),
+        attention_norm=_norm_of(weights, f"{prefix}attention.output.LayerNorm", dtype),
+        widen=_linear_of(weights, [f"{prefix}intermediate.dense"], dtype),
+        narrow=_linear_of(weights, [f"{prefix}output.dense"], dtype),
+        norm=_norm_of(weights, f"{prefix}output.LayerNorm", dtype),
     )

@@ -187,7 +187,7 @@ class Level(nn.Module):
         cells = self.reader.cells // 2
         own = digits[:, : cells * self.below.own].reshape(-1, 2 * cells, self.below.own, 1)
         known = own == torch.arange(self.below.values, dtype=torch.uint8, device=digits.device)
-        tokens: Tensor = self.writer(known.flatten(2).to(self.writer.own.weight.dtype))
+        tokens: Tensor = self.writer(known.flatten(2).to(self.reader.place.dtype))
         return tokens
 
     @torch.no_grad()

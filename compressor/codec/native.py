@@ -36,6 +36,7 @@ from compressor.codec.weights import DIRECTORY, RATES, fingerprint, load_levels
 from compressor.device import choose_device, has_native_bf16, pad_rows, side_by_side
 from compressor.errors import CacheDamaged, UnknownCodec
 from compressor.formats import INT4
+from compressor.packed import can_pack, pack_linears
 from compressor.quantise import recall, split, store
 from compressor.styles import STYLE_BITS
 
@@ -59,6 +60,8 @@ class NativeCodec:
         self._dtype = torch.bfloat16 if has_native_bf16(device.type) else torch.float32
         for module in levels:
             module.to(self._dtype)
+            if self._dtype is torch.bfloat16 and can_pack(device.type):
+                pack_linears(module)
         self.strips_per_token = 1 << (len(levels) - 1)
         self._directory = directory
         self._blanks: list[NDArray[np.uint8]] | None = None

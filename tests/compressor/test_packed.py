@@ -1,0 +1,42 @@
+"""Packed layers: on one core the same numbers as plain ones, bit for bit, whatever the shape."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import nn
+
+from compressor.packed import PackedLinear, can_pack, pack_linears
+
+pytestmark = pytest.mark.skipif(not can_pack("cpu"), reason="this CPU does not compute in bf16 itself")
+
+
+@pytest.fixture(autouse=True)
+def one_core() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 48, 128, 777])
+@pytest.mark.parametrize(("inputs", "outputs"), [(384, 1536), (1536, 384), (112, 30)])
+@pytest.mark.parametrize("bias", [True, False])
+@torch.inference_mode()
+def test_a_packed_layer_gives_the_same_bits(rows: int, inputs: int, outputs: int, bias: bool) -> None:
+    torch.manual_seed(rows)
+    layer = nn.Linear(inputs, outputs, bias=bias).bfloat16()
+    x = torch.randn(rows, inputs).bfloat16()
+    assert torch.equal(PackedLinear(layer.weight, layer.bias)(x), layer(x))
+
+
+@torch.inference_mode()
+def test_all_linear_layers_of_a_module_are_packed() -> None:
+    module = nn.Sequential(nn.Linear(8, 16), nn.ModuleDict({"inner": nn.Linear(16, 4, bias=False)})).bfloat16()
+    x = torch.randn(2, 3, 8).bfloat16()
+    plain = module[1]["inner"](module[0](x))
+    pack_linears(module)
+    assert isinstance(module[0], PackedLinear)
+    assert isinstance(module[1]["inner"], PackedLinear)
+    assert torch.equal(module[1]["inner"](module[0](x)), plain)
+    assert [*module.parameters()] == []
