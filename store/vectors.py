@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from store import catalog
 from store.database import reading
-from store.faissfile import build_index, from_bytes, to_bytes, use_threads
+from store.faissfile import build_index, from_bytes, search_index, to_bytes
 from store.generated import Built, GeneratedIndex, KeptIndex
 from store.generations import Buffer, GenerationFiles
 from store.models import Generation
@@ -64,9 +64,7 @@ class _View:
         """(id, score) of the k nearest rows, live or not, best first; with `among` only of those ids."""
         found: list[tuple[int, float]] = []
         if self.base is not None and self.base.ntotal:
-            use_threads(1)  # searches run side by side; for one alone, a second thread mostly spins
-            scores, ids = self.base.search(query[None], min(k, self.base.ntotal), params=_only(self.base, among))
-            found = [(int(i), float(s)) for i, s in zip(ids[0], scores[0], strict=True) if i >= 0]
+            found = search_index(self.base, query, k, among=among)
         delta_ids, delta = self.delta_ids, self.delta
         if among is not None and len(delta_ids):
             chosen = np.isin(delta_ids, among)
@@ -86,18 +84,6 @@ class _View:
 _EMPTY = _View(None, 0, np.empty(0, np.int64), np.empty((0, 0), np.float32), 0)
 
 
-def _only(base: "faiss.Index", among: NDArray[np.int64] | None) -> "faiss.SearchParameters | None":
-    """Parameters of a search among some ids; an inverted file then looks at all its lists, of which most are empty."""
-    if among is None:
-        return None
-    import faiss
-
-    chosen = faiss.IDSelectorBatch(among)
-    if isinstance(base, faiss.IndexIVF):
-        return faiss.SearchParametersIVF(sel=chosen, nprobe=base.nlist)  # type: ignore[call-arg]  # SWIG says less
-    return faiss.SearchParameters(sel=chosen)  # type: ignore[call-arg]
-
-
 class FaissIndex(GeneratedIndex[_View]):
     """The vector index of one collection and embedder, in one process. Safe for threads; open it after a fork."""
 
@@ -105,7 +91,7 @@ class FaissIndex(GeneratedIndex[_View]):
         self, engine: Engine, directory: Path, collection_id: str, embedder: str, *, exact_up_to: int = 200_000
     ) -> None:
         super().__init__(engine, GenerationFiles(directory, collection_id, embedder), collection_id, embedder, _EMPTY)
-        self._exact_up_to = exact_up_to  # vectors; above it the generation is an inverted file of 8-bit codes
+        self._exact_up_to = exact_up_to  # vectors; above it the generation is an inverted file
 
     def search(
         self, query: NDArray[np.float32], k: int, *, document_ids: AbstractCollection[str] | None = None
