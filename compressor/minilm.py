@@ -24,7 +24,7 @@ LAYERS = 6
 EPSILON = 1e-12
 MAX_TOKENS = 256  # special tokens included; what the model was trained to read
 BATCH_TOKENS = 1024  # activations of this many still fit a core's cache
-STEP_TOKENS = 128  # batches are padded to whole steps
+STEP_TOKENS = 32  # batches are padded to whole steps
 
 
 @dataclass(frozen=True, slots=True)

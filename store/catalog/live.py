@@ -56,7 +56,7 @@ def passages_by_vector_ids(
     found: dict[int, LivePassage] = {}
     for first in range(0, len(vector_ids), _BATCH):
         # The collection is compared here: as a condition it makes SQLite walk all its vectors, not just these.
-        for *passage, home in session.execute(_PASSAGES, {"ids": vector_ids[first : first + _BATCH]}):
+        for *passage, home in session.execute(_PASSAGES, {"ids": vector_ids[first : first + _BATCH]}).all():
             live = LivePassage(*passage)
             if home == collection_id and (document_ids is None or live.document_id in document_ids):
                 found[live.vector_id] = live
