@@ -54,12 +54,13 @@ def find_passages(
     document_ids: AbstractCollection[str] | None = None,
 ) -> list[tuple[LivePassage, float]]:
     """Live passages by meaning and words together, best first; with document_ids only of those."""
-    vector = resources.embed_question(query)
-    near = resources.index(collection_id).search(vector, pool, document_ids=document_ids)
-    passages = {hit.passage.vector_id: hit.passage for hit in near}
-    by_vector = [(hit.passage.vector_id, hit.score) for hit in near]
-    worded = partial(find_words, resources, session, collection_id, query, document_ids=document_ids)
-    by_words = _live(session, collection_id, passages, worded, pool)
+    vector = resources.embed_question(query)  # before its turn: those that wait for theirs are embedded together
+    with resources.search_turn:
+        near = resources.index(collection_id).search(vector, pool, document_ids=document_ids)
+        passages = {hit.passage.vector_id: hit.passage for hit in near}
+        by_vector = [(hit.passage.vector_id, hit.score) for hit in near]
+        worded = partial(find_words, resources, session, collection_id, query, document_ids=document_ids)
+        by_words = _live(session, collection_id, passages, worded, pool)
     return [
         (passages[vector_id], score)
         for vector_id, score in fuse(by_vector, by_words, read=resources.embedder.reads(query))

@@ -1,5 +1,6 @@
 """Owns the composition root: everything a command or worker needs, opened on first use, closed once."""
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from store.generated import KeptIndex
     from store.vectors import VectorIndex
     from store.words import WordIndex
+
+SEARCHES_A_CORE = 2  # at once: one waits for memory or the disk, or for the interpreter
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,11 @@ class Resources:
         from compressor.embed import load_embedder
 
         return load_embedder(self.settings.embedder, device=self.settings.device)
+
+    @cached_property
+    def search_turn(self) -> threading.BoundedSemaphore:
+        """Held while indexes are searched: more at once than cores keep busy would only take them from each other."""
+        return threading.BoundedSemaphore(SEARCHES_A_CORE * (os.cpu_count() or 1))
 
     @cached_property
     def embed_question(self) -> "Callable[[str], NDArray[np.float32]]":
