@@ -76,8 +76,12 @@ def find_words(
     *,
     document_ids: AbstractCollection[str] | None = None,
 ) -> list[LexicalHit]:
-    """The k best passages by words, live or not: of the word index, or where it cannot say of the full text."""
-    index = resources.indexes(collection_id).words
+    """The k best passages by words, live or not: of the word index, or where it cannot say of the full text.
+
+    Passages that came since the index was written are cut by every process that asks it: one question is answered
+    sooner without.
+    """
+    index = None if resources.brief else resources.indexes(collection_id).words
     hits = None if index is None else index.search(query, k, document_ids=document_ids)
     if hits is None:
         hits = lexical.search(session, collection_id, query, k, document_ids=document_ids)

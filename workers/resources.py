@@ -53,8 +53,9 @@ class Indexes:
 class Resources:
     """Shared by the threads of one process. Models load when they are first asked for, never at start."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, brief: bool = False) -> None:
         self.settings = settings
+        self.brief = brief  # the process ends after a question or two: what is made ready for many does not pay
         self.timings = Timings()
         self._lock = threading.Lock()
         self._opened = ExitStack()

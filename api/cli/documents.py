@@ -58,7 +58,7 @@ def open_resources(*, codec: str | None = None, decoder: str | None = None, home
         given |= {"home": str(home), "database_url": ""}
     settings = load_settings({name: value for name, value in given.items() if value is not None})
     configure(settings)
-    return Resources(settings)
+    return Resources(settings, brief=True)
 
 
 def ingest_files(resources: "Resources", collection: str, files: list[Path], output: Output) -> "list[DocumentReport]":

@@ -9,6 +9,7 @@ from api.library import remove_document
 from api.search import search
 from store.database import reading, transaction
 from store.models import Passage, Vector
+from store.words import WordIndex
 from tests.workers.test_ingest import STORY, ingest, offer
 from workers.resources import Resources
 
@@ -44,3 +45,16 @@ def test_texts_go_with_their_document(resources: Resources, tmp_path: Path) -> N
     with reading(resources.engine) as session:
         left = set(session.scalars(select(Passage.id)))
         assert left == set(session.scalars(select(Vector.id))) != set()
+
+
+def test_a_process_that_asks_once_finds_the_same_without_cutting_passages(
+    resources: Resources, titles: list[str]
+) -> None:
+    with Resources(resources.settings, brief=True) as brief:
+        found, usual = (search(its, "default", QUERY, collection="test") for its in (brief, resources))
+        assert [hit.text for hit in found] == [hit.text for hit in usual]
+        assert [hit.score for hit in found] == pytest.approx([hit.score for hit in usual], rel=0.01)
+        words = [
+            index.held_bytes() for its in (brief, resources) for index in its.open_indexes() if type(index) is WordIndex
+        ]
+        assert words[0] == 0 < words[1]
