@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -165,8 +165,13 @@ class Resources:
         return load_embedder(self.settings.embedder, device=self.settings.device)
 
     @cached_property
-    def search_turn(self) -> threading.BoundedSemaphore:
-        """Held while indexes are searched: more at once than cores keep busy would only take them from each other."""
+    def search_turn(self) -> AbstractContextManager[object]:
+        """Held while indexes are searched: more at once than cores keep busy would only take them from each other.
+
+        Where a server searches, it has its own turns.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return nullcontext()
         return threading.BoundedSemaphore(SEARCHES_A_CORE * (os.cpu_count() or 1))
 
     @cached_property
