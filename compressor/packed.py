@@ -5,6 +5,8 @@ A plain layer is laid out anew at every call, which for a question's few tokens 
 bit for bit.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -12,16 +14,17 @@ from compressor.device import has_native_bf16
 
 
 class PackedLinear(nn.Module):
-    """A linear layer in bf16: (..., in) -> (..., out). For reading only: its weight is not a parameter."""
+    """A linear layer in bf16, with a ReLU behind it or none: (..., in) -> (..., out). Its weight is no parameter."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, *, rectified: bool = False) -> None:
         super().__init__()
         # Operators of torch's own compiler; no public ones take a packed weight.
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(torch.bfloat16).contiguous(), None)
         self._bias = None if bias is None else bias.detach().to(torch.bfloat16)
+        self._then = "relu" if rectified else "none"
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, self._then, [], "")
         return y
 
 
@@ -31,9 +34,16 @@ def can_pack(device: str) -> bool:
 
 
 def pack_linears(module: nn.Module) -> None:
-    """Replaces every linear layer within a bf16 module."""
-    for name, child in module.named_children():
+    """Replaces every linear layer within a bf16 module, together with a ReLU that is the module's next child.
+
+    On its own a ReLU takes a tenth of a reading's time.
+    """
+    children = [*module.named_children(), ("", None)]
+    for (name, child), (next_name, following) in pairwise(children):
         if isinstance(child, nn.Linear):
-            setattr(module, name, PackedLinear(child.weight, child.bias))
-        else:
+            rectified = isinstance(following, nn.ReLU)
+            setattr(module, name, PackedLinear(child.weight, child.bias, rectified=rectified))
+            if rectified:
+                setattr(module, next_name, nn.Identity())
+        elif child is not None:
             pack_linears(child)

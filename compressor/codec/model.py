@@ -72,6 +72,7 @@ class Block(nn.Module):
         self.out = nn.Linear(dim, dim, bias=False)
         self.norm_mlp = nn.LayerNorm(dim)
         self.up = nn.Linear(dim, 4 * dim)
+        self.rectify = nn.ReLU()
         self.down = nn.Linear(4 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -82,7 +83,7 @@ class Block(nn.Module):
         scores = torch.bmm(q * (dim // self.heads) ** -0.5, k.transpose(1, 2)).softmax(-1)
         mixed = torch.bmm(scores.to(v.dtype), v).view(batch, self.heads, length, -1)
         x = x + self.out(mixed.transpose(1, 2).reshape(batch, length, dim))
-        widened: Tensor = self.down(functional.relu(self.up(self.norm_mlp(x))))
+        widened: Tensor = self.down(self.rectify(self.up(self.norm_mlp(x))))
         return x + widened
 
     def change_nothing(self) -> None:

@@ -31,12 +31,13 @@ def test_a_packed_layer_gives_the_same_bits(rows: int, inputs: int, outputs: int
 
 
 @torch.inference_mode()
-def test_all_linear_layers_of_a_module_are_packed() -> None:
-    module = nn.Sequential(nn.Linear(8, 16), nn.ModuleDict({"inner": nn.Linear(16, 4, bias=False)})).bfloat16()
+def test_all_linear_layers_of_a_module_are_packed_with_the_relu_behind_them() -> None:
+    inner = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Tanh(), nn.ReLU(), nn.Linear(16, 4, bias=False))
+    module = nn.Sequential(nn.Linear(8, 16), inner).bfloat16()
     x = torch.randn(2, 3, 8).bfloat16()
-    plain = module[1]["inner"](module[0](x))
+    plain = module(x)
     pack_linears(module)
+    assert [type(child) for child in inner] == [PackedLinear, nn.Identity, nn.Tanh, nn.ReLU, PackedLinear]
     assert isinstance(module[0], PackedLinear)
-    assert isinstance(module[1]["inner"], PackedLinear)
-    assert torch.equal(module[1]["inner"](module[0](x)), plain)
+    assert torch.equal(module(x), plain)
     assert [*module.parameters()] == []
