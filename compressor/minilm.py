@@ -72,16 +72,15 @@ class MiniLM:
     @torch.inference_mode()
     def _forward(self, texts: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         lengths = [len(ids) for ids in texts]
-        tokens = sum(lengths)
-        lengths.append(rounded(tokens, STEP_TOKENS) - tokens)  # one more text, of padding; nobody looks at it
-        flat = [id for ids in texts for id in ids] + [0] * lengths[-1]
-        ids = torch.tensor(flat, device=self._device)
-        positions = torch.cat([torch.arange(length, device=self._device) for length in lengths])
+        padding = rounded(sum(lengths), STEP_TOKENS) - sum(lengths)
+        ids = torch.tensor([id for ids in texts for id in ids] + [0] * padding, device=self._device)
+        places = [place for length in lengths for place in range(length)] + [0] * padding
+        positions = torch.tensor(places, device=self._device)
         x = _norm(self._words[ids] + self._positions[positions], self._norm).to(self._dtype)  # (tokens, 384)
         for layer in self._layers:
             x = _norm(x + layer.attention(_attend(layer.qkv(x), lengths)), layer.attention_norm)
             x = _norm(x + layer.narrow(gelu(layer.widen(x))), layer.norm)
-        means = [text.mean(0) for text in torch.split_with_sizes(x.float(), lengths)[:-1]]
+        means = [text.mean(0) for text in torch.split_with_sizes(x[: sum(lengths)].float(), lengths)]
         return normalize(torch.stack(means), dim=-1).cpu().numpy()
 
 
@@ -97,12 +96,13 @@ def batches(texts: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]
 
 
 def _attend(qkv: Tensor, lengths: list[int]) -> Tensor:
-    """(tokens, 3 * 384) -> (tokens, 384); a text attends to itself only."""
+    """(tokens, 3 * 384) -> (tokens, 384); a text attends to itself only, and padding behind the texts to nothing."""
     heads = qkv.view(-1, 3, HEADS, WIDTH // HEADS).permute(1, 2, 0, 3)  # (3, heads, tokens, 32)
     attended = []
-    for text in torch.split_with_sizes(heads, lengths, dim=2):
+    for text in torch.split_with_sizes(heads[:, :, : sum(lengths)], lengths, dim=2):
         query, key, value = text.unsqueeze(1)
         attended.append(scaled_dot_product_attention(query, key, value)[0].transpose(0, 1))
+    attended.append(qkv.new_zeros(len(qkv) - sum(lengths), HEADS, WIDTH // HEADS))
     return torch.cat(attended).reshape(-1, WIDTH)
 
 
