@@ -19,27 +19,34 @@ app = typer.Typer(
         "Settings are environment variables, PERCEL_HOME and others: see the README."
     ),
 )
-app.command()(demo.demo)
-app.command()(documents.ingest)
-app.command()(questions.ask)
-app.command()(questions.search)
-app.command()(questions.context)
-app.command()(cost.cost)
-app.command()(documents.read)
-app.command("ls")(documents.list_)
-app.command()(documents.status)
-app.command("rm")(documents.remove)
-app.command()(upkeep.doctor)
-app.command()(backup.migrate)
-app.command()(backup.backup)
-app.command()(backup.restore)
-app.command()(service.serve)
-app.command()(service.worker)
-app.add_typer(keys.app, name="keys")
-app.add_typer(jobs.app, name="jobs")
-app.add_typer(codec.bench, name="bench")
-app.command("train-codec")(codec.train_codec)
-app.command("tune-render")(render.tune_render)
+START, DOCUMENTS, QUESTIONS, SERVICE, CODEC = (
+    "Start here",
+    "Documents",
+    "Questions",
+    "Service and upkeep",
+    "Codec",
+)  # panels of the help
+app.command(rich_help_panel=START)(demo.demo)
+app.command(rich_help_panel=START)(documents.ingest)
+app.command(rich_help_panel=START)(questions.ask)
+app.command("ls", rich_help_panel=DOCUMENTS)(documents.list_)
+app.command(rich_help_panel=DOCUMENTS)(documents.read)
+app.command("rm", rich_help_panel=DOCUMENTS)(documents.remove)
+app.command(rich_help_panel=DOCUMENTS)(documents.status)
+app.command(rich_help_panel=QUESTIONS)(questions.search)
+app.command(rich_help_panel=QUESTIONS)(questions.context)
+app.command(rich_help_panel=QUESTIONS)(cost.cost)
+app.command(rich_help_panel=SERVICE)(service.serve)
+app.command(rich_help_panel=SERVICE)(service.worker)
+app.add_typer(keys.app, name="keys", rich_help_panel=SERVICE)
+app.add_typer(jobs.app, name="jobs", rich_help_panel=SERVICE)
+app.command(rich_help_panel=SERVICE)(upkeep.doctor)
+app.command(rich_help_panel=SERVICE)(backup.migrate)
+app.command(rich_help_panel=SERVICE)(backup.backup)
+app.command(rich_help_panel=SERVICE)(backup.restore)
+app.add_typer(codec.bench, name="bench", rich_help_panel=CODEC)
+app.command("train-codec", rich_help_panel=CODEC)(codec.train_codec)
+app.command("tune-render", rich_help_panel=CODEC)(render.tune_render)
 
 
 def main() -> None:
