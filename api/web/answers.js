@@ -74,7 +74,7 @@ function card(found, source) {
     view(source, found, open);
   } }, el("bdi", {}, found.title), where(found, source));
   const words = el("div", { className: "words" }, ...(found.text ? [el("blockquote", { dir: "auto", textContent: found.text.trim() })] : []));
-  words.append(el("div", { className: "soft" }, open, found.heading ? el("bdi", { textContent: ` · ${found.heading}` }) : ""));
+  words.append(el("div", { className: "soft" }, open, ...(found.heading ? [" · ", el("bdi", {}, found.heading)] : [])));
   const made = el("article", { onclick: event => { if (event.target !== open && !getSelection().toString()) open.click(); } }, words);
   if (isPdf(source)) {
     const small = el("div", { className: "small" });

@@ -7,7 +7,15 @@ import { $, bytes, count, el, plural, times } from "./elements.js";
 import { closeViewer } from "./viewer.js";
 
 const FIRST = "default";
-const named = () => decodeURIComponent(location.hash.slice(1));
+
+function named() {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch { // written by hand
+    return location.hash.slice(1);
+  }
+}
+
 let collections = [];
 let current = "";
 let closed = false; // the service wants a key that this page does not have

@@ -1,6 +1,7 @@
 """The web page as people use it, in a real browser, and the files that it is made of."""
 
 import io
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -214,6 +215,25 @@ def test_a_quote_from_a_format_without_pages_is_marked_in_its_text(page: Page, f
     page.route("**/v1/ask", lambda route: route.abort())
     ask(page, "Is anybody there?")
     expect(page.locator("#answer .failed")).to_have_text("The service does not answer. Is it running?")
+
+
+@pytest.mark.browser
+def test_what_a_model_writes_is_shown_while_it_writes_it(page: Page, filled: Service) -> None:
+    """Its events arrive cut anywhere, and one of them holds what JavaScript takes for the end of a line."""
+    with filled.client() as client:
+        answer = client.post("/v1/ask", json={"question": "When was the siren tested?", "collection": "main"}).json()
+    answer |= {"mode": "text", "answer": "On 9 June\u2028<i>2024</i>."}
+    done = json.dumps(answer, ensure_ascii=False)
+    body = f': ping\n\nevent: answer\ndata: {{"text": "On 9 June"}}\n\nevent: done\r\ndata: {done}\r\n\r\n'
+    page.route("**/v1/ask", lambda route: route.fulfill(content_type="text/event-stream", body=body))
+    page.goto(f"{filled.url}/#main")
+    ask(page, "When was the siren tested?")
+    expect(page.locator(".written")).to_have_text("On 9 June\u2028<i>2024</i>.")
+    expect(page.locator("article").first).to_contain_text("minutes.pdf, page 2")
+    failed = 'event: answer\ndata: {"text": "On"}\n\nevent: error\ndata: {"detail": "The model is gone."}\n\n'
+    page.route("**/v1/ask", lambda route: route.fulfill(content_type="text/event-stream", body=failed))
+    ask(page, "And now?")
+    expect(page.locator("#answer .failed")).to_have_text("The model is gone.")
 
 
 @pytest.mark.browser
