@@ -22,12 +22,12 @@ export async function ask(question, collection) {
         written.append(data.text);
         show(written);
       }
-      if (name === "done") await answered(data, show);
+      if (name === "done") await answered(data, stop.signal, show);
     }
   });
 }
 
-async function answered(reply, show) {
+async function answered(reply, stopped, show) {
   const { chunks, text_tokens: text, vision_tokens: vision, pages } = reply.context;
   const read = vision ? `${count(vision)} vision tokens instead of ${count(text)} text tokens (${times(text / vision)} fewer)` : `${plural(pages, "page")}, ${count(text)} text tokens`;
   const loaded = el("p", { className: "soft", textContent: `${plural(chunks, "chunk")} loaded: ${read}, in ${reply.timings.total.toFixed(2)} s` });
@@ -36,7 +36,7 @@ async function answered(reply, show) {
     return;
   }
   const words = reply.mode === "quotes" ? [] : [el("p", { className: "written", dir: "auto", textContent: reply.answer })];
-  const cards = await cardsOf(reply.citations.map(citation => ({ ...citation, text: citation.quote })));
+  const cards = await cardsOf(reply.citations.map(citation => ({ ...citation, text: citation.quote })), stopped);
   show(...words, ...cards, loaded);
   if (isWide() && cards.length) cards[0].querySelector("button").click();
 }
@@ -45,7 +45,7 @@ export async function search(query, collection) {
   await run("Searching …", async (stop, show) => {
     const reply = await call("/v1/search", { method: "POST", body: { query, collection }, signal: stop.signal });
     const { hits } = await reply.json();
-    const cards = await cardsOf(hits.map(hit => ({ ...hit, quote: hit.text })));
+    const cards = await cardsOf(hits.map(hit => ({ ...hit, quote: hit.text })), stop.signal);
     show(...(cards.length ? cards : [el("p", { textContent: "Nothing fits: no document has such words." })]));
   });
 }
@@ -63,9 +63,19 @@ async function run(waiting, work) {
   }
 }
 
-async function cardsOf(found) {
+async function cardsOf(found, stopped) {
   const documents = await Promise.all(found.map(one => about(one.document_id).catch(() => null)));
-  return found.flatMap((one, n) => (documents[n] ? [card(one, documents[n])] : [])); // deleted meanwhile
+  const cards = found.flatMap((one, n) => (documents[n] ? [card(one, documents[n])] : [])); // deleted meanwhile
+  drawSmall(cards, stopped);
+  return cards.map(({ made }) => made);
+}
+
+// One page after the other: each costs the service a process.
+async function drawSmall(cards, stopped) {
+  for (const { small, found, source } of cards.filter(one => isPdf(one.source))) {
+    if (stopped.aborted) return;
+    await paper(source, found.page, found.boxes).then(page => small.append(page), () => small.remove());
+  }
 }
 
 function card(found, source) {
@@ -76,12 +86,9 @@ function card(found, source) {
   const words = el("div", { className: "words" }, ...(found.text ? [el("blockquote", { dir: "auto", textContent: found.text.trim() })] : []));
   words.append(el("div", { className: "soft" }, open, ...(found.heading ? [" · ", el("bdi", {}, found.heading)] : [])));
   const made = el("article", { onclick: event => { if (event.target !== open && !getSelection().toString()) open.click(); } }, words);
-  if (isPdf(source)) {
-    const small = el("div", { className: "small" });
-    paper(source, found.page, found.boxes).then(page => small.append(page), () => small.remove());
-    made.append(small);
-  }
-  return made;
+  const small = el("div", { className: "small" });
+  if (isPdf(source)) made.append(small);
+  return { made, small, found, source };
 }
 
 // Formats without pages have lines, or nothing that a reader could look up.
