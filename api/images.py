@@ -1,6 +1,7 @@
 """Owns the pictures that the edges show: a chunk as the encoder sees it, a page of the source."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,8 @@ from store.errors import NotFound
 from store.models import Document, DocumentState
 from workers.pages import SENT_SIDE, is_drawn_from_source
 from workers.resources import Resources
+
+PAGE_SECONDS = 20.0  # for one page, which somebody waits for
 
 
 def chunk_image(text: str, styles: NDArray[np.uint8]) -> bytes:
@@ -30,7 +33,8 @@ def page_image(resources: Resources, document: Document, page: int) -> bytes:
     if not 1 <= page <= (document.source_pages or 0):
         raise NotFound("page", f"{document.id}/{page}", f"The document has {document.source_pages} pages, from 1.")
     path = resources.blobs.local_path(document.blob)
-    (image,) = raster_pages(path, [page], name=document.title, longest=SENT_SIDE, limits=resources.limits)
+    limits = replace(resources.limits, seconds=min(PAGE_SECONDS, resources.limits.seconds))
+    (image,) = raster_pages(path, [page], name=document.title, longest=SENT_SIDE, limits=limits)
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()

@@ -19,13 +19,9 @@ app = typer.Typer(
         "Settings are environment variables, PERCEL_HOME and others: see the README."
     ),
 )
-START, DOCUMENTS, QUESTIONS, SERVICE, CODEC = (
-    "Start here",
-    "Documents",
-    "Questions",
-    "Service and upkeep",
-    "Codec",
-)  # panels of the help
+# Panels of the help.
+START, DOCUMENTS, QUESTIONS = "Start here", "Documents", "Questions"
+SERVICE, CODEC = "Service and upkeep", "Codec"
 app.command(rich_help_panel=START)(demo.demo)
 app.command(rich_help_panel=START)(documents.ingest)
 app.command(rich_help_panel=START)(questions.ask)
