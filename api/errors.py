@@ -16,7 +16,8 @@ EdgeError
 ├── QuotaExceeded      a key that has used up its requests or bytes for now
 ├── BadPrices          a price sheet that is none
 ├── BadQuestions       a file without questions
-└── RefusedBind        an address that others could reach, without any key
+├── RefusedBind        an address that others could reach, without any key
+└── PortTaken          an address that cannot be listened on
 """
 
 from collections.abc import Sequence
@@ -152,11 +153,19 @@ class RefusedBind(EdgeError):
         )
 
 
+class PortTaken(EdgeError):
+    """An address that cannot be listened on."""
+
+    def __init__(self, host: str, port: int, why: str) -> None:
+        super().__init__(f"{host}:{port} cannot be listened on ({why}): choose another with --port or PERCEL_PORT.")
+
+
 # The first class that fits counts.
 EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (SettingsError, 2),
     (AmbiguousName, 2),
     (RefusedBind, 2),
+    (PortTaken, 2),
     (UnknownDecoder, 2),
     (NoBudget, 2),
     (BadPrices, 2),

@@ -56,7 +56,7 @@ def _cite_page(resources: Resources, place: PagePlace, recipe: Recipe) -> Citati
     text = _text(resources, place)
     lines = set_pages(text, recipe)[place.place].lines
     whole = _cite_text(place, text, lines[0].start, lines[-1].end)
-    return CitationReport(document.id, document.title, whole.page, (), "", whole.lines)
+    return CitationReport(document.id, document.title, whole.page, (), "", whole.lines, place.chunk.ordinal)
 
 
 def _cite_text(place: PagePlace, text: str, start: int, end: int) -> CitationReport:
@@ -71,7 +71,9 @@ def _cite_text(place: PagePlace, text: str, start: int, end: int) -> CitationRep
         read=lambda first, last: text[first:last],
     )
     found = cite(evidence, start, end, quote=text[start:end].strip(), score=0.0)
-    return CitationReport(found.document_id, found.title, found.page, found.boxes, found.quote, found.lines)
+    return CitationReport(
+        found.document_id, found.title, found.page, found.boxes, found.quote, found.lines, place.chunk.ordinal
+    )
 
 
 def _text_under(resources: Resources, document_id: str, page: int, boxes: Sequence[Box]) -> str:

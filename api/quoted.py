@@ -44,11 +44,13 @@ def quote(resources: Resources, asked: Question, decoder_name: str) -> AnswerRep
             rows = [row for row in rows if row.chunk_id in kept]
     with timings.step("answer"):
         answer = decoder.answer(asked.text, evidence)
+    ordinals = {row.chunk_id: row.ordinal for row in rows}
     return AnswerReport(
         answer=answer.text,
         abstained=answer.abstained,
         citations=tuple(
-            CitationReport(c.document_id, c.title, c.page, c.boxes, c.quote, c.lines) for c in answer.citations
+            CitationReport(c.document_id, c.title, c.page, c.boxes, c.quote, c.lines, ordinals[c.chunk_id])
+            for c in answer.citations
         ),
         decoder=decoder.name,
         mode="quotes",

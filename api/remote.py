@@ -62,7 +62,7 @@ def write_remotely(resources: Resources, asked: Question, decoder: str) -> Itera
         yield piece
     timings.add("answer", time.perf_counter() - before)
     text = "".join(said).strip()
-    citations = _citations(text, evidence) if text else ()
+    citations = _citations(text, evidence, rows) if text else ()
     yield written_answer(text, citations, decoder=decoder, mode=mode, context=context, timings=timings.with_total())
 
 
@@ -131,18 +131,19 @@ def _drawn(resources: Resources, evidence: Sequence[Evidence]) -> list[Part]:
     return content
 
 
-def _citations(text: str, evidence: Sequence[Evidence]) -> tuple[CitationReport, ...]:
+def _citations(text: str, evidence: Sequence[Evidence], rows: Sequence[ChunkCache]) -> tuple[CitationReport, ...]:
     """The chunks that an answer cites, in its order, by their best passage; where it cites none, all that were sent."""
+    sent = list(zip(evidence, rows, strict=True))
     numbers = [int(found) for found in dict.fromkeys(_CITED.findall(text))]
-    cited = [evidence[number - 1] for number in numbers if 0 < number <= len(evidence)]
-    return tuple(_citation(one) for one in cited or evidence)
+    cited = [sent[number - 1] for number in numbers if 0 < number <= len(sent)]
+    return tuple(_citation(one, row.ordinal) for one, row in cited or sent)
 
 
-def _citation(evidence: Evidence) -> CitationReport:
+def _citation(evidence: Evidence, ordinal: int) -> CitationReport:
     best = max(evidence.passages, key=lambda passage: passage.score, default=None)
     if best is None:
         page = evidence.spans[0].page if evidence.spans else 1
-        return CitationReport(evidence.document_id, evidence.title, page, (), "", None)
+        return CitationReport(evidence.document_id, evidence.title, page, (), "", None, ordinal)
     quote = evidence.read(best.start, best.end).strip()
     found = cite(evidence, best.start, best.end, quote=quote, score=best.score)
-    return CitationReport(found.document_id, found.title, found.page, found.boxes, found.quote, found.lines)
+    return CitationReport(found.document_id, found.title, found.page, found.boxes, found.quote, found.lines, ordinal)

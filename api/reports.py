@@ -35,6 +35,7 @@ class CitationReport:
     boxes: tuple[Box, ...]  # on that page, normalised, origin top left
     quote: str  # verbatim; "" where a model names a page, or a place on it that has no text
     lines: tuple[int, int] | None  # in formats without pages
+    chunk: int | None = None  # that it was read out of, from 0; None where a model names a page of a PDF
 
 
 @dataclass(frozen=True, slots=True)

@@ -313,6 +313,9 @@ class CitationOut(Shape):
     boxes: list[Box]
     quote: str
     lines: list[int] | None
+    chunk: int | None = Field(
+        description="that the quote was read out of, from 0; null where a model names a page of a PDF"
+    )
 
 
 class ContextOut(Shape):
@@ -370,6 +373,7 @@ def citations_of(report: AnswerReport) -> list[CitationOut]:
             boxes=list(c.boxes),
             quote=c.quote,
             lines=None if c.lines is None else list(c.lines),
+            chunk=c.chunk,
         )
         for c in report.citations
     ]

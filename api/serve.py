@@ -5,12 +5,14 @@ The worker is a process of its own: a document that brings it down takes no requ
 
 import logging
 import os
+import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 
 from api.access import is_loopback
-from api.errors import RefusedBind
+from api.errors import PortTaken, RefusedBind
 from store import catalog
 from store.database import reading
 from workers.exposition import sharing
@@ -27,17 +29,27 @@ STOP_SECONDS = 30.0  # a worker that has not stopped by then is killed; its jobs
 
 
 def check_bind(settings: Settings) -> None:
-    """Migrates the store; raises RefusedBind where others could reach it without a key."""
+    """Migrates the store. Raises PortTaken, and RefusedBind where others could reach it without a key."""
     with Resources(settings) as resources, reading(resources.engine) as session:
         if not is_loopback(settings.host) and not catalog.has_keys(session):
             raise RefusedBind(settings.host)
+    try:  # uvicorn's own refusal is a log line and an exit code that here means something else
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
+        socket.create_server((settings.host, settings.port), family=found[0][0]).close()
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise PortTaken(settings.host, settings.port, why or str(error)) from error
 
 
-def serve(settings: Settings, *, worker: bool) -> None:
-    """Serves until SIGTERM or SIGINT; then what runs comes to its end, and the rest is due at the next start."""
+def serve(settings: Settings, *, worker: bool, tell: Callable[[], None]) -> None:
+    """Serves until SIGTERM or SIGINT; then what runs comes to its end, and the rest is due at the next start.
+
+    `tell` is called once it is sure that the address can be listened on. Raises PortTaken, RefusedBind.
+    """
     import uvicorn
 
     check_bind(settings)
+    tell()
     start_tracing()
     stop = threading.Event()
     stop_on_signals(stop)  # uvicorn raises a signal again when it is through: without this, nothing after it would run

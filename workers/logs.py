@@ -24,9 +24,9 @@ _KNOWN = {*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"}
 
 def configure(settings: Settings, *, service: bool = False) -> None:
     """Sets logging up for this process: JSON and INFO for a service, text and WARNING for a command, unless PERCEL_LOG
-    and PERCEL_LOG_LEVEL say otherwise. Everything goes to stderr.
+    and PERCEL_LOG_LEVEL say otherwise; text for a service that a person started on a terminal. All goes to stderr.
     """
-    form = settings.log or ("json" if service else "text")
+    form = settings.log or ("json" if service and not sys.stderr.isatty() else "text")
     level = settings.log_level.upper() or ("INFO" if service else "WARNING")
     config = json.loads(files("workers").joinpath("logging.json").read_text("utf-8"))
     config["handlers"]["stderr"]["formatter"] = form

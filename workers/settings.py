@@ -104,7 +104,7 @@ class Settings(BaseSettings):
         "", description="bearer token of /metrics; empty: this machine only, until there are keys"
     )
     log: Literal["", "json", "text"] = Field(
-        "", description="form of log lines; empty: json for serve and worker, text for other commands"
+        "", description="form of log lines; empty: json for serve and worker, text for other commands and on a terminal"
     )
     log_level: Literal["", "debug", "info", "warning", "error"] = Field(
         "", description="least level that is logged; empty: info for serve and worker, warning for other commands"

@@ -34,8 +34,10 @@ def migrate(as_json: AsJson = False) -> None:
 
 
 def backup(file: File, as_json: AsJson = False) -> None:
-    """Writes rows and blobs of every tenant to one new file, while the service runs. It holds keys' hashes, webhook
-    secrets and readable documents: protect it like them. Exit code 1 if a blob that rows name is lost.
+    """Writes rows and blobs of every tenant to one new file, while the service runs.
+
+    It holds keys' hashes, webhook secrets and readable documents: protect it like them. Exit code 1 if a blob that rows
+    name is lost.
     """
     from store.backup import write_backup
     from store.database import open_database

@@ -136,9 +136,9 @@ def show_reports(output: Output, reports: "list[DocumentReport]", collection: st
     )
     for r in reports:
         if r.error:
-            output.console.print(f"[red]failed[/]  {_escape(r.title)}: {_escape(r.error)}", soft_wrap=True)
+            output.console.print(f"[red]failed[/]  {_escape(_about(r.title, r.error))}", soft_wrap=True)
         for warning in r.warnings:
-            output.console.print(f"[yellow]note[/]    {_escape(r.title)}: {_escape(warning)}", soft_wrap=True)
+            output.console.print(f"[yellow]note[/]    {_escape(_about(r.title, warning))}", soft_wrap=True)
     ready = [r for r in reports if r.state == "ready"]
     if ready:
         tokens = sum(r.text_tokens or 0 for r in ready)
@@ -149,6 +149,11 @@ def show_reports(output: Output, reports: "list[DocumentReport]", collection: st
             f"{positions_sum:,} vision tokens ({tokens / max(1, positions_sum):.1f}x), {stored} of caches, all read "
             "back exactly."
         )
+
+
+def _about(title: str, said: str) -> str:
+    """What is said of a document, with its title once: most errors and warnings begin with it."""
+    return said if said.startswith(title) else f"{title}: {said}"
 
 
 def _chunks(report: "DocumentReport") -> Figure:
@@ -242,6 +247,8 @@ def read(
         raise usage("--png needs --chunk: an image holds one chunk")
     if rate is not None and (markdown or png is not None):
         raise usage("--rate shows plain text: leave out --markdown and --png")
+    if png is not None and (png.is_dir() or not png.parent.is_dir()):
+        raise usage(f"--png names no file that can be written: {png}")
     output = Output(as_json)
     with open_resources() as resources:
         found = resolve_document(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from api.cli.documents import AsJson, Collection, open_resources
@@ -41,6 +42,7 @@ def ask(
     Pages and boxes say where it comes from. Exit code 4 if nothing fits.
     """
     output = Output(as_json)
+    _check_said(question)
     with open_resources(decoder=decoder) as resources:
         asked = Question(question, resources.settings.tenant, collection, k, whole, budget=budget)
         answer = follow_answer(output, resources, asked)
@@ -48,6 +50,11 @@ def ask(
     show_answer(output, answer)
     if answer.abstained:
         raise typer.Exit(Exit.NO_ANSWER)
+
+
+def _check_said(question: str) -> None:
+    if not question.strip():
+        raise usage("the question is empty")
 
 
 def follow_answer(output: Output, resources: "Resources", asked: Question) -> "AnswerReport":
@@ -116,15 +123,17 @@ def search(
     from api.search import search as search_collection
 
     output = Output(as_json)
+    _check_said(query)
     with output.status("searching"), open_resources() as resources:
         hits = search_collection(resources, resources.settings.tenant, query, collection=collection, k=k)
     output.document({"hits": [asdict(hit) for hit in hits]})
+    lines = Table.grid(padding=(0, 2, 0, 0))
     for rank, hit in enumerate(hits, 1):
         where = f"{hit.title}, page {hit.page}" + (f", {hit.heading}" if hit.heading else "")
-        output.console.print(
-            Text.assemble(f"{rank:>3}  ", (where, "bold"), (f"  {hit.document_id[:8]}/{hit.chunk}", "dim"))
-        )
-        output.console.print(Padding(Text(" ".join(hit.text.split())), (0, 0, 0, 5)))
+        head = Text.assemble((where, "bold"), (f"  {hit.document_id[:8]}/{hit.chunk}", "dim"))
+        lines.add_row(f"{rank:>3}", head)
+        lines.add_row("", Text(" ".join(hit.text.split())))
+    output.console.print(lines)
     if not hits:
         output.console.print("Nothing fits: the collection has no documents, or none with such words.")
 

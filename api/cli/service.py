@@ -36,8 +36,13 @@ def serve(
     given = {"host": host, "port": port}
     settings = load_settings({name: str(value) for name, value in given.items() if value is not None})
     configure(settings, service=True)
-    typer.echo(f"Percel on http://{settings.host}:{settings.port}  (API: /docs, stop: Ctrl-C)", err=True)
-    run(settings, worker=worker and not settings.broker_url)
+    run(
+        settings,
+        worker=worker and not settings.broker_url,
+        tell=lambda: typer.echo(
+            f"Percel on http://{settings.host}:{settings.port}  (API: /docs, stop: Ctrl-C)", err=True
+        ),
+    )
 
 
 def worker(

@@ -13,7 +13,7 @@ from pydantic import AfterValidator
 from api.access import Caller, FoundDocument, Ingester, Opened, Reader, find_document, find_home
 from api.cursors import cursor_of, place_of
 from api.events import document_events
-from api.images import chunk_image
+from api.images import chunk_image, page_image
 from api.library import TextFormat, delete_documents, read_document, read_styled
 from api.problems import STATUS, problem_of
 from api.quotas import Quotas
@@ -242,6 +242,17 @@ def image(resources: Opened, caller: Reader, document_id: str, chunk: int) -> Re
     (content,) = read_styled(resources, found.document, chunk)
     return Response(
         chunk_image(content.text, content.styles),
+        media_type="image/png",
+        headers={"Cache-Control": "private, max-age=3600"},
+    )
+
+
+@router.get("/{document_id}/pages/{page}/image", summary="See a source page", response_class=Response)
+def source_page(resources: Opened, caller: Reader, document_id: str, page: int) -> Response:
+    """A page of a PDF as its readers see it, PNG: where the boxes of hits and citations lie. Pages count from 1."""
+    found = find_document(resources, caller, document_id)
+    return Response(
+        page_image(resources, found.document, page),
         media_type="image/png",
         headers={"Cache-Control": "private, max-age=3600"},
     )

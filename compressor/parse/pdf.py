@@ -90,7 +90,9 @@ def parse_pdf(source: SourceFile) -> ParsedDocument:
     try:
         document = fitz.open(str(source.path), filetype="pdf")
     except (fitz.FileDataError, fitz.EmptyFileError, RuntimeError, ValueError) as error:
-        raise DamagedDocument(f"{source.label} is a damaged or truncated PDF: {error}. Save it again.") from error
+        # The library's own words name the file where it is stored: no reader's to know.
+        said = f"{source.label} is a damaged or truncated PDF: it cannot be opened. Save it again."
+        raise DamagedDocument(said) from error
     with document:
         _check(document, source)
         try:

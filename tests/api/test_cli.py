@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -66,7 +67,7 @@ def test_ingest_fails_with_1_if_any_document_failed_and_says_why(folder: Path) -
     assert result.exit_code == 1
     said = " ".join(result.stdout.split())
     assert "2 of 3 documents ready in 'default'" in said
-    assert "failed broken.pdf: broken.pdf is a damaged or truncated PDF" in said
+    assert "failed broken.pdf is a damaged or truncated PDF" in said
 
 
 def test_ask_answers_with_a_quote_and_its_place(folder: Path) -> None:
@@ -227,6 +228,9 @@ def test_bench_codec_prints_the_documented_fields(tmp_path: Path, home: Path) ->
         (("ingest", "no-such-file.txt"), 3, "error: there is no file or folder no-such-file.txt"),
         (("read", "nothing.pdf"), 3, "error: There is no collection 'default'"),
         (("read", "x", "--png", "x.png"), 2, "--png needs --chunk: an image holds one chunk"),
+        (("read", "x", "--chunk", "0", "--png", "no/x.png"), 2, "--png names no file that can be written: no/x.png"),
+        (("ask", " "), 2, "the question is empty"),
+        (("search", ""), 2, "the question is empty"),
         (("rm",), 2, "name documents, or a collection with -c NAME --whole"),
         (
             ("ingest", "--codec", "jpeg", "."),
@@ -246,6 +250,19 @@ def test_errors_are_one_line_with_an_exit_code(
     ended, said = run_main(monkeypatch, capsys, *arguments)
     assert ended == code
     assert message in said
+
+
+def test_a_port_that_is_taken_stops_the_service_in_one_line(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ended, said = run_main(monkeypatch, capsys, "serve", "--port", port, "--no-worker")
+    assert ended == 2
+    assert said == (
+        f"error: 127.0.0.1:{port} cannot be listened on (Address already in use): "
+        "choose another with --port or PERCEL_PORT."
+    )
 
 
 def test_errors_are_json_for_programs(home: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

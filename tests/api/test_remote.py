@@ -60,6 +60,7 @@ def test_the_exact_text_is_sent_and_what_is_cited_is_quoted(home_with_documents:
     assert (citation.title, citation.page) == ("lease.txt", 1)
     assert citation.quote == LEASE.replace("\n\n", "\n")
     assert citation.boxes
+    assert citation.chunk == 0
 
 
 def test_page_images_are_sent_where_that_is_set(home_with_documents: Path, stub: Stub) -> None:

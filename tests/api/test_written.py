@@ -225,6 +225,7 @@ def test_boxes_become_citations_on_the_source(asked: Resources) -> None:
     assert (text.title, text.page) == ("lease.txt", 1)
     assert text.quote.startswith("The lease of Harbour House ends")
     assert text.boxes
+    assert (raster.chunk, text.chunk) == (None, 0)
     unsure, beyond = Pointed("gauge", (box,), None), Pointed("gauge", (box,), 9)
     assert [c.title for c in cited(unsure, beyond)] == ["lease.txt", "weir.pdf", "weir.pdf", "weir.pdf"]
 

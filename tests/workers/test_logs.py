@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,15 @@ def _as_before() -> Iterator[None]:
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
     return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+def test_a_service_on_a_terminal_logs_lines_for_people(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    configure(Settings(), service=True)
+    log.info("chunk published", extra={"document_id": "d1"})
+    assert capsys.readouterr().err.endswith(" INFO workers.test: chunk published document_id=d1\n")
 
 
 def test_a_service_logs_json_with_ids_and_fields(capsys: pytest.CaptureFixture[str]) -> None:

@@ -215,6 +215,10 @@ class AsyncPercel:
         """The image that was encoded for a chunk, a PNG."""
         return await self._connection.run(requests.chunk_image(document_id, chunk))
 
+    async def page_image(self, document_id: str, page: int) -> bytes:
+        """A source page of a PDF, from 1, as a PNG."""
+        return await self._connection.run(requests.page_image(document_id, page))
+
     async def delete(self, document_id: str) -> None:
         """Deletes a document; no answer cites it from now on."""
         await self._connection.run(requests.delete(document_id))

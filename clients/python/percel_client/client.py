@@ -209,6 +209,10 @@ class Percel:
         """The image that was encoded for a chunk, a PNG."""
         return self._connection.run(requests.chunk_image(document_id, chunk))
 
+    def page_image(self, document_id: str, page: int) -> bytes:
+        """A source page of a PDF, from 1, as a PNG."""
+        return self._connection.run(requests.page_image(document_id, page))
+
     def delete(self, document_id: str) -> None:
         """Deletes a document; no answer cites it from now on."""
         self._connection.run(requests.delete(document_id))

@@ -139,6 +139,7 @@ class Citation:
     quote: str
     boxes: tuple[Box, ...] = ()
     lines: tuple[int, int] | None = None  # in formats without pages
+    chunk: int | None = None  # that it was read out of, from 0; None where a model names a page of a PDF
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,11 @@ def chunk_image(document_id: str, chunk: int) -> Call[bytes]:
     return Call("GET", path, lambda response: response.content)
 
 
+def page_image(document_id: str, page: int) -> Call[bytes]:
+    path = f"/v1/documents/{_part(document_id)}/pages/{page}/image"
+    return Call("GET", path, lambda response: response.content)
+
+
 def delete(document_id: str) -> Call[None]:
     return Call("DELETE", f"/v1/documents/{_part(document_id)}", _nothing)
 

@@ -74,6 +74,7 @@ def test_a_document_is_read_and_shown(percel):
     assert percel.document_text(document.id).chunks[0].text == "alpha"
     assert percel.document_text(document.id, chunk=0, markdown=True).chunks[0].text == "**alpha**"
     assert percel.chunk_image(document.id, 0) == b"\x89PNG"
+    assert percel.page_image(document.id, 1) == b"\x89PNG"
 
 
 def test_a_deleted_document_is_gone(percel):

@@ -31,6 +31,7 @@ NEEDS: dict[tuple[str, str], Scope | None] = {
     ("GET", "/v1/documents/{document_id}/events"): Scope.READ,
     ("GET", "/v1/documents/{document_id}/text"): Scope.READ,
     ("GET", "/v1/documents/{document_id}/chunks/{chunk}/image"): Scope.READ,
+    ("GET", "/v1/documents/{document_id}/pages/{page}/image"): Scope.READ,
     ("POST", "/v1/collections"): Scope.INGEST,
     ("GET", "/v1/collections"): Scope.READ,
     ("GET", "/v1/collections/{name}"): Scope.READ,
@@ -56,6 +57,7 @@ NEEDS: dict[tuple[str, str], Scope | None] = {
     ("GET", "/healthz"): None,
     ("GET", "/readyz"): None,
     ("GET", "/"): None,
+    ("GET", "/web/{file}"): None,
 }
 METRICS = ("GET", "/metrics")  # about all tenants: no key opens it
 SCOPES = {
@@ -89,8 +91,9 @@ def keys(guarded: Service) -> dict[str, str | None]:
 
 
 def call(client: httpx.Client, method: str, path: str) -> int:
-    for name, value in {"document_id": "0" * 32, "chunk": "0", "name": "main", "job_id": "1"}.items():
+    for name, value in {"document_id": "0" * 32, "chunk": "0", "page": "1", "name": "main", "job_id": "1"}.items():
         path = path.replace(f"{{{name}}}", value)
+    path = path.replace("{file}", "page.css")
     for name in ("key_id", "webhook_id", "model"):
         path = path.replace(f"{{{name}}}", "unknown")
     return client.request(method, path, params={"collection": "main"}).status_code
@@ -143,7 +146,7 @@ def test_another_tenant_sees_and_touches_nothing(guarded: Service) -> None:
         document = upload(client, "weir.md", WEIR, collection="secret").json()
         assert client.get(f"/v1/documents/{document['id']}").status_code == 200
     with guarded.client(theirs) as client:
-        for path in ("", "/text", "/events", "/chunks/0/image"):
+        for path in ("", "/text", "/events", "/chunks/0/image", "/pages/1/image"):
             assert client.get(f"/v1/documents/{document['id']}{path}").status_code == 404
         assert client.delete(f"/v1/documents/{document['id']}").status_code == 404
         assert client.get("/v1/collections").json() == {"items": []}

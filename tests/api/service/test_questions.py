@@ -66,8 +66,10 @@ def test_what_is_no_filter_is_said_so(library: Service, where: dict[str, object]
 def test_an_answer_quotes_and_cites(library: Service) -> None:
     with library.client() as client:
         answer = client.post("/v1/ask", json=ASKED).json()
-    assert "ninety days" in answer["answer"]
-    citation = answer["citations"][0]
+        assert "ninety days" in answer["answer"]
+        citation = answer["citations"][0]
+        read = client.get(f"/v1/documents/{citation['document_id']}/text", params={"chunk": citation["chunk"]}).json()
+    assert citation["quote"] in read["chunks"][0]["text"]
     assert (citation["title"], citation["page"]) == ("lease.txt", 1)
     assert answer["context"]["vision_tokens"] > 0
     assert set(answer) == {
