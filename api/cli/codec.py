@@ -114,8 +114,8 @@ def train_codec(
 def _train_rate(
     recipe: "Recipe", corpus: "Corpus", run: Path, out: Path, sources: str, device: "torch.device", output: Output
 ) -> dict[str, str]:
+    from compressor.codec.book import write_book
     from compressor.codec.curve import draw_curve
-    from compressor.codec.dictionary import write_dictionary
     from compressor.codec.model import Shape
     from compressor.codec.native import NativeCodec
     from compressor.codec.train import last_probe, train
@@ -145,12 +145,12 @@ def _train_rate(
     path = save_level(level, level.shape, recipe.level, sources=sources, held_out=last_probe(run), directory=out)
     codec = NativeCodec(RATES[recipe.level], load_levels(RATES[recipe.level], device, out), device, out)
     with output.status("learning what its tokens have in common"):
-        dictionary = write_dictionary(codec, corpus, out, seed=recipe.seed)
+        book = write_book(codec, corpus, out, seed=recipe.seed)
     plot = draw_curve(run / "log.jsonl", run / "curve.png", name)
     return {
         "codec": name,
         "weights": str(path),
-        "dictionary": str(dictionary),
+        "book": str(book),
         "log": str(run / "log.jsonl"),
         "curve": str(plot),
     }
