@@ -118,7 +118,7 @@ def main() -> None:
         show("Prose with styled words, and code from end to end", styled)
     for name, left in coded.items():
         print(f"{name}: entropy coding leaves {left:.1%} of the bytes of prose's tokens")
-    print("A cache takes more bytes than zipped text; what it saves is decoder positions, prefill and context.")
+    print("A cache takes more bytes than text zipped in the same way; it saves decoder positions, prefill and context.")
     facts = [{"kind": kind, **asdict(figures)} for _, kind, figures in rows]
     print(write("codec", {"figures": facts, "styled": styled, "entropy_coded_share_of_tokens": coded}, arguments.out))
     print(draw(rows, arguments.out))

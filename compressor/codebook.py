@@ -19,10 +19,11 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import load
 
 from compressor.formats import FORMATS, INT4, pack, packed_width, unpack
 from compressor.frames import pack_frame
+from compressor.sealed import save_sorted
 
 SYMBOL_BYTES = 112_640  # of the dictionary of symbols: zstd's own default; twice as much saves 2 to 3 % more
 SHARED_BYTES = 4096  # of the other one: more saves nothing
@@ -155,7 +156,9 @@ def make_book(codec: str, samples: Sequence[NDArray[np.uint8]], *, own: int, cel
         plain: list[bytes | bytearray | memoryview] = [getattr(each, name).tobytes() for each in streams]
         words = zstandard.train_dictionary(size, plain).as_bytes() if plain[0] else b""
         tensors[name] = np.frombuffer(words, np.uint8)
-    return save(tensors, {"codec": codec, "format": INT4.name, "width": str(samples[0].shape[1]), "own": str(own)})
+    return save_sorted(
+        tensors, {"codec": codec, "format": INT4.name, "width": str(samples[0].shape[1]), "own": str(own)}
+    )
 
 
 def book_path(codec: str, directory: Path = BOOKS) -> Path:

@@ -114,7 +114,7 @@ def seal(kind: Kind, entries: Mapping[str, tuple[Mapping[str, Any], Parts]]) -> 
         "header_sha256": _UNSIGNED,
         "entries": json.dumps(facts, sort_keys=True),
     }
-    return _sign(save(tensors, metadata=metadata))
+    return _sign(save_sorted(tensors, metadata))
 
 
 def seal_indexed(kind: Kind, index: bytes, parts: bytes) -> bytes:
@@ -125,17 +125,23 @@ def seal_indexed(kind: Kind, index: bytes, parts: bytes) -> bytes:
         "index_sha256": hashlib.sha256(index).hexdigest(),
     }
     tensors = {"index": np.frombuffer(index, np.uint8), "parts": np.frombuffer(parts, np.uint8)}
-    return _sign(save(tensors, metadata=metadata))
+    return _sign(save_sorted(tensors, metadata))
+
+
+def save_sorted(tensors: Mapping[str, NDArray[np.uint8]], metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file; equal contents give equal bytes."""
+    data = save(dict(tensors), metadata=dict(metadata))
+    (length,) = struct.unpack("<Q", data[:8])
+    # The header's JSON comes in no fixed order of keys.
+    text = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + data[8 + length :]
 
 
 def _sign(data: bytes) -> bytes:
-    (length,) = struct.unpack("<Q", data[:8])
-    # The header's JSON comes in no fixed order of keys; ours is sorted, so that equal entries give equal bytes.
-    header = json.loads(data[8 : 8 + length])
-    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    digest = hashlib.sha256(text).hexdigest().encode()
-    return struct.pack("<Q", len(text)) + text.replace(_UNSIGNED.encode(), digest, 1) + data[8 + length :]
+    end = 8 + struct.unpack("<Q", data[:8])[0]
+    digest = hashlib.sha256(data[8:end]).hexdigest().encode()
+    return data[:8] + data[8:end].replace(_UNSIGNED.encode(), digest, 1) + data[end:]
 
 
 class SealedFile(ABC, Generic[Entry]):

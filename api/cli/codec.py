@@ -56,7 +56,9 @@ def bench_codec(
     ]
     output.table(("figure", figures.codec), rows)
     if not as_json:
-        output.console.print("A cache takes more bytes than zipped text; what it saves is decoder positions.")
+        output.console.print(
+            "A cache takes more bytes than text zipped in the same way; what it saves is decoder positions."
+        )
     if not figures.exact:
         raise typer.Exit(Exit.FAILED)
 

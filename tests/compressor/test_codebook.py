@@ -15,6 +15,7 @@ from compressor.codebook import (
     book_path,
     coded_bytes,
     fill,
+    make_book,
     numbers_of,
     streams_of,
 )
@@ -101,3 +102,11 @@ def test_a_file_that_is_no_book_is_refused_by_name(tmp_path: Path, monkeypatch: 
     (tmp_path / "native-20.codebook").write_bytes(b"no book")
     with pytest.raises(ValueError, match=r"native-20\.codebook is no code book: "):
         book_named("native-20-11111111", "int4")
+
+
+def test_the_same_samples_make_the_same_book() -> None:
+    rng = np.random.default_rng(0)
+    words = rng.integers(0, 16, (50, 64), dtype=np.uint8)
+    samples = [words[rng.integers(50, size=(20, 8))].reshape(20, 512) for _ in range(100)]
+    first = make_book("native-20", samples, own=448, cell=4)
+    assert all(make_book("native-20", samples, own=448, cell=4) == first for _ in range(5))
