@@ -113,7 +113,8 @@ class CacheFile(SealedFile[Cache]):
         if isinstance(self._contents, Index):
             ways = {self._contents.way(entry) for entry in entries}
             return {TokenKind(way.format, way.width) for way in ways}
-        return {TokenKind(*earlier.kind_of(self._facts(entry), self._shape(entry))) for entry in entries}
+        kinds = {earlier.kind_of(self._facts(entry), self._shape(entry)) for entry in entries}
+        return {TokenKind(format, width) for format, width in kinds}
 
     def token_counts(self, entries: Sequence[str]) -> list[int]:
         """Tokens of each entry. Touches only header and index."""

@@ -9,6 +9,7 @@ token, and counts are as they are; in version 1 tokens are, too, and have their 
 
 from functools import cache
 from threading import local
+from typing import Any
 
 import numpy as np
 import zstandard
@@ -73,8 +74,15 @@ def tokens_in(facts: Facts, stored: tuple[int, ...]) -> int:
 
 def read_numbers(facts: Facts, parts: Parts, target: NDArray[np.float16]) -> None:
     """Dequantised tokens of an entry into `target` (tokens, width). Raises ValueError where they cannot be unpacked."""
-    packed, table = tokens_of(facts, parts), value_table(FORMATS[facts["format"]])
-    target[...] = table[packed].reshape(target.shape)
+    words = _words(facts["format"])
+    np.take(words, tokens_of(facts, parts), out=target.view(words.dtype), mode="clip")
+
+
+@cache
+def _words(format: str) -> NDArray[Any]:
+    """The numbers in each stored byte, (256,), as one word."""
+    table = value_table(FORMATS[format])
+    return table.view(np.uint32 if table.shape[1] == 2 else np.uint16).ravel()
 
 
 def _decode(stored: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
