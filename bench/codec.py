@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from bench.report import OUT, new_plot, save_plot, show, write
+from compressor.codebook import coded_bytes
 from compressor.codec.corpus import HOLD_OUT, PRINTABLE, load_texts, standard_library, style_words
 from compressor.codec.measure import Figures, chunks_of, measure
 from compressor.codec.native import NativeCodec, load_codec
 from compressor.codec.typography import read_styles
 from compressor.codec.weights import available_rates
-from compressor.coding import code_tokens
 from compressor.embed import reference_counter
 from compressor.formats import FORMATS, pack
 from compressor.styles import Style
@@ -64,9 +64,8 @@ def coded_share(codec: NativeCodec, texts: list[str]) -> float:
     """What entropy coding leaves of the bytes of tokens: how much it saves on disk."""
     chunks = [chunk for text in texts for chunk in chunks_of(text)][:ENTROPY_CHUNKS]
     caches = codec.encode(chunks)
-    packed = [pack(cache.levels, FORMATS[cache.format]) for cache in caches]
-    coded = [code_tokens(each, codec.name) for each in packed]
-    return sum(map(len, coded)) / max(1, sum(each.size for each in packed))
+    coded = sum(coded_bytes(cache.levels, codec.name, cache.format) for cache in caches)
+    return coded / max(1, sum(pack(cache.levels, FORMATS[cache.format]).size for cache in caches))
 
 
 def measure_styled(codec: NativeCodec, texts: list[str]) -> dict[str, object]:
@@ -119,7 +118,7 @@ def main() -> None:
         show("Prose with styled words, and code from end to end", styled)
     for name, left in coded.items():
         print(f"{name}: entropy coding leaves {left:.1%} of the bytes of prose's tokens")
-    print("A cache takes more bytes than zipped text; what it saves is decoder positions, prefill and context.")
+    print("A cache takes more bytes than text zipped in the same way; it saves decoder positions, prefill and context.")
     facts = [{"kind": kind, **asdict(figures)} for _, kind, figures in rows]
     print(write("codec", {"figures": facts, "styled": styled, "entropy_coded_share_of_tokens": coded}, arguments.out))
     print(draw(rows, arguments.out))

@@ -1,41 +1,36 @@
 """Owns the cache file: many native caches in one sealed file, read one by one out of a map or in ranges.
 
-Layout, version 4. Three uint8 tensors an entry: `<entry>.tokens` (int4 packs two numbers in a byte), `<entry>.counts`,
-both coded as `coding.py` says, and `<entry>.residual`. Among the facts `shape` is that of the packed tokens (tokens,
-stored width), `strips` the number of counts. In version 3 frames need no dictionary,
-and residuals tell styles cell by cell: codecs of their time are known by other fingerprints. In version 2 a frame holds
-token after token, and counts are as they are; in version 1 tokens are, too, and have their shape themselves.
-`sealed.py` says how every byte comes under a checksum. A later version must still read all of them.
+Layout, version 5. `cacheindex.py` says what the index holds of an entry. Its parts lie one behind the other: the frames
+of `symbols` and of `shared` that its code book makes of the tokens (`codebook.py`), the frame of the tail (`counts` of
+the strips, then the cells that escaped), and the residual. Frames lack their magic number (`frames.py`).
+`sealed.py` says how every byte comes under a checksum, `earlier.py` what versions 1 to 4 hold.
+A later version must still read all of them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from compressor import earlier
 from compressor.cache import Cache
-from compressor.coding import code, code_tokens, decode, decode_tokens
-from compressor.formats import FORMATS, pack, packed_width, unpack
+from compressor.cacheindex import Index, Said, Way, checksum_of, read_index, write_index
+from compressor.codebook import STREAMS, Numbers, Streams, book_for, book_named, fill, numbers_of, streams_of
+from compressor.formats import FORMATS, level_numbers
+from compressor.frames import pack_frame, unpack_frames
 from compressor.ranges import ByteRanges
-from compressor.sealed import Kind, Parts, SealedFile, seal
+from compressor.sealed import Contents, Facts, Kind, Parts, SealedFile, seal_indexed
 
-VERSION = "4"
+VERSION = "5"
+BATCH_TOKENS = 2048  # are unpacked and looked up together
+_NONE = np.zeros(0, np.uint8)
 
-
-class Facts(TypedDict):
-    """What the header says of an entry."""
-
-    codec: str
-    format: str
-    digest: str
-    raw_char_accuracy: float
-    sha256: str
-    shape: list[int]  # of the packed tokens; from version 2 on
-    strips: int  # from version 3 on
+Wanted = Literal["levels", "numbers"]
 
 
 def _kind() -> Kind:
@@ -43,9 +38,9 @@ def _kind() -> Kind:
         name="cache file",
         version_key="percel",
         version=VERSION,
-        parts=("tokens", "counts", "residual"),
+        parts=("tokens", "counts", "residual"),  # up to version 4
         remedy="`percel doctor --repair` makes it anew from its document",
-        earlier=("1", "2", "3"),
+        earlier=("1", "2", "3", "4"),
     )
 
 
@@ -54,14 +49,46 @@ class SealedCaches:
     """A cache file, and what it takes."""
 
     data: bytes  # all of it
-    stored_bytes: Mapping[str, int]  # of each entry, the header left out
+    stored_bytes: Mapping[str, int]  # of each entry, header and index left out
+
+
+@dataclass(frozen=True, slots=True)
+class TokenKind:
+    """What tokens must have in common to stand in one array."""
+
+    format: str
+    width: int
 
 
 def seal_caches(caches: Mapping[str, Cache]) -> SealedCaches:
     """A cache file that holds these caches by entry name; equal caches give equal bytes."""
-    entries = {entry: (_facts(cache), _parts(cache)) for entry, cache in caches.items()}
-    sizes = {entry: sum(part.nbytes for part in parts.values()) for entry, (_, parts) in entries.items()}
-    return SealedCaches(seal(_kind(), entries), sizes)
+    ways: dict[Way, int] = {}
+    said: dict[str, Said] = {}
+    parts: list[bytes] = []
+    for name in sorted(caches):
+        cache = caches[name]
+        book = book_for(cache.codec.partition("@")[0], cache.format, cache.levels.shape[1])
+        way = Way(cache.codec, cache.format, cache.levels.shape[1], book.name)
+        streams = streams_of(cache.levels, book)
+        symbols, shared = (pack_frame(getattr(streams, stream), book.dictionaries[stream]) for stream in STREAMS)
+        tail = pack_frame(np.concatenate([cache.counts, streams.escaped]))
+        said[name] = Said(
+            way=ways.setdefault(way, len(ways)),
+            tokens=len(cache.levels),
+            strips=len(cache.counts),
+            escaped=streams.escaped.size,
+            symbols=len(symbols),
+            shared=len(shared),
+            tail=len(tail),
+            residual=len(cache.residual),
+            raw_char_accuracy=cache.raw_char_accuracy,
+            checksum=checksum_of(symbols + shared + tail + cache.residual),
+            digest=bytes.fromhex(cache.digest),
+        )
+        parts += [symbols, shared, tail, cache.residual]
+    index = write_index(Index(said, tuple(ways)))
+    sizes = {name: each.stored_bytes for name, each in said.items()}
+    return SealedCaches(seal_indexed(_kind(), index, b"".join(parts)), sizes)
 
 
 def write_caches(caches: Mapping[str, Cache]) -> bytes:
@@ -69,74 +96,99 @@ def write_caches(caches: Mapping[str, Cache]) -> bytes:
     return seal_caches(caches).data
 
 
-def _facts(cache: Cache) -> dict[str, object]:
-    tokens, width = cache.levels.shape
-    return {
-        "shape": [tokens, packed_width(width, FORMATS[cache.format])],
-        "strips": len(cache.counts),
-        "codec": cache.codec,
-        "format": cache.format,
-        "digest": cache.digest,
-        "raw_char_accuracy": cache.raw_char_accuracy,
-    }
-
-
-def _parts(cache: Cache) -> Parts:
-    return {
-        "tokens": code_tokens(pack(cache.levels, FORMATS[cache.format]), cache.codec.partition("@")[0]),
-        "counts": code(cache.counts),
-        "residual": np.frombuffer(cache.residual, np.uint8),
-    }
-
-
 class CacheFile(SealedFile[Cache]):
     """A cache file, mapped where it is a path, read in ranges elsewhere; a context manager, safe for several threads.
 
-    Opening checks the header, loading an entry checks that entry. Raises CacheDamaged with the file's name.
+    Opening checks header and index, loading an entry checks that entry. Raises CacheDamaged with the file's name.
     """
 
     def __init__(self, source: Path | ByteRanges) -> None:
         super().__init__(source, _kind())
 
+    def _read_index(self, data: bytes) -> Contents:
+        return read_index(data)
+
+    def token_kinds(self, entries: Sequence[str]) -> set[TokenKind]:
+        """Of entries. Touches only header and index."""
+        if isinstance(self._contents, Index):
+            ways = {self._contents.way(entry) for entry in entries}
+            return {TokenKind(way.format, way.width) for way in ways}
+        kinds = {earlier.kind_of(self._facts(entry), self._shape(entry)) for entry in entries}
+        return {TokenKind(format, width) for format, width in kinds}
+
+    def token_counts(self, entries: Sequence[str]) -> list[int]:
+        """Tokens of each entry. Touches only header and index."""
+        if isinstance(self._contents, Index):
+            return [self._contents[entry].tokens for entry in entries]
+        return [earlier.tokens_in(self._facts(entry), self._shape(entry)) for entry in entries]
+
+    def read_numbers(self, entries: Sequence[str], target: NDArray[np.float16]) -> None:
+        """Dequantised tokens of entries of one kind, checked, one after the other into `target` (tokens, width)."""
+        starts = np.cumsum([0, *self.token_counts(entries)]).tolist()
+        if not isinstance(self._contents, Index):
+            for place, parts in self._checked(entries):
+                with self._unpacking(entries[place]):
+                    earlier.read_numbers(self._facts(entries[place]), parts, target[starts[place] : starts[place + 1]])
+            return
+        ways = [self._contents[entry].way for entry in entries]
+        for batch in _batches(self._checked(entries), ways, starts):
+            try:
+                self._fill(target[starts[batch[0].place] : starts[batch[-1].place + 1]], entries, batch, "numbers")
+            except ValueError:  # which entry it is shows one by one
+                for each in batch:
+                    with self._unpacking(entries[each.place]):
+                        self._fill(target[starts[each.place] : starts[each.place + 1]], entries, [each], "numbers")
+
     def _entry(self, entry: str, parts: Parts) -> Cache:
-        facts = self.facts(entry)
-        return Cache(
-            codec=facts["codec"],
-            format=facts["format"],
-            levels=unpack(self._tokens(entry, parts).copy(), FORMATS[facts["format"]]),
-            counts=self._counts(entry, parts).copy(),
-            residual=parts["residual"].tobytes(),
-            digest=facts["digest"],
-            raw_char_accuracy=facts["raw_char_accuracy"],
+        with self._unpacking(entry):
+            if not isinstance(self._contents, Index):
+                return earlier.cache_of(self._facts(entry), parts)
+            said, way = self._contents[entry], self._contents.way(entry)
+            levels = np.empty((said.tokens, way.width), np.uint8)
+            self._fill(levels, [entry], [_Checked(0, parts)], "levels")
+            return Cache(
+                codec=way.codec,
+                format=way.format,
+                levels=levels,
+                counts=self._tail(entry, parts)[: said.strips],
+                residual=parts["residual"].tobytes(),
+                digest=said.digest.hex(),
+                raw_char_accuracy=said.raw_char_accuracy,
+            )
+
+    def _fill(self, target: NDArray[Any], entries: Sequence[str], batch: Sequence["_Checked"], wanted: Wanted) -> None:
+        """Tokens of entries that were made in one way, one after the other. Raises ValueError."""
+        assert isinstance(self._contents, Index)
+        way = self._contents.way(entries[batch[0].place])
+        book = book_named(way.book, way.format)
+        said = [self._contents[entries[each.place]] for each in batch]
+        symbols, shared = (
+            unpack_frames(
+                [each.parts[stream].data for each in batch],
+                [book.size(stream, each.tokens, way.width) for each in said],
+                book.dictionaries[stream],
+            )
+            for stream in STREAMS
         )
+        escaped = [
+            self._tail(entries[each.place], each.parts)[told.strips :]
+            for each, told in zip(batch, said, strict=True)
+            if told.escaped
+        ]
+        streams = Streams(symbols, shared, np.concatenate([_NONE, *escaped]))
+        fill(target, streams, book, _table(way.book, way.format, wanted))
 
-    def facts(self, entry: str) -> Facts:
-        """What the header says of an entry."""
-        return cast("Facts", self._entries[entry])
+    def _tail(self, entry: str, parts: Parts) -> NDArray[np.uint8]:
+        """Counts of an entry, then its escaped cells; memory of its own."""
+        assert isinstance(self._contents, Index)
+        said = self._contents[entry]
+        return unpack_frames([parts["tail"].data], [said.strips + said.escaped]).copy()
 
-    def token_shape(self, entry: str) -> tuple[int, ...]:
-        """Of the packed tokens of an entry: (tokens, stored width). Touches only the header."""
-        return tuple(self.facts(entry).get("shape") or self._shape(entry, "tokens"))
+    def _facts(self, entry: str) -> Facts:
+        return self._header().facts[entry]
 
-    def stored_tokens(self, entries: Sequence[str]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Place in `entries` and packed tokens (tokens, stored width), checked, in the order of the file.
-
-        Where tokens are stored as they are, views of the map or of the bytes that one read brought: to load in bulk.
-        """
-        return ((place, self._tokens(entries[place], parts)) for place, parts in self._checked(entries))
-
-    def _tokens(self, entry: str, parts: Parts) -> NDArray[np.uint8]:
-        """Packed tokens (tokens, stored width) of an entry whose checksum was compared."""
-        (tokens, width), stored = self.token_shape(entry), parts["tokens"]
-        with self._unpacking(entry):
-            if "strips" in self.facts(entry):
-                return decode_tokens(stored, tokens, width)
-            return decode(stored.ravel(), tokens * width).reshape(tokens, width)
-
-    def _counts(self, entry: str, parts: Parts) -> NDArray[np.uint8]:
-        stored = parts["counts"]
-        with self._unpacking(entry):
-            return decode(stored, self.facts(entry).get("strips", stored.size))
+    def _shape(self, entry: str) -> tuple[int, ...]:
+        return self._header().places[f"{entry}.tokens"].shape
 
     @contextmanager
     def _unpacking(self, entry: str) -> Iterator[None]:
@@ -144,3 +196,39 @@ class CacheFile(SealedFile[Cache]):
             yield
         except ValueError as error:
             raise self._damaged(f"{entry} cannot be unpacked ({error})") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """An entry whose checksum was compared."""
+
+    place: int  # in the list asked for
+    parts: Parts
+
+
+def _batches(
+    checked: Iterable[tuple[int, Parts]], ways: Sequence[int], starts: Sequence[int]
+) -> Iterator[list[_Checked]]:
+    """Entries that were made in one way and go side by side, together: a call of numpy costs as much as small ones."""
+    batch: list[_Checked] = []
+    for place, parts in checked:
+        if batch and (
+            place != batch[-1].place + 1
+            or ways[place] != ways[batch[0].place]
+            or starts[place + 1] - starts[batch[0].place] > BATCH_TOKENS
+        ):
+            yield batch
+            batch = []
+        batch.append(_Checked(place, parts))
+    if batch:
+        yield batch
+
+
+@cache
+def _table(book: str, format: str, wanted: Wanted) -> Numbers:
+    """What tokens are looked up in."""
+    levels = FORMATS[format].levels
+    return numbers_of(
+        book_named(book, format),
+        np.arange(levels, dtype=np.uint8) if wanted == "levels" else level_numbers(FORMATS[format]),
+    )

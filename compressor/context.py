@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from compressor.cachefile import CacheFile
 from compressor.errors import CacheError
-from compressor.formats import FORMATS, pack, value_table
+from compressor.formats import FORMATS, level_numbers
 from compressor.ranges import ByteRanges
 
 
@@ -34,34 +34,29 @@ def load_context(wanted: Sequence[Wanted], *, threads: int = 2) -> NDArray[np.fl
             _read_ahead(item.source)
     with ExitStack() as stack:
         files = [stack.enter_context(CacheFile(item.source)) for item in wanted]
-        places = [(file, item.entries) for file, item in zip(files, wanted, strict=True)]
-        formats = {file.facts(entry)["format"] for file, entries in places for entry in entries}
-        shapes = [[file.token_shape(entry) for entry in entries] for file, entries in places]
-        widths = {width for parts in shapes for _, width in parts}
-        if len(formats) > 1 or len(widths) > 1:
+        kinds = {kind for file, item in zip(files, wanted, strict=True) for kind in file.token_kinds(item.entries)}
+        formats, widths = {kind.format for kind in kinds}, {kind.width for kind in kinds}
+        if len(kinds) > 1:
             raise CacheError(f"caches of several kinds cannot share one context: {sorted(formats)}, {sorted(widths)}")
-        if not widths:
+        if not kinds:
             return np.zeros((0, 0), np.float16)
-        table = value_table(FORMATS[formats.pop()])  # a stored byte -> the numbers in it
-        sizes = [sum(count for count, _ in parts) for parts in shapes]
-        out = np.empty((sum(sizes), widths.pop(), table.shape[1]), np.float16)
-        whole = table.view(np.uint32 if table.shape[1] == 2 else np.uint16).ravel()
-        target = out.view(whole.dtype)[..., 0]
-        starts = np.cumsum([0, *sizes])[:-1]
+        sizes = [sum(file.token_counts(item.entries)) for file, item in zip(files, wanted, strict=True)]
+        ends = np.cumsum(sizes)
+        out = np.empty((int(ends[-1]), widths.pop()), np.float16)
         with ThreadPoolExecutor(threads) as pool:
             jobs = [
-                pool.submit(_fill, file, entries, whole, target[start:])
-                for (file, entries), start in zip(places, starts, strict=True)
+                pool.submit(file.read_numbers, item.entries, part)
+                for file, item, part in zip(files, wanted, np.split(out, ends[:-1]), strict=True)
             ]
             for job in jobs:
                 job.result()
-        return out.reshape(len(out), -1)
+        return out
 
 
 def numbers_of(levels: NDArray[np.uint8], format: str) -> NDArray[np.float16]:
     """Levels (tokens, width) as the same numbers that `load_context` gives of a stored cache."""
-    named = FORMATS[format]
-    return value_table(named)[pack(levels, named)].reshape(levels.shape)
+    numbers: NDArray[np.float16] = level_numbers(FORMATS[format])[levels]
+    return numbers
 
 
 def _read_ahead(path: Path) -> None:
@@ -69,10 +64,3 @@ def _read_ahead(path: Path) -> None:
     if hasattr(os, "posix_fadvise"):  # not on every system
         with path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
-
-
-def _fill(file: CacheFile, entries: Sequence[str], table: NDArray[np.generic], target: NDArray[np.generic]) -> None:
-    """Looks the bytes of a file's entries up in the table; each goes where its entry's turn is."""
-    starts = np.cumsum([0, *(file.token_shape(entry)[0] for entry in entries)])
-    for place, stored in file.stored_tokens(entries):
-        np.take(table, stored, out=target[starts[place] : starts[place + 1]], mode="clip")

@@ -1,10 +1,15 @@
-"""Owns sealed files: entries of byte tensors in one safetensors file, every byte of it under a checksum.
+"""Owns sealed files: entries of bytes in one safetensors file, every byte of it under a checksum.
 
-Each entry has the same named parts, uint8 tensors `<entry>.<part>`. The header's metadata holds the version under
-the kind's own key, `entries` (JSON: entry -> facts, and a sha256 over its parts) and `header_sha256` (over the
-header's own bytes with that field zeroed). So reading one entry touches and checks only the header and that entry.
-Tensors lie in the order of their names, so an entry's parts are one stretch of bytes. Knows nothing of what the
-parts mean.
+The header's metadata holds the version under the kind's own key, and `header_sha256` (over the header's own bytes
+with that field zeroed). Reading one entry touches and checks only the header, what tells where entries lie, and that
+entry; its parts are one stretch of bytes. Two layouts are known here, by what tells where entries lie:
+
+- the header does: each entry has the same named parts, uint8 tensors `<entry>.<part>`, and the metadata holds
+  `entries` (JSON: entry -> facts, and a sha256 over its parts). For few and large entries.
+- an index does: two uint8 tensors, `index` and, behind it, `parts`; the metadata holds `index_sha256`. What is in
+  the index is up to the kind of file (`Contents`). For many and small entries.
+
+Knows nothing of what the parts mean.
 """
 
 import hashlib
@@ -16,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +53,22 @@ class Kind:
     earlier: tuple[str, ...] = ()  # versions that are read all the same
 
 
+class Contents(Protocol):
+    """Where the entries of a file lie, in bytes from the first part on, and how one is checked."""
+
+    def __iter__(self) -> Iterator[str]: ...
+
+    def __len__(self) -> int: ...
+
+    def stretch(self, entry: str) -> tuple[int, int]:
+        """Start and end of an entry. Raises KeyError."""
+        ...
+
+    def parts(self, entry: str, held: memoryview, start: int) -> Parts | None:
+        """Views of an entry's parts in bytes that were read from `start` on; None where their checksum differs."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     start: int
@@ -55,8 +76,34 @@ class _Place:
     shape: tuple[int, ...]
 
 
+class _InHeader:
+    """The contents of a file whose header tells where they lie."""
+
+    def __init__(self, names: tuple[str, ...], facts: dict[str, Facts], places: dict[str, _Place]) -> None:
+        self.names = names  # of parts, in the order that a checksum takes them
+        self.facts = facts
+        self.places = places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.facts)
+
+    def __len__(self) -> int:
+        return len(self.facts)
+
+    def stretch(self, entry: str) -> tuple[int, int]:
+        places = [self.places[f"{entry}.{name}"] for name in self.names]
+        return min(place.start for place in places), max(place.end for place in places)
+
+    def parts(self, entry: str, held: memoryview, start: int) -> Parts | None:
+        parts = {name: self._part(self.places[f"{entry}.{name}"], held, start) for name in self.names}
+        return parts if _checksum(list(parts.values())) == self.facts[entry]["sha256"] else None
+
+    def _part(self, place: _Place, held: memoryview, start: int) -> NDArray[np.uint8]:
+        return np.frombuffer(held, np.uint8, place.end - place.start, place.start - start).reshape(place.shape)
+
+
 def seal(kind: Kind, entries: Mapping[str, tuple[Mapping[str, Any], Parts]]) -> bytes:
-    """The bytes of a file that holds these facts and parts by entry name; equal entries give equal bytes."""
+    """A file that holds these facts and parts by entry name, told in its header; equal entries give equal bytes."""
     tensors: Parts = {}
     facts: dict[str, Facts] = {}
     for entry, (known, parts) in entries.items():
@@ -67,17 +114,34 @@ def seal(kind: Kind, entries: Mapping[str, tuple[Mapping[str, Any], Parts]]) -> 
         "header_sha256": _UNSIGNED,
         "entries": json.dumps(facts, sort_keys=True),
     }
-    return _sign(save(tensors, metadata=metadata))
+    return _sign(save_sorted(tensors, metadata))
+
+
+def seal_indexed(kind: Kind, index: bytes, parts: bytes) -> bytes:
+    """A file of these parts, told in an index; equal ones give equal bytes."""
+    metadata = {
+        kind.version_key: kind.version,
+        "header_sha256": _UNSIGNED,
+        "index_sha256": hashlib.sha256(index).hexdigest(),
+    }
+    tensors = {"index": np.frombuffer(index, np.uint8), "parts": np.frombuffer(parts, np.uint8)}
+    return _sign(save_sorted(tensors, metadata))
+
+
+def save_sorted(tensors: Mapping[str, NDArray[np.uint8]], metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file; equal contents give equal bytes."""
+    data = save(dict(tensors), metadata=dict(metadata))
+    (length,) = struct.unpack("<Q", data[:8])
+    # The header's JSON comes in no fixed order of keys.
+    text = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + data[8 + length :]
 
 
 def _sign(data: bytes) -> bytes:
-    (length,) = struct.unpack("<Q", data[:8])
-    # The header's JSON comes in no fixed order of keys; ours is sorted, so that equal entries give equal bytes.
-    header = json.loads(data[8 : 8 + length])
-    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    digest = hashlib.sha256(text).hexdigest().encode()
-    return struct.pack("<Q", len(text)) + text.replace(_UNSIGNED.encode(), digest, 1) + data[8 + length :]
+    end = 8 + struct.unpack("<Q", data[:8])[0]
+    digest = hashlib.sha256(data[8:end]).hexdigest().encode()
+    return data[:8] + data[8:end].replace(_UNSIGNED.encode(), digest, 1) + data[end:]
 
 
 class SealedFile(ABC, Generic[Entry]):
@@ -95,7 +159,7 @@ class SealedFile(ABC, Generic[Entry]):
         self._ranges: ByteRanges = self._local(source) if isinstance(source, Path) else source
         self._head = b""  # of what is elsewhere: a small file comes whole with the first read
         try:
-            self._entries, self._places, self._data = self._read_header()
+            self._contents, self._data = self._read_header()
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             self.close()
             raise self._damaged("its header cannot be read") from error
@@ -121,10 +185,10 @@ class SealedFile(ABC, Generic[Entry]):
             self._ranges.close()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter(self._contents)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._contents)
 
     def load(self, entry: str) -> Entry:
         """One entry, copied out of the file and checked. Raises KeyError for one that is not there."""
@@ -136,7 +200,7 @@ class SealedFile(ABC, Generic[Entry]):
         def load_run(run: _Run) -> dict[int, Entry]:
             return {place: self._entry(entries[place], parts) for place, parts in self._checked_run(entries, run)}
 
-        runs = list(_runs([self._stretch(entry) for entry in entries]))
+        runs = list(_runs([self._contents.stretch(entry) for entry in entries]))
         threads = min(len(runs), reading_threads()) if self._at_once else 1
         if threads > 1:
             with ThreadPoolExecutor(threads, "sealed") as pool:
@@ -158,9 +222,14 @@ class SealedFile(ABC, Generic[Entry]):
         for entry in self:
             self.check(entry)
 
-    def _shape(self, entry: str, part: str) -> tuple[int, ...]:
-        """Of a part as stored. Touches only the header."""
-        return self._places[f"{entry}.{part}"].shape
+    def _read_index(self, data: bytes) -> Contents:
+        """The contents of a file that has an index. Raises ValueError, KeyError, TypeError for one that is none."""
+        raise ValueError(f"a {self._kind.name} has no index")
+
+    def _header(self) -> _InHeader:
+        """The contents of a file whose header tells where they lie."""
+        assert isinstance(self._contents, _InHeader)
+        return self._contents
 
     def _checked(self, entries: Sequence[str]) -> Iterator[tuple[int, Parts]]:
         """Place in `entries` and parts of each entry, compared with their checksum, in the order of the file.
@@ -168,18 +237,18 @@ class SealedFile(ABC, Generic[Entry]):
         Views of a map, or of the bytes that one read brought; what lies side by side comes in one read.
         Raises CacheDamaged; KeyError for an entry that is not there.
         """
-        for run in _runs([self._stretch(entry) for entry in entries]):
+        for run in _runs([self._contents.stretch(entry) for entry in entries]):
             yield from self._checked_run(entries, run)
 
     def _checked_run(self, entries: Sequence[str], run: "_Run") -> Iterator[tuple[int, Parts]]:
         held = self._read(self._data + run.start, run.end - run.start)
         if len(held) != run.end - run.start:
             raise self._damaged("it is cut off")
+        view = memoryview(held)
         for place in run.members:
-            entry = entries[place]
-            parts = {part: self._part(f"{entry}.{part}", held, run.start) for part in self._kind.parts}
-            if _checksum([parts[part] for part in self._kind.parts]) != self._entries[entry]["sha256"]:
-                raise self._damaged(f"the checksum of {entry} differs")
+            parts = self._contents.parts(entries[place], view, run.start)
+            if parts is None:
+                raise self._damaged(f"the checksum of {entries[place]} differs")
             yield place, parts
 
     def _damaged(self, why: str) -> CacheDamaged:
@@ -191,15 +260,7 @@ class SealedFile(ABC, Generic[Entry]):
             return memoryview(self._head)[start : start + length]
         return self._ranges.read(start, length)
 
-    def _part(self, name: str, held: bytes | memoryview, start: int) -> NDArray[np.uint8]:
-        place = self._places[name]
-        return np.frombuffer(held, np.uint8, place.end - place.start, place.start - start).reshape(place.shape)
-
-    def _stretch(self, entry: str) -> tuple[int, int]:
-        parts = [self._places[f"{entry}.{part}"] for part in self._kind.parts]
-        return min(part.start for part in parts), max(part.end for part in parts)
-
-    def _read_header(self) -> tuple[dict[str, Facts], dict[str, _Place], int]:
+    def _read_header(self) -> tuple[Contents, int]:
         head = self._ranges.read(0, HEAD_BYTES)
         self._head = b"" if isinstance(head, memoryview) else head
         total = self._ranges.size()
@@ -227,7 +288,13 @@ class SealedFile(ABC, Generic[Entry]):
             places[name] = _Place(start, end, tuple(tensor["shape"]))
         if 8 + length + max((place.end for place in places.values()), default=0) != total:
             raise self._damaged("it is cut off")
-        return json.loads(metadata["entries"]), places, 8 + length
+        if "index_sha256" not in metadata:
+            return _InHeader(self._kind.parts, json.loads(metadata["entries"]), places), 8 + length
+        place = places["index"]
+        index = bytes(self._read(8 + length + place.start, place.end - place.start))
+        if hashlib.sha256(index).hexdigest() != metadata["index_sha256"]:
+            raise self._damaged("the checksum of its index differs")
+        return self._read_index(index), 8 + length + places["parts"].start
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,9 @@ def bench_codec(
     ]
     output.table(("figure", figures.codec), rows)
     if not as_json:
-        output.console.print("A cache takes more bytes than zipped text; what it saves is decoder positions.")
+        output.console.print(
+            "A cache takes more bytes than text zipped in the same way; what it saves is decoder positions."
+        )
     if not figures.exact:
         raise typer.Exit(Exit.FAILED)
 
@@ -114,8 +116,8 @@ def train_codec(
 def _train_rate(
     recipe: "Recipe", corpus: "Corpus", run: Path, out: Path, sources: str, device: "torch.device", output: Output
 ) -> dict[str, str]:
+    from compressor.codec.book import write_book
     from compressor.codec.curve import draw_curve
-    from compressor.codec.dictionary import write_dictionary
     from compressor.codec.model import Shape
     from compressor.codec.native import NativeCodec
     from compressor.codec.train import last_probe, train
@@ -145,12 +147,12 @@ def _train_rate(
     path = save_level(level, level.shape, recipe.level, sources=sources, held_out=last_probe(run), directory=out)
     codec = NativeCodec(RATES[recipe.level], load_levels(RATES[recipe.level], device, out), device, out)
     with output.status("learning what its tokens have in common"):
-        dictionary = write_dictionary(codec, corpus, out, seed=recipe.seed)
+        book = write_book(codec, corpus, out, seed=recipe.seed)
     plot = draw_curve(run / "log.jsonl", run / "curve.png", name)
     return {
         "codec": name,
         "weights": str(path),
-        "dictionary": str(dictionary),
+        "book": str(book),
         "log": str(run / "log.jsonl"),
         "curve": str(plot),
     }

@@ -81,7 +81,7 @@ class BlockFile(SealedFile[Block]):
 
     def facts(self, entry: str) -> Facts:
         """What the header says of a block. Touches only the header."""
-        return cast("Facts", self._entries[entry])
+        return cast("Facts", self._header().facts[entry])
 
     def _entry(self, entry: str, parts: Parts) -> Block:
         facts = self.facts(entry)

@@ -84,15 +84,15 @@ class PageFile(SealedFile[PageCache]):
 
     def facts(self, entry: str) -> Facts:
         """What the header says of a page. Touches only the header."""
-        return cast("Facts", self._entries[entry])
+        return cast("Facts", self._header().facts[entry])
 
     def positions(self, entry: str) -> int:
         """Tokens of a decoder's context that a page occupies. Touches only the header."""
-        return self._shape(entry, "ids")[0]
+        return self._header().places[f"{entry}.ids"].shape[0]
 
     def stored_bytes(self, entry: str) -> int:
         """What a page takes, in the file and in memory. Touches only the header."""
-        start, end = self._stretch(entry)
+        start, end = self._contents.stretch(entry)
         return end - start
 
     def _entry(self, entry: str, parts: Parts) -> PageCache:

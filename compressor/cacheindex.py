@@ -1,0 +1,154 @@
+"""Owns the index of a cache file, version 5: what is said of its entries, in columns.
+
+One zstd frame: JSON (`names` of the entries, `ways` in which some of them were made and coded), its length before it
+as 4 bytes, then a column after the other. Numbers are little-endian, the lowest bytes of all entries first, then the
+next ones: most of what lies together is alike then.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import numpy as np
+import zstandard
+
+from compressor.sealed import HEADER_LIMIT, Parts
+
+LEVEL = 19
+CHECKSUM_BYTES = 16  # of sha256: by chance, one change in 10^38 would pass
+DIGEST_BYTES = 32
+_KINDS = (*["<u4"] * 8, "<f8", f"V{CHECKSUM_BYTES}", f"V{DIGEST_BYTES}")  # of the fields of Said
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How caches were made and coded."""
+
+    codec: str
+    format: str
+    width: int
+    book: str  # name of the code book; "": the plain one of the format
+
+
+class Said(NamedTuple):
+    """What the index says of an entry; numbers of parts are bytes as stored. Made many thousand times: no dataclass."""
+
+    way: int
+    tokens: int
+    strips: int
+    escaped: int  # bytes of the tail before it is packed
+    symbols: int
+    shared: int
+    tail: int
+    residual: int
+    raw_char_accuracy: float
+    checksum: bytes
+    digest: bytes
+
+    @property
+    def stored_bytes(self) -> int:
+        """All its parts together."""
+        return self.symbols + self.shared + self.tail + self.residual
+
+
+class Index:
+    """The contents of a cache file that an index tells; entries lie in its order."""
+
+    def __init__(self, said: Mapping[str, Said], ways: Sequence[Way]) -> None:
+        self.ways = tuple(ways)
+        self._said = said
+        self._starts = dict(
+            zip(said, accumulate((each.stored_bytes for each in said.values()), initial=0), strict=False)
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._said)
+
+    def __len__(self) -> int:
+        return len(self._said)
+
+    def __getitem__(self, entry: str) -> Said:
+        return self._said[entry]
+
+    def way(self, entry: str) -> Way:
+        """How an entry was made."""
+        return self.ways[self._said[entry].way]
+
+    def stretch(self, entry: str) -> tuple[int, int]:
+        """Start and end of an entry, in bytes from the first part on. Raises KeyError."""
+        start = self._starts[entry]
+        return start, start + self._said[entry].stored_bytes
+
+    def parts(self, entry: str, held: memoryview, start: int) -> Parts | None:
+        """Views of an entry's parts in bytes that were read from `start` on; None where their checksum differs."""
+        said, first = self._said[entry], self._starts[entry] - start
+        shared = first + said.symbols
+        tail = shared + said.shared
+        residual = tail + said.tail
+        if checksum_of(held[first : residual + said.residual]) != said.checksum:
+            return None
+        return {
+            "symbols": np.frombuffer(held, np.uint8, said.symbols, first),
+            "shared": np.frombuffer(held, np.uint8, said.shared, shared),
+            "tail": np.frombuffer(held, np.uint8, said.tail, tail),
+            "residual": np.frombuffer(held, np.uint8, said.residual, residual),
+        }
+
+
+def checksum_of(parts: bytes | memoryview) -> bytes:
+    """Of an entry's parts, one behind the other; their sizes are under the checksum of the index."""
+    return hashlib.sha256(parts).digest()[:CHECKSUM_BYTES]
+
+
+def write_index(index: Index) -> bytes:
+    """The bytes of an index; equal ones give equal bytes."""
+    said = [index[entry] for entry in index]
+    head = json.dumps({"names": list(index), "ways": [asdict(way) for way in index.ways]}, separators=(",", ":"))
+    text = head.encode()
+    columns = [_planes(values, kind) for kind, values in zip(_KINDS, _turned(said), strict=True)]
+    plain = b"".join([len(text).to_bytes(4, "little"), text, *columns])
+    return zstandard.ZstdCompressor(level=LEVEL).compress(plain)
+
+
+def read_index(data: bytes) -> Index:
+    """The inverse of `write_index`. Raises ValueError, KeyError or TypeError for anything else."""
+    try:
+        if zstandard.frame_content_size(data) > HEADER_LIMIT:
+            raise ValueError("an index so large is none")
+        plain = zstandard.ZstdDecompressor().decompress(data)
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from error
+    start = 4 + int.from_bytes(plain[:4], "little")
+    head = json.loads(plain[4:start])
+    count = len(head["names"])
+    columns: list[list[Any]] = []
+    for kind in _KINDS:
+        size = count * np.dtype(kind).itemsize
+        columns.append(_column(plain[start : start + size], kind, count))
+        start += size
+    said = map(Said._make, zip(*columns, strict=True))
+    return Index(dict(zip(head["names"], said, strict=True)), [Way(**way) for way in head["ways"]])
+
+
+def _turned(said: Sequence[Said]) -> list[tuple[Any, ...]]:
+    """A field of all entries after the other."""
+    return list(zip(*said, strict=True)) or [()] * len(_KINDS)
+
+
+def _planes(values: Sequence[Any], kind: str) -> bytes:
+    if np.dtype(kind).kind == "V":
+        return b"".join(values)
+    column = np.array(values, kind)
+    return column.view(np.uint8).reshape(len(column), -1).T.tobytes()
+
+
+def _column(data: bytes, kind: str, count: int) -> list[Any]:
+    dtype = np.dtype(kind)
+    if dtype.kind == "V":
+        return [data[start : start + dtype.itemsize] for start in range(0, len(data), dtype.itemsize)]
+    planes = np.frombuffer(data, np.uint8).reshape(dtype.itemsize, count)
+    values: list[Any] = np.ascontiguousarray(planes.T).view(dtype).ravel().tolist()
+    return values

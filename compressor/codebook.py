@@ -1,0 +1,214 @@
+"""Owns code books: how the tokens of a rate become bytes that zstd packs well, and numbers again.
+
+A native token's first 7/8 are its cells' own numbers, the same wherever a glyph stands; what cells share comes after
+them. A book names the cells that its rate writes most by one byte each, its symbols; a cell that is none of them
+escapes, and is written out apart. Symbols repeat as letters do, shared numbers do not, so each go into a frame of
+their own, with a dictionary of their own: a chunk is too short to learn one from.
+A file says by name which book an entry needs; one that is replaced stays installed under its name.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from compressor.formats import FORMATS, INT4, pack, packed_width, unpack
+from compressor.frames import pack_frame
+from compressor.sealed import save_sorted
+
+SYMBOL_BYTES = 112_640  # of the dictionary of symbols: zstd's own default; twice as much saves 2 to 3 % more
+SHARED_BYTES = 4096  # of the other one: more saves nothing
+ESCAPE = 255  # the symbol of a cell that has none
+BOOKS = Path(__file__).parent / "codec" / "weights"
+BLOCK_TOKENS = 256  # are looked up at once: what comes in between stays in a core's cache
+_WORDS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64, 16: np.complex128}  # bytes -> what is moved as one
+
+Stream = Literal["symbols", "shared"]
+STREAMS: tuple[Stream, ...] = ("symbols", "shared")
+
+
+@dataclass(frozen=True, slots=True)
+class CodeBook:
+    """How tokens are coded: of one width, or, without a name, of any."""
+
+    name: str  # "native-20-0123abcd"; "" for the plain book of a format, whose symbols are bytes as stored
+    format: str
+    width: int  # numbers of a token; 0: any
+    own: int  # of these, its cells' own; 0: all
+    cells: NDArray[np.uint8]  # (symbols, numbers of a cell) levels
+    dictionaries: dict[Stream, bytes]
+
+    def own_of(self, width: int) -> int:
+        """Numbers of a token of so many that are its cells' own."""
+        own: int = self.own or width
+        return own
+
+    def size(self, stream: Stream, tokens: int, width: int) -> int:
+        """Bytes of a stream before it is packed."""
+        own, cell = self.own_of(width), int(self.cells.shape[1])
+        if stream == "symbols":
+            return tokens * own // cell
+        return tokens * packed_width(width - own, FORMATS[self.format])
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """Tokens as a book writes them, not yet packed; (bytes,) each."""
+
+    symbols: NDArray[np.uint8]
+    shared: NDArray[np.uint8]
+    escaped: NDArray[np.uint8]  # the cells that escaped, in their order
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What each symbol and each byte of what is shared stands for, to be looked up."""
+
+    values: NDArray[Any]  # (levels of the format,)
+    of_symbol: NDArray[Any]  # (256,) words
+    of_shared: NDArray[Any]  # (256,) words
+
+
+def streams_of(levels: NDArray[np.uint8], book: CodeBook) -> Streams:
+    """Levels (tokens, width) -> streams."""
+    format, own = FORMATS[book.format], book.own_of(levels.shape[1])
+    cells = np.ascontiguousarray(levels[:, :own]).reshape(-1, book.cells.shape[1])
+    words, known = _words(cells), _words(book.cells)
+    order = np.argsort(known)
+    symbols = order[np.searchsorted(known, words, sorter=order).clip(0, len(known) - 1)]
+    escaped = known[symbols] != words
+    return Streams(
+        symbols=np.where(escaped, ESCAPE, symbols).astype(np.uint8),
+        shared=pack(levels[:, own:], format).ravel(),
+        escaped=pack(cells[escaped], format).ravel() if escaped.any() else np.zeros(0, np.uint8),
+    )
+
+
+def numbers_of(book: CodeBook, values: NDArray[Any]) -> Numbers:
+    """For `fill`: `values` are what each level of the book's format is to become, (levels,)."""
+    cells = np.zeros((256, book.cells.shape[1]), np.uint8)
+    cells[: len(book.cells)] = book.cells
+    return Numbers(values, _words(values[cells]), _words(values[_stored_bytes(book.format)]))
+
+
+def fill(target: NDArray[Any], streams: Streams, book: CodeBook, numbers: Numbers) -> None:
+    """The numbers of tokens into `target` (tokens, width), of the type of `values`. Raises ValueError for misfits."""
+    (tokens, width), own, format = target.shape, book.own_of(target.shape[1]), FORMATS[book.format]
+    symbols = streams.symbols.reshape(tokens, own // book.cells.shape[1])
+    shared = streams.shared.reshape(tokens, packed_width(width - own, format))
+    cells, rest = target[:, :own].view(numbers.of_symbol.dtype), target[:, own:].view(numbers.of_shared.dtype)
+    for start in range(0, tokens, BLOCK_TOKENS):
+        block = slice(start, start + BLOCK_TOKENS)
+        # Twice as fast as an index: "clip" has no place looked at, and a byte is always within 256.
+        cells[block] = numbers.of_symbol.take(symbols[block], mode="clip")
+        if own < width:
+            rest[block] = numbers.of_shared.take(shared[block], mode="clip")
+    if streams.escaped.size:
+        escaped = streams.escaped.reshape(-1, packed_width(book.cells.shape[1], format))
+        levels = unpack(escaped, format)
+        cells[symbols == ESCAPE] = _words(numbers.values[levels])
+
+
+def coded_bytes(levels: NDArray[np.uint8], codec: str, format: str) -> int:
+    """What tokens (tokens, width) of a codec, "native-20", take on disk."""
+    book = book_for(codec, format, levels.shape[1])
+    streams = streams_of(levels, book)
+    packed = (pack_frame(getattr(streams, name), book.dictionaries[name]) for name in STREAMS)
+    return sum(map(len, packed)) + streams.escaped.size
+
+
+def book_for(codec: str, format: str, width: int) -> CodeBook:
+    """The book for new tokens of a codec, "native-20": its own, or the plain one."""
+    book = _read(book_path(codec)) if book_path(codec).exists() else None
+    return book if book and (book.format, book.width) == (format, width) else book_named("", format)
+
+
+@cache
+def book_named(name: str, format: str) -> CodeBook:
+    """A book that a file names. Raises ValueError for one that is not installed."""
+    if not name:
+        return CodeBook("", format, 0, 0, _stored_bytes(format), {"symbols": b"", "shared": b""})
+    for path in BOOKS.glob("*.codebook"):
+        book = _read(path)
+        if book.name == name:
+            return book
+    raise ValueError(f"its code book {name} is not installed")
+
+
+def make_book(codec: str, samples: Sequence[NDArray[np.uint8]], *, own: int, cell: int) -> bytes:
+    """The file of a book for chunks like these, levels (tokens, width) of int4 each; a thousand or so are needed.
+
+    Of a token's numbers the first `own` are its cells', `cell` each.
+    """
+    book = CodeBook("", INT4.name, 0, own, _frequent_cells(samples, own, cell), {})
+    streams = [streams_of(levels, book) for levels in samples]
+    tensors = {"cells": book.cells}
+    for name, size in (("symbols", SYMBOL_BYTES), ("shared", SHARED_BYTES)):
+        plain: list[bytes | bytearray | memoryview] = [getattr(each, name).tobytes() for each in streams]
+        words = zstandard.train_dictionary(size, plain).as_bytes() if plain[0] else b""
+        tensors[name] = np.frombuffer(words, np.uint8)
+    return save_sorted(
+        tensors, {"codec": codec, "format": INT4.name, "width": str(samples[0].shape[1]), "own": str(own)}
+    )
+
+
+def book_path(codec: str, directory: Path = BOOKS) -> Path:
+    """Where the book of a codec, "native-20", lies."""
+    return directory / f"{codec}.codebook"
+
+
+def book_name(codec: str, data: bytes) -> str:
+    """By which files name a book."""
+    return f"{codec}-{hashlib.sha256(data).hexdigest()[:8]}"
+
+
+def _frequent_cells(samples: Sequence[NDArray[np.uint8]], own: int, cell: int) -> NDArray[np.uint8]:
+    """Up to 255 cells, (symbols, numbers of a cell); all that there can be where one more byte value names them."""
+    if INT4.levels**cell <= ESCAPE + 1:
+        return np.ascontiguousarray(np.indices((INT4.levels,) * cell, np.uint8).reshape(cell, -1).T)
+    words = [_words(np.ascontiguousarray(levels[:, :own]).reshape(-1, cell)) for levels in samples]
+    found, counts = np.unique(np.concatenate(words), return_counts=True)
+    return found[np.argsort(-counts, kind="stable")][:ESCAPE].view(np.uint8).reshape(-1, cell)
+
+
+@cache
+def _read(path: Path) -> CodeBook:
+    data = path.read_bytes()
+    try:
+        tensors, facts = load(data), _metadata(data)
+        return CodeBook(
+            name=book_name(facts["codec"], data),
+            format=facts["format"],
+            width=int(facts["width"]),
+            own=int(facts["own"]),
+            cells=tensors["cells"],
+            dictionaries={"symbols": tensors["symbols"].tobytes(), "shared": tensors["shared"].tobytes()},
+        )
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path.name} is no code book: {error}") from error
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    length = int.from_bytes(data[:8], "little")
+    facts: dict[str, str] = json.loads(data[8 : 8 + length])["__metadata__"]
+    return facts
+
+
+def _stored_bytes(format: str) -> NDArray[np.uint8]:
+    """The levels in each stored byte of a format: (256, 2), or (256, 1) for int8."""
+    return unpack(np.arange(256, dtype=np.uint8)[:, None], FORMATS[format])
+
+
+def _words(rows: NDArray[Any]) -> NDArray[Any]:
+    """Rows (n, k) as n words that can be moved, and compared, as one."""
+    rows = np.ascontiguousarray(rows)
+    return rows.view(_WORDS[rows.itemsize * rows.shape[1]]).ravel()

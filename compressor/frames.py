@@ -1,0 +1,64 @@
+"""Owns zstd frames without their magic number: of a stream of a cache file, with a dictionary or none."""
+
+from collections.abc import Sequence
+from threading import local
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+LEVEL = 19
+
+
+class _OfThread(local):
+    """Coders by dictionary: one serves one thread at a time, and is dear to make."""
+
+    def __init__(self) -> None:
+        self.packing: dict[bytes, zstandard.ZstdCompressor] = {}
+        self.unpacking: dict[bytes, zstandard.ZstdDecompressor] = {}
+
+
+_coders = _OfThread()
+
+
+def pack_frame(plain: NDArray[np.uint8], dictionary: bytes = b"") -> bytes:
+    """Bytes (size,) as a frame, which names neither their number nor the dictionary; b"" for none."""
+    return _packing(dictionary).compress(plain.tobytes()) if plain.size else b""
+
+
+def unpack_frames(
+    frames: Sequence[bytes | memoryview], sizes: Sequence[int], dictionary: bytes = b""
+) -> NDArray[np.uint8]:
+    """The inverse of `pack_frame`, for many frames of one dictionary: (bytes,) of all, one after the other.
+
+    `sizes` are the bytes that each holds. Raises ValueError for anything else.
+    """
+    decompress = _unpacking(dictionary).decompress
+    try:
+        plain = [decompress(frame, size) if size else b"" for frame, size in zip(frames, sizes, strict=True)]
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from error
+    if [len(part) for part in plain] != list(sizes):
+        raise ValueError(f"{sum(map(len, plain))} bytes in place of {sum(sizes)}")
+    return np.frombuffer(b"".join(plain), np.uint8)
+
+
+def _packing(dictionary: bytes) -> zstandard.ZstdCompressor:
+    known = _coders.packing
+    if dictionary not in known:
+        parameters = zstandard.ZstdCompressionParameters.from_level(
+            LEVEL, format=zstandard.FORMAT_ZSTD1_MAGICLESS, write_dict_id=False, write_content_size=False
+        )
+        words = zstandard.ZstdCompressionDict(dictionary) if dictionary else None
+        if words is not None:
+            words.precompute_compress(compression_params=parameters)  # once, not for every frame
+        known[dictionary] = zstandard.ZstdCompressor(dict_data=words, compression_params=parameters)
+    return known[dictionary]
+
+
+def _unpacking(dictionary: bytes) -> zstandard.ZstdDecompressor:
+    known = _coders.unpacking
+    if dictionary not in known:
+        words = zstandard.ZstdCompressionDict(dictionary) if dictionary else None
+        known[dictionary] = zstandard.ZstdDecompressor(dict_data=words, format=zstandard.FORMAT_ZSTD1_MAGICLESS)
+    return known[dictionary]
