@@ -123,6 +123,11 @@ def load_document(session: Session, document_id: str) -> Document | None:
     return session.get(Document, document_id)
 
 
+def hold_document(session: Session, document_id: str) -> None:
+    """Nobody deletes or changes the document until the transaction ends."""
+    session.execute(select(Document.id).where(Document.id == document_id).with_for_update())
+
+
 def list_documents(
     session: Session,
     collection_id: str,

@@ -14,14 +14,15 @@ from store.catalog.upsert import insert_new
 from store.catalog.webhooks import tell_webhooks
 from store.locks import lock, publishing
 from store.models import Cache, Chunk, ChunkState, Document, DocumentState, Vector
-from store.types import EncodedChunk, NewVector, Parsed, Published
+from store.types import EncodedChunk, NewChunk, NewVector, Parsed, Published
 
 
 def record_parsed(session: Session, document_id: str, parsed: Parsed) -> bool:
     """Stores what the parse step found; the document's chunks are pending now. False once it is deleted or ready.
 
-    Safe to run twice: chunks with the same texts stay as they are, published ones included; any difference
-    replaces them all. A worker that publishes chunks which are gone is told so by `publish`.
+    Safe to run twice: chunks that are there already (most of a long document's are, see `add_chunks`) stay as they are,
+    published ones included; any difference replaces them all. A worker that publishes chunks which are gone is told so
+    by `publish`.
     """
     document = session.get(Document, document_id, with_for_update=True)
     if document is None or document.state is DocumentState.READY:
@@ -38,27 +39,43 @@ def record_parsed(session: Session, document_id: str, parsed: Parsed) -> bool:
     document.chunk_count = len(parsed.chunks)
     document.text_tokens = sum(chunk.text_tokens for chunk in parsed.chunks)
     document.state = DocumentState.ENCODING
-    existing = select(Chunk.text_sha256).where(Chunk.document_id == document_id).order_by(Chunk.ordinal)
-    if list(session.scalars(existing)) != [chunk.text_sha256 for chunk in parsed.chunks]:
-        _drop_chunks(session, document_id)
-        rows = [
-            {
-                "document_id": document_id,
-                "ordinal": chunk.ordinal,
-                "heading": chunk.heading,
-                "characters": chunk.characters,
-                "text_tokens": chunk.text_tokens,
-                "text_sha256": chunk.text_sha256,
-                "layout": chunk.layout,
-                "passages": chunk.passages,
-                "state": ChunkState.PENDING,
-            }
-            for chunk in parsed.chunks
-        ]
-        session.execute(insert(Chunk), rows)  # not as objects: a long document has hundreds, and uploads wait meanwhile
     session.flush()
+    add_chunks(session, document_id, parsed.chunks[keep_chunks(session, document_id, parsed.chunks) :])
     _finish(session, document_id)  # a document that failed after its last chunk has nothing left to encode
     return True
+
+
+def keep_chunks(session: Session, document_id: str, chunks: Sequence[NewChunk]) -> int:
+    """How many of the chunks, from the first on, are there already; where a different one is there, all of them go."""
+    known = select(Chunk.text_sha256).where(Chunk.document_id == document_id).order_by(Chunk.ordinal)
+    existing = list(session.scalars(known))
+    if existing == [chunk.text_sha256 for chunk in chunks[: len(existing)]]:
+        return len(existing)
+    _drop_chunks(session, document_id)
+    return 0
+
+
+def add_chunks(session: Session, document_id: str, chunks: Sequence[NewChunk]) -> None:
+    """Adds chunks of a document that is being parsed; nobody takes them up before it is recorded as parsed.
+
+    A long document's are added in several transactions: uploads wait while one of them writes.
+    """
+    rows = [
+        {
+            "document_id": document_id,
+            "ordinal": chunk.ordinal,
+            "heading": chunk.heading,
+            "characters": chunk.characters,
+            "text_tokens": chunk.text_tokens,
+            "text_sha256": chunk.text_sha256,
+            "layout": chunk.layout,
+            "passages": chunk.passages,
+            "state": ChunkState.PENDING,
+        }
+        for chunk in chunks
+    ]
+    if rows:
+        session.execute(insert(Chunk), rows)  # not as objects, which take longer
 
 
 def _drop_chunks(session: Session, document_id: str) -> None:

@@ -218,10 +218,10 @@ def test_publishing_a_batch_twice_changes_nothing(resources: Resources, tmp_path
     job = claim(resources, catalog.JobKind.ENCODE)
     batch = encode_batch(resources, pending_work(resources, job))
     with transaction(resources.engine) as session:
-        catalog.publish(session, batch)
+        catalog.publish(session, batch.chunks)
     before = counts(resources)
     with transaction(resources.engine) as session:
-        catalog.publish(session, batch)
+        catalog.publish(session, batch.chunks)
         catalog.release_job(session, job.id, owner="other")
     run_due_jobs(resources)
     assert counts(resources) == before
