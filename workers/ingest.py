@@ -38,7 +38,7 @@ from workers.stored import Put, discarded_if_lost, ensure_stored
 log = logging.getLogger(__name__)
 
 SLICE_SECONDS = 5.0  # how long one claim of encode jobs is worked on before others get their turn
-PUBLISHED_AT_ONCE = 4  # chunks in one transaction: on SQLite others wait while it writes, five milliseconds a chunk
+PUBLISHED_AT_ONCE = 4  # chunks in one transaction: on SQLite others wait while it writes, over a millisecond a chunk
 ADDED_AT_ONCE = 64  # chunk rows in one transaction, for the same reason
 
 
