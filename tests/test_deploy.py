@@ -1,9 +1,11 @@
 """What is deployed is what the program is: settings, commands and metrics that files name are really there."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -75,15 +77,63 @@ def test_the_validator_finds_what_compose_would_refuse() -> None:
     ]
 
 
-def test_docker_itself_agrees_where_it_is_installed(tmp_path: Path) -> None:
-    docker = shutil.which("docker")
-    if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
-        pytest.skip("docker compose is not installed")
+@dataclass(frozen=True)
+class Compose:
+    """Compose itself, as it is installed, on our file."""
+
+    command: list[str]
+    file: Path
+
+    def config(self, env: Path) -> subprocess.CompletedProcess[str]:
+        """What it makes of the file with every profile and the variables of `env` alone."""
+        given = [*self.command, "-f", str(self.file), "--project-directory", str(ROOT), "--env-file", str(env)]
+        profiles = {
+            name for service in compose.load(COMPOSE)["services"].values() for name in service.get("profiles", [])
+        }
+        for name in sorted(profiles):
+            given += ["--profile", name]
+        plain = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        return subprocess.run([*given, "config"], capture_output=True, text=True, check=False, env=plain)
+
+
+@pytest.fixture
+def docker_compose(tmp_path: Path) -> Compose:
+    """Docker's plugin or the standalone program; of the latter also the first generation, which knows no `name`."""
+    for words in (["docker", "compose"], ["docker-compose"]):
+        ran = shutil.which(words[0]) and subprocess.run(
+            [*words, "version", "--short"], capture_output=True, text=True, check=False
+        )
+        if not ran or ran.returncode:
+            continue
+        if not ran.stdout.startswith("1."):
+            return Compose(words, COMPOSE)
+        file = tmp_path / "docker-compose.yml"
+        file.write_text(re.sub(r"^name: .*$", "", COMPOSE.read_text("utf-8"), flags=re.M))
+        return Compose(words, file)
+    pytest.skip("neither the plugin `docker compose` nor docker-compose is installed")
+
+
+def test_compose_itself_reads_the_file_as_it_is_meant(docker_compose: Compose, services: dict, tmp_path: Path) -> None:
     env = tmp_path / "env"
-    env.write_text("".join(f"{v.name}=x\n" for v in compose.variables(COMPOSE) if v.required))
-    command = [docker, "compose", "-f", str(COMPOSE), "--env-file", str(env), "--profile", "*", "config", "--quiet"]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    env.write_text("".join(f"{v.name}=secret-of-{v.name}\n" for v in compose.variables(COMPOSE) if v.required))
+    ran = docker_compose.config(env)
     assert ran.returncode == 0, ran.stderr
+    read = yaml.safe_load(ran.stdout)
+    assert read["services"].keys() == services.keys()
+    assert read["volumes"].keys() == compose.load(COMPOSE)["volumes"].keys()
+    for name in services:
+        assert read["services"][name]["read_only"] is True, name
+    asked = read["services"]["api"]["environment"]["PERCEL_DATABASE_URL"]
+    assert asked == "postgresql://percel:secret-of-POSTGRES_PASSWORD@postgres:5432/percel"
+    # A dollar sign that is the container's own comes out doubled, as it went in.
+    assert '"$$IDENTITIES"' in " ".join(read["services"]["objects"]["entrypoint"])
+
+
+def test_compose_itself_stops_without_the_secrets(docker_compose: Compose, tmp_path: Path) -> None:
+    (tmp_path / "env").write_text("")
+    ran = docker_compose.config(tmp_path / "env")
+    assert ran.returncode != 0
+    assert re.search(r"(POSTGRES_PASSWORD|S3_ACCESS_KEY|S3_SECRET_KEY)\W.*set it in \.env", ran.stderr)
 
 
 @pytest.mark.parametrize("name", [".env.example", "docker-compose.yml", "Dockerfile", "docs/operations.md"])

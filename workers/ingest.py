@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,17 +27,19 @@ from compressor.types import Chunk
 from store import catalog
 from store.blobs import StoredBlob
 from store.database import reading, transaction
-from store.errors import BlobMissing, LeaseLost
+from store.errors import LeaseLost
 from store.models import Job, JobKind
 from store.types import ChunkCache, EncodedChunk, NewCache, NewChunk, NewVector, Parsed
 from workers.events import Event, Listener, Stage
 from workers.pending import PendingText, read_pending, write_pending
 from workers.resources import Resources
+from workers.stored import Put, discarded_if_lost, ensure_stored
 
 log = logging.getLogger(__name__)
 
 SLICE_SECONDS = 5.0  # how long one claim of encode jobs is worked on before others get their turn
-PUBLISHED_AT_ONCE = 4  # chunks in one transaction: on SQLite others wait while it writes, five milliseconds a chunk
+PUBLISHED_AT_ONCE = 4  # chunks in one transaction: on SQLite others wait while it writes, over a millisecond a chunk
+ADDED_AT_ONCE = 64  # chunk rows in one transaction, for the same reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,14 @@ class Offer:
     title: str  # as people know it; metadata, never a path on disk
     external_id: str | None = None
     metadata: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Chunks with their caches and vectors, and how to put the cache files again, by key."""
+
+    chunks: list[EncodedChunk]
+    files: dict[str, Put]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +90,8 @@ def accept(
     """
     if not _size(offer.source):
         raise EmptyDocument(f"{offer.title} is empty: it has no bytes")
-    blob = _put(resources, tenant, offer.source)
+    put = partial(_put, resources, tenant, offer.source)
+    blob = put()
     with transaction(resources.engine) as session:
         home = catalog.ensure_collection(session, tenant, collection)
         catalog.hold_blobs(session, [blob.key])
@@ -94,10 +106,7 @@ def accept(
             metadata=offer.metadata,
         )
         also(session, accepted)
-    # A delete of the same bytes may have swept them before the row was there; now no sweep takes them any more. The
-    # look is not in the transaction: where blobs are elsewhere it is a request, and nobody else could write meanwhile.
-    if not resources.blobs.exists(blob.key):
-        _put(resources, tenant, offer.source)
+    ensure_stored(resources, blob.key, put)
     if accepted.job is not None:
         resources.wake(JobKind.PARSE)
     return accepted
@@ -133,7 +142,8 @@ def parse(resources: Resources, job: Job, *, owner: str, listen: Listener) -> No
         reasons = "".join(f"; {warning}" for warning in parsed.warnings)
         raise EmptyDocument(f"{document.title} holds no text{reasons}")
     pending = write_pending([PendingText(chunk.text, chunk.styles) for chunk in chunks])
-    blob = resources.blobs.put_bytes(pending, tenant=document.tenant)
+    put = partial(resources.blobs.put_bytes, pending, tenant=document.tenant)
+    blob = put()
     found = Parsed(
         media_type=parsed.media_type,
         title=None,  # people know a document by its file's name
@@ -142,26 +152,36 @@ def parse(resources: Resources, job: Job, *, owner: str, listen: Listener) -> No
         pending_blob=blob.key,
         chunks=tuple(_new_chunk(chunk) for chunk in chunks),
     )
-    with _discarded_if_lost(resources, blob.key), transaction(resources.engine) as session:
-        catalog.hold_blobs(session, [blob.key])
-        if not resources.blobs.exists(blob.key):
-            resources.blobs.put_bytes(pending, tenant=document.tenant)
-        if catalog.record_parsed(session, document.id, found):
-            catalog.enqueue(session, document.id, JobKind.ENCODE)
-        catalog.complete_job(session, job.id, owner=owner)
+    with discarded_if_lost(resources, blob.key):
+        _add_chunks(resources, job, found.chunks, owner=owner)
+        with transaction(resources.engine) as session:
+            catalog.hold_blobs(session, [blob.key])
+            if catalog.record_parsed(session, document.id, found):
+                catalog.enqueue(session, document.id, JobKind.ENCODE)
+            catalog.complete_job(session, job.id, owner=owner)
+    ensure_stored(resources, blob.key, put)
     resources.wake(JobKind.ENCODE)
     listen(Event(Stage.ENCODE, document.id, document.title, due=len(chunks)))
 
 
+def _add_chunks(resources: Resources, job: Job, chunks: Sequence[NewChunk], *, owner: str) -> None:
+    """Adds a long document's chunks but the last few, which `record_parsed` adds, in transactions that are short."""
+    if len(chunks) <= ADDED_AT_ONCE:
+        return
+    with _parsing(resources, job, owner=owner) as session:
+        kept = catalog.keep_chunks(session, job.document_id, chunks)
+    for first in range(kept, len(chunks) - ADDED_AT_ONCE, ADDED_AT_ONCE):
+        with _parsing(resources, job, owner=owner) as session:
+            catalog.add_chunks(session, job.document_id, chunks[first : first + ADDED_AT_ONCE])
+
+
 @contextmanager
-def _discarded_if_lost(resources: Resources, key: str) -> Iterator[None]:
-    """Puts a blob on the list for deletion when its document was deleted while it was made."""
-    try:
-        yield
-    except LeaseLost:
-        with transaction(resources.engine) as session:
-            catalog.discard_blobs(session, [key])  # the sweep keeps what a row names
-        raise
+def _parsing(resources: Resources, job: Job, *, owner: str) -> Iterator[Session]:
+    """A transaction of whoever parses the document. Raises LeaseLost: it is deleted, or another worker's."""
+    with transaction(resources.engine) as session:
+        catalog.hold_document(session, job.document_id)  # before its job, as a delete does
+        catalog.extend_lease(session, job.id, owner=owner, lease_seconds=resources.settings.lease_seconds)
+        yield session
 
 
 def _new_chunk(chunk: Chunk) -> NewChunk:
@@ -192,8 +212,8 @@ def encode(resources: Resources, jobs: Sequence[Job], *, owner: str, listen: Lis
     while done < len(work) and (done == 0 or time.monotonic() < until):
         batch = work[done : done + resources.batch_chunks]
         encoded = encode_as_fits(resources, batch)
-        for first in range(0, len(encoded), PUBLISHED_AT_ONCE):
-            publish(resources, encoded[first : first + PUBLISHED_AT_ONCE])
+        for first in range(0, len(encoded.chunks), PUBLISHED_AT_ONCE):
+            publish(resources, encoded.chunks[first : first + PUBLISHED_AT_ONCE], encoded.files)
         done += len(batch)
         for item in batch:
             listen(Event(Stage.ENCODE, item.document_id, item.title, done=1))
@@ -208,18 +228,18 @@ def encode(resources: Resources, jobs: Sequence[Job], *, owner: str, listen: Lis
     resources.wake(JobKind.FINISH)
 
 
-def publish(resources: Resources, encoded: Sequence[EncodedChunk]) -> None:
-    """Makes encoded chunks known. Raises BlobMissing where a sweep took their file; the retry makes it again."""
-    with resources.timings.step("publish"), transaction(resources.engine) as session:
-        files = {cache.blob for item in encoded for cache in item.caches}
-        catalog.hold_blobs(session, files)
-        for key in files:
-            if not resources.blobs.exists(key):  # a delete of the same document discarded the same bytes
-                raise BlobMissing(key)
-        catalog.publish(session, encoded)
+def publish(resources: Resources, chunks: Sequence[EncodedChunk], files: dict[str, Put]) -> None:
+    """Makes encoded chunks known. `files` are those that no row named before, by key; the chunks' own are taken out."""
+    named = {cache.blob for item in chunks for cache in item.caches}
+    with resources.timings.step("publish"):
+        with transaction(resources.engine) as session:
+            catalog.hold_blobs(session, named)
+            catalog.publish(session, chunks)
+        for key in sorted(named & files.keys()):
+            ensure_stored(resources, key, files.pop(key))
 
 
-def encode_as_fits(resources: Resources, batch: Sequence[Work]) -> list[EncodedChunk]:
+def encode_as_fits(resources: Resources, batch: Sequence[Work]) -> Encoded:
     """Encodes a batch, in halves where the device's memory is too small for all of it. Raises DeviceFull."""
     try:
         return encode_batch(resources, batch)
@@ -228,7 +248,8 @@ def encode_as_fits(resources: Resources, batch: Sequence[Work]) -> list[EncodedC
             raise
     half = len(batch) // 2
     log.warning("batch halved: the device is out of memory", extra={"chunks": len(batch)})
-    return [*encode_as_fits(resources, batch[:half]), *encode_as_fits(resources, batch[half:])]
+    one, other = encode_as_fits(resources, batch[:half]), encode_as_fits(resources, batch[half:])
+    return Encoded([*one.chunks, *other.chunks], one.files | other.files)
 
 
 def pending_work(resources: Resources, job: Job) -> list[Work]:
@@ -256,7 +277,7 @@ def pending_work(resources: Resources, job: Job) -> list[Work]:
     ]
 
 
-def encode_batch(resources: Resources, batch: Sequence[Work]) -> list[EncodedChunk]:
+def encode_batch(resources: Resources, batch: Sequence[Work]) -> Encoded:
     """Encodes, verifies, embeds and stores a batch; cache files are in the blob store when it returns.
 
     Raises DeviceFull, DeviceLost.
@@ -269,14 +290,16 @@ def encode_batch(resources: Resources, batch: Sequence[Work]) -> list[EncodedChu
             caches = adaptive_caches(resources, [item.text for item in batch], styles)
         with resources.timings.step("embed"):
             vectors = passage_vectors(resources, batch)
-    encoded = []
+    encoded = Encoded([], {})
     for group in _by_document(batch):
         file = seal_caches({entry_name(batch[place].ordinal): caches[place] for place in group})
-        blob = resources.blobs.put_bytes(file.data, tenant=batch[group[0]].tenant)
+        put = partial(resources.blobs.put_bytes, file.data, tenant=batch[group[0]].tenant)
+        key = put().key
+        encoded.files[key] = put
         for place in group:
             entry = entry_name(batch[place].ordinal)
-            cache = new_cache(caches[place], blob.key, entry, stored_bytes=file.stored_bytes[entry])
-            encoded.append(EncodedChunk(batch[place].chunk_id, (cache,), tuple(vectors[place])))
+            cache = new_cache(caches[place], key, entry, stored_bytes=file.stored_bytes[entry])
+            encoded.chunks.append(EncodedChunk(batch[place].chunk_id, (cache,), tuple(vectors[place])))
     return encoded
 
 
@@ -341,13 +364,13 @@ def finish(resources: Resources, job: Job, *, owner: str) -> None:
             _complete(resources, session, job, owner=owner)
         return
     together = write_caches(_load_all(resources, rows))
-    key = resources.blobs.put_bytes(together, tenant=document.tenant).key
-    with _discarded_if_lost(resources, key), transaction(resources.engine) as session:
+    put = partial(resources.blobs.put_bytes, together, tenant=document.tenant)
+    key = put().key
+    with discarded_if_lost(resources, key), transaction(resources.engine) as session:
         catalog.hold_blobs(session, [key])
-        if not resources.blobs.exists(key):
-            resources.blobs.put_bytes(together, tenant=document.tenant)
         catalog.move_caches(session, job.document_id, moved=files, key=key)
         _complete(resources, session, job, owner=owner)
+    ensure_stored(resources, key, put)
 
 
 def _complete(resources: Resources, session: Session, job: Job, *, owner: str) -> None:

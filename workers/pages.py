@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from compressor.cachefile import CacheFile
@@ -25,6 +26,7 @@ from store.types import EncodedChunk, NewCache
 from workers.events import Event, Listener, Stage
 from workers.ingest import SLICE_SECONDS, entry_name, publish
 from workers.resources import Resources
+from workers.stored import Put
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -228,10 +230,13 @@ def _store(
             tokens = encode_as_fits(encoder, [shrink(item.image, size.scale) for item in wanted])
             for item, one in zip(wanted, tokens, strict=True):
                 made[item.entry] = store_page(one, codec=size.model, image_token=encoder.image_token, format=FORMAT)
-    blobs = [resources.blobs.put_bytes(write_pages(made), tenant=document.tenant).key for made in pages]
+    puts = [partial(resources.blobs.put_bytes, write_pages(made), tenant=document.tenant) for made in pages]
+    blobs = [put().key for put in puts]
     stored = list(zip(sizes, blobs, pages, strict=True))
     rows = [tuple(_row(size, chunk.ordinal, blob, made) for size, blob, made in stored) for chunk in group]
-    publish(resources, [EncodedChunk(chunk.id, row, ()) for chunk, row in zip(group, rows, strict=True)])
+    chunks = [EncodedChunk(chunk.id, row, ()) for chunk, row in zip(group, rows, strict=True)]
+    files: dict[str, Put] = dict(zip(blobs, puts, strict=True))
+    publish(resources, chunks, files)
 
 
 def _row(codec: PageCodec, ordinal: int, blob: str, pages: "Mapping[str, PageCache]") -> NewCache:

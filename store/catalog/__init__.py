@@ -21,6 +21,7 @@ from store.catalog.documents import (
     document_figures,
     fail_document,
     find_document,
+    hold_document,
     list_documents,
     load_document,
     metadata_of,
@@ -71,7 +72,7 @@ from store.catalog.live import (
     passages_by_vector_ids,
 )
 from store.catalog.passages import keep_texts, passage_texts
-from store.catalog.publication import pending_chunks, publish, record_parsed
+from store.catalog.publication import add_chunks, keep_chunks, pending_chunks, publish, record_parsed
 from store.catalog.recovery import abandon_leases, drop_page_caches, move_caches, rebuild_document, release_job
 from store.catalog.references import (
     blobs_in_use,
@@ -120,6 +121,7 @@ __all__ = [
     "JobState",
     "abandon_leases",
     "accept_document",
+    "add_chunks",
     "add_webhook",
     "all_collections",
     "blobs_in_use",
@@ -173,9 +175,11 @@ __all__ = [
     "has_live_jobs",
     "has_other_embedders",
     "hold_blobs",
+    "hold_document",
     "index_state",
     "is_blob_discardable",
     "is_blob_in_use",
+    "keep_chunks",
     "keep_reply",
     "keep_texts",
     "last_progress",

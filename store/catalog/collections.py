@@ -16,15 +16,19 @@ from store.models import Chunk, Collection, Discard, Document, DocumentState, Jo
 from store.types import CacheFigures, CollectionFigures, ReadyDocuments, StoreStats
 
 _NAMED = select(Collection).where(Collection.tenant == bindparam("tenant"), Collection.name == bindparam("name"))
+_HELD = _NAMED.with_for_update(read=True, key_share=True)
 
 
 def ensure_collection(session: Session, tenant: str, name: str) -> Collection:
-    """The tenant's collection of that name, made where there is none."""
-    found = session.scalar(select(Collection).where(Collection.tenant == tenant, Collection.name == name))
-    if found is not None:
-        return found
-    added = add_new(session, Collection, {"id": uuid4().hex, "tenant": tenant, "name": name, "created_at": time.time()})
-    return added or find_collection(session, tenant, name)
+    """The tenant's collection of that name, made where there is none; it is not deleted before the transaction ends."""
+    named = {"tenant": tenant, "name": name}
+    while True:  # until nobody else makes or deletes it at the same moment
+        found = session.scalar(_HELD, named)
+        if found is not None:
+            return found
+        added = add_new(session, Collection, {"id": uuid4().hex, **named, "created_at": time.time()})
+        if added is not None:
+            return added
 
 
 def find_collection(session: Session, tenant: str, name: str) -> Collection:

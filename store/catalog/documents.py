@@ -8,7 +8,7 @@ from uuid import uuid4
 from sqlalchemy import ColumnElement, bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from store.catalog.jobs import enqueue
+from store.catalog.jobs import begin, enqueue
 from store.catalog.upsert import add_new, insert_or_touch
 from store.catalog.webhooks import tell_webhooks
 from store.errors import NotFound
@@ -16,6 +16,23 @@ from store.lexical import forget_document
 from store.models import Cache, Chunk, ChunkState, Collection, Discard, Document, DocumentState, Job, JobKind, JobState
 from store.types import CacheFigures, Place
 
+# Statements of an upload are made once: others wait for the write lock meanwhile.
+_NAMED = (
+    select(Document)
+    .where(Document.collection_id == bindparam("collection"), Document.external_id == bindparam("external"))
+    .order_by(Document.version.desc())
+    .limit(1)
+    .with_for_update()
+    .execution_options(populate_existing=True)
+)
+_SAME = (  # an anonymous file is the same as any document with its bytes; prefer the anonymous one
+    select(Document)
+    .where(Document.collection_id == bindparam("collection"), Document.sha256 == bindparam("sha256"))
+    .order_by(Document.external_id.is_not(None), Document.created_at.desc())
+    .limit(1)
+    .with_for_update()
+    .execution_options(populate_existing=True)
+)
 _METADATA = select(Document.id, Document.document_metadata).where(Document.id.in_(bindparam("ids", expanding=True)))
 
 
@@ -44,9 +61,8 @@ def accept_document(
     With an external_id that names the document, its newest version is compared; without one the bytes name it.
     The same bytes: the existing document (a failed one is queued again; given metadata replaces the old).
     New bytes for an external_id: a new version beside the old one, which goes when the new one is ready.
+    `home` comes from `ensure_collection` in this transaction: locked before any document, as a delete of it does.
     """
-    # Locked before any document, as a delete of the collection does.
-    session.execute(select(Collection.id).where(Collection.id == home.id).with_for_update(read=True, key_share=True))
     document: Document | None = None
     while document is None:  # until nobody else adds the same one at the same moment
         newest = _newest(session, home.id, external_id=external_id, sha256=sha256)
@@ -70,7 +86,7 @@ def accept_document(
             "created_at": time.time(),
         }
         document = add_new(session, Document, values)
-    return Accepted(document, created=True, job=enqueue(session, document.id, JobKind.PARSE))
+    return Accepted(document, created=True, job=begin(session, document, JobKind.PARSE))
 
 
 def requeue_document(session: Session, document: Document) -> Job | None:
@@ -90,15 +106,8 @@ def requeue_document(session: Session, document: Document) -> Job | None:
 def _newest(session: Session, collection_id: str, *, external_id: str | None, sha256: str) -> Document | None:
     """The document that the offered file is, or is a new version of; locked, so that it stays what it is."""
     if external_id is not None:
-        identity = Document.external_id == external_id
-        order = Document.version.desc()
-        query = select(Document).where(Document.collection_id == collection_id, identity).order_by(order)
-    else:  # an anonymous file is the same as any document with its bytes; prefer the anonymous one
-        identity = Document.sha256 == sha256
-        query = select(Document).where(Document.collection_id == collection_id, identity)
-        query = query.order_by(Document.external_id.is_not(None), Document.created_at.desc())
-    query = query.limit(1).with_for_update().execution_options(populate_existing=True)
-    return session.scalars(query).first()
+        return session.scalar(_NAMED, {"collection": collection_id, "external": external_id})
+    return session.scalar(_SAME, {"collection": collection_id, "sha256": sha256})
 
 
 def find_document(session: Session, tenant: str, document_id: str) -> Document:
@@ -112,6 +121,11 @@ def find_document(session: Session, tenant: str, document_id: str) -> Document:
 def load_document(session: Session, document_id: str) -> Document | None:
     """The document for a worker, whoever owns it; None once it is deleted."""
     return session.get(Document, document_id)
+
+
+def hold_document(session: Session, document_id: str) -> None:
+    """Nobody deletes or changes the document until the transaction ends."""
+    session.execute(select(Document.id).where(Document.id == document_id).with_for_update())
 
 
 def list_documents(

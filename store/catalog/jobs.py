@@ -24,20 +24,31 @@ def enqueue(session: Session, document_id: str, kind: JobKind) -> Job:
         document = session.get(Document, document_id, with_for_update={"read": True, "key_share": True})
         if document is None:
             raise NotFound("document", document_id, "It was deleted meanwhile.")
-        now = clock.now(session)
-        values = {
-            "kind": kind,
-            "collection_id": document.collection_id,
-            "document_id": document_id,
-            "state": JobState.QUEUED,
-            "attempts": 0,
-            "not_before": 0.0,
-            "created_at": now,
-            "updated_at": now,
-        }
-        job = add_new(session, Job, values)
+        job = _add(session, document, kind)
         if job is not None:
             return job
+
+
+def begin(session: Session, document: Document, kind: JobKind) -> Job:
+    """The first job of a document that this transaction has added: nobody else can have added one."""
+    job = _add(session, document, kind)
+    assert job is not None
+    return job
+
+
+def _add(session: Session, document: Document, kind: JobKind) -> Job | None:
+    now = clock.now(session)
+    values = {
+        "kind": kind,
+        "collection_id": document.collection_id,
+        "document_id": document.id,
+        "state": JobState.QUEUED,
+        "attempts": 0,
+        "not_before": 0.0,
+        "created_at": now,
+        "updated_at": now,
+    }
+    return add_new(session, Job, values)
 
 
 def claim_jobs(

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import delete, func, insert, select, union_all
+from sqlalchemy import bindparam, delete, func, insert, select, union_all, update
 from sqlalchemy.orm import Session, aliased
 
 from store import embeddings, lexical
@@ -14,14 +14,34 @@ from store.catalog.upsert import insert_new
 from store.catalog.webhooks import tell_webhooks
 from store.locks import lock, publishing
 from store.models import Cache, Chunk, ChunkState, Document, DocumentState, Vector
-from store.types import EncodedChunk, NewVector, Parsed, Published
+from store.types import EncodedChunk, NewChunk, NewVector, Parsed, Published
+
+# Made once, as others wait for the write lock while chunks are published: of chunks by id, their documents, ...
+_OF_CHUNKS = Chunk.id.in_(bindparam("chunks", expanding=True))
+_PARENTS = select(Chunk.id, Chunk.document_id).where(_OF_CHUNKS)
+_PARENT_IDS = select(Chunk.document_id).where(_OF_CHUNKS)
+# ... these documents' collections, ...
+_INVOLVED = select(Document.collection_id).distinct().where(Document.id.in_(_PARENT_IDS))
+# ... and the documents with the older versions that they replace, locked.
+_OLDER, _NEWER = aliased(Document), aliased(Document)
+_VERSIONS = (_OLDER.collection_id == _NEWER.collection_id) & (_OLDER.external_id == _NEWER.external_id)
+_REPLACED = (
+    select(_OLDER.id).join(_NEWER, _VERSIONS & (_OLDER.version < _NEWER.version)).where(_NEWER.id.in_(_PARENT_IDS))
+)
+_HELD = (
+    select(Document.id, Document.collection_id)
+    .where(Document.id.in_(union_all(_PARENT_IDS, _REPLACED)))
+    .order_by(Document.id)
+    .with_for_update()
+)
 
 
 def record_parsed(session: Session, document_id: str, parsed: Parsed) -> bool:
     """Stores what the parse step found; the document's chunks are pending now. False once it is deleted or ready.
 
-    Safe to run twice: chunks with the same texts stay as they are, published ones included; any difference
-    replaces them all. A worker that publishes chunks which are gone is told so by `publish`.
+    Safe to run twice: chunks that are there already (most of a long document's are, see `add_chunks`) stay as they are,
+    published ones included; any difference replaces them all. A worker that publishes chunks which are gone is told so
+    by `publish`.
     """
     document = session.get(Document, document_id, with_for_update=True)
     if document is None or document.state is DocumentState.READY:
@@ -38,27 +58,43 @@ def record_parsed(session: Session, document_id: str, parsed: Parsed) -> bool:
     document.chunk_count = len(parsed.chunks)
     document.text_tokens = sum(chunk.text_tokens for chunk in parsed.chunks)
     document.state = DocumentState.ENCODING
-    existing = select(Chunk.text_sha256).where(Chunk.document_id == document_id).order_by(Chunk.ordinal)
-    if list(session.scalars(existing)) != [chunk.text_sha256 for chunk in parsed.chunks]:
-        _drop_chunks(session, document_id)
-        rows = [
-            {
-                "document_id": document_id,
-                "ordinal": chunk.ordinal,
-                "heading": chunk.heading,
-                "characters": chunk.characters,
-                "text_tokens": chunk.text_tokens,
-                "text_sha256": chunk.text_sha256,
-                "layout": chunk.layout,
-                "passages": chunk.passages,
-                "state": ChunkState.PENDING,
-            }
-            for chunk in parsed.chunks
-        ]
-        session.execute(insert(Chunk), rows)  # not as objects: a long document has hundreds, and uploads wait meanwhile
     session.flush()
+    add_chunks(session, document_id, parsed.chunks[keep_chunks(session, document_id, parsed.chunks) :])
     _finish(session, document_id)  # a document that failed after its last chunk has nothing left to encode
     return True
+
+
+def keep_chunks(session: Session, document_id: str, chunks: Sequence[NewChunk]) -> int:
+    """How many of the chunks, from the first on, are there already; where a different one is there, all of them go."""
+    known = select(Chunk.text_sha256).where(Chunk.document_id == document_id).order_by(Chunk.ordinal)
+    existing = list(session.scalars(known))
+    if existing == [chunk.text_sha256 for chunk in chunks[: len(existing)]]:
+        return len(existing)
+    _drop_chunks(session, document_id)
+    return 0
+
+
+def add_chunks(session: Session, document_id: str, chunks: Sequence[NewChunk]) -> None:
+    """Adds chunks of a document that is being parsed; nobody takes them up before it is recorded as parsed.
+
+    A long document's are added in several transactions: uploads wait while one of them writes.
+    """
+    rows = [
+        {
+            "document_id": document_id,
+            "ordinal": chunk.ordinal,
+            "heading": chunk.heading,
+            "characters": chunk.characters,
+            "text_tokens": chunk.text_tokens,
+            "text_sha256": chunk.text_sha256,
+            "layout": chunk.layout,
+            "passages": chunk.passages,
+            "state": ChunkState.PENDING,
+        }
+        for chunk in chunks
+    ]
+    if rows:
+        session.execute(insert(Chunk), rows)  # not as objects, which take longer
 
 
 def _drop_chunks(session: Session, document_id: str) -> None:
@@ -86,14 +122,12 @@ def publish(session: Session, encoded: Sequence[EncodedChunk]) -> Published:
     deletion. Chunks that are gone are skipped and named.
     """
     collections = _hold_documents(session, [item.chunk_id for item in encoded])
-    chunks = {chunk.id: chunk for chunk in _load(session, [item.chunk_id for item in encoded])}
+    chunks = dict(session.execute(_PARENTS, {"chunks": [item.chunk_id for item in encoded]}).all())
     known = [item for item in encoded if item.chunk_id in chunks]
     _insert_caches(session, known)
     _insert_vectors(session, known, chunks, collections)
-    for item in known:
-        chunks[item.chunk_id].state = ChunkState.READY
-    session.flush()
-    documents = dict.fromkeys(chunk.document_id for chunk in chunks.values())
+    session.execute(update(Chunk).where(Chunk.id.in_(chunks)).values(state=ChunkState.READY))
+    documents = dict.fromkeys(chunks.values())
     ready = tuple(document_id for document_id in documents if _finish(session, document_id))
     offered = {cache.blob for item in encoded for cache in item.caches}
     discard_blobs(session, [key for key in sorted(offered) if not is_blob_in_use(session, key)])
@@ -103,10 +137,6 @@ def publish(session: Session, encoded: Sequence[EncodedChunk]) -> Published:
     )
 
 
-def _load(session: Session, chunk_ids: Sequence[int]) -> list[Chunk]:
-    return list(session.scalars(select(Chunk).where(Chunk.id.in_(chunk_ids))))
-
-
 def _hold_documents(session: Session, chunk_ids: Sequence[int]) -> dict[str, str]:
     """Document id -> collection id of the chunks, locked against deletes and parses.
 
@@ -114,14 +144,9 @@ def _hold_documents(session: Session, chunk_ids: Sequence[int]) -> dict[str, str
     One publication at a time in a collection: vector ids are drawn and committed in one order, which `vectors_after`
     relies on, and versions of a document replace each other one by one.
     """
-    parents = select(Chunk.document_id).where(Chunk.id.in_(chunk_ids))
-    involved = select(Document.collection_id).distinct().where(Document.id.in_(parents))
-    lock(session, [publishing(collection_id) for collection_id in session.scalars(involved)])
-    older, newer = aliased(Document), aliased(Document)
-    same = (older.collection_id == newer.collection_id) & (older.external_id == newer.external_id)
-    replaced = select(older.id).join(newer, same & (older.version < newer.version)).where(newer.id.in_(parents))
-    query = select(Document.id, Document.collection_id).where(Document.id.in_(union_all(parents, replaced)))
-    return dict(session.execute(query.order_by(Document.id).with_for_update()).all())
+    asked = {"chunks": list(chunk_ids)}
+    lock(session, [publishing(collection_id) for collection_id in session.scalars(_INVOLVED, asked)])
+    return dict(session.execute(_HELD, asked).all())
 
 
 def _insert_caches(session: Session, encoded: Sequence[EncodedChunk]) -> None:
@@ -144,13 +169,13 @@ def _insert_caches(session: Session, encoded: Sequence[EncodedChunk]) -> None:
 
 
 def _insert_vectors(
-    session: Session, encoded: Sequence[EncodedChunk], chunks: Mapping[int, Chunk], collections: Mapping[str, str]
+    session: Session, encoded: Sequence[EncodedChunk], documents: Mapping[int, str], collections: Mapping[str, str]
 ) -> None:
-    """Vector rows; of those that are new, their texts and full-text rows."""
+    """Vector rows; of those that are new, their texts and full-text rows. `documents`: chunk id -> document id."""
     passages: dict[tuple[int, str, int], NewVector] = {}  # by chunk, embedder, start
     rows: dict[tuple[int, str, int], dict[str, object]] = {}
     for item in encoded:
-        document_id = chunks[item.chunk_id].document_id
+        document_id = documents[item.chunk_id]
         collection_id = collections[document_id]
         for vector in item.vectors:
             key = (item.chunk_id, vector.embedder, vector.start)

@@ -1,10 +1,12 @@
 """Owns inserts that two processes may do at once: what is there already stays, and nobody gets an exception."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TypeVar
 
+from sqlalchemy import Executable, Table, inspect
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, make_transient_to_detached
 
 from store.models import Base
 
@@ -23,12 +25,40 @@ def insert_or_touch(session: Session, table: type[Base], *, key: str, column: st
 
 
 def _insert(session: Session, table: type[Base]) -> sqlite.Insert | postgresql.Insert:
-    if session.get_bind().dialect.name == "postgresql":
-        return postgresql.insert(table)
-    return sqlite.insert(table)
+    return postgresql.insert(table) if _on_postgresql(session) else sqlite.insert(table)
+
+
+def _on_postgresql(session: Session) -> bool:
+    return session.get_bind().dialect.name == "postgresql"
 
 
 def add_new(session: Session, table: type[Row], values: Mapping[str, object]) -> Row | None:
-    """The added row; None where one with the same unique key is there, which a query sees from now on."""
+    """The added row; None where one with the same unique key is there, which a query sees from now on.
+
+    `values` by attribute. An upload adds two rows while others wait for the write lock: the statement is made once, and
+    of its answer an object, without the ORM's bulk insert, which costs more than the insert itself.
+    """
     session.flush()
-    return session.scalars(insert_new(session, table).returning(table), [dict(values)]).first()
+    columns = _columns(table)
+    given = {columns[name]: value for name, value in values.items()}
+    found = session.execute(_add_new(table, _on_postgresql(session)), given).first()
+    if found is None:
+        return None
+    row = table(**dict(zip(columns, found, strict=True)))
+    make_transient_to_detached(row)  # every attribute is there: nothing is loaded again
+    session.add(row)
+    return row
+
+
+@cache
+def _columns(table: type[Base]) -> dict[str, str]:
+    """Attribute -> column, of every attribute."""
+    return {each.key: each.columns[0].name for each in inspect(table).column_attrs}
+
+
+@cache
+def _add_new(table: type[Base], on_postgresql: bool) -> Executable:
+    rows = table.__table__
+    assert isinstance(rows, Table)
+    statement = postgresql.insert(rows) if on_postgresql else sqlite.insert(rows)
+    return statement.on_conflict_do_nothing().returning(*(rows.c[name] for name in _columns(table).values()))

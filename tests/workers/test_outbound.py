@@ -46,12 +46,13 @@ class _Page(BaseHTTPRequestHandler):
             self.send_header("Location", target)
         if path == "/drip":
             self.drip()
+            return
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
     def drip(self) -> None:
-        """A header line that goes on and on: every read is short."""
+        """A header line that goes on until the client has left: every read is short, and there is no more to say."""
         self.flush_headers()
         with suppress(OSError):
             for _ in range(100):
