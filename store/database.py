@@ -22,6 +22,9 @@ _BUSY_MS = 30_000  # how long a writer waits for another one
 _LOOK_MS = 2  # between its looks; SQLite's own pauses grow to 100 ms, and miss the gaps of a busy worker
 _MAPPED_BYTES = 1 << 40  # of the file read without copies, a third of a search's rows' cost; SQLite stops at 2 GiB
 _CONNECT_SECONDS = 10
+_LOG_PAGES = (
+    16_000  # of 4 kB, after which a commit takes the log into the file, and waits for the disk; see `take_in_log`
+)
 _DISK_FULL = "53100"  # PostgreSQL's state for it
 _POOL = {"pool_size": 8, "max_overflow": 32}  # connections of a process; a search takes two at a time
 _TURNS: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
@@ -61,6 +64,7 @@ def _prepare_sqlite(connection: SqliteConnection, _record: object) -> None:
     _use_wal(connection)
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute(f"PRAGMA mmap_size={_MAPPED_BYTES}")
+    connection.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten: delete means gone
 
@@ -159,11 +163,23 @@ def place_of(engine: Engine) -> str:
     return str(engine.url.database) if engine.dialect.name == "sqlite" else engine.url.render_as_string()
 
 
+def take_in_log(engine: Engine) -> None:
+    """Takes SQLite's write-ahead log into the file beside whoever reads and writes; elsewhere there is none.
+
+    Where nobody does it, the commit that makes the log too long does, while others wait to write.
+    """
+    _checkpoint(engine, "PASSIVE")
+
+
 def truncate_log(engine: Engine) -> None:
     """Empties SQLite's write-ahead log, so that it holds no page of what was deleted; elsewhere there is none."""
+    _checkpoint(engine, "TRUNCATE")
+
+
+def _checkpoint(engine: Engine, mode: str) -> None:
     if engine.dialect.name == "sqlite":
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.exec_driver_sql(f"PRAGMA wal_checkpoint({mode})")
 
 
 def migrate(engine: Engine) -> None:

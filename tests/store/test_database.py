@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, func, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from store import catalog
-from store.database import check_schema, migrate, open_database, reading, transaction
+from store.database import check_schema, migrate, open_database, reading, take_in_log, transaction
 from store.errors import DatabaseUnreachable, DatabaseUnusable, SchemaOutdated, SchemaTooNew, StoreFull
 from store.models import Base, Collection, Document
 
@@ -138,3 +138,22 @@ def test_a_server_that_does_not_answer_is_said() -> None:
     for use in (migrate, check_schema):
         with pytest.raises(DatabaseUnreachable, match=r"percel:\*\*\*@127.0.0.1:9/percel cannot be used: .*Start its"):
             use(engine)
+
+
+def test_the_log_is_taken_in_beside_readers_and_writers(tmp_path: Path) -> None:
+    path = tmp_path / "percel.db"
+    engine = open_database(f"sqlite:///{path}")
+    migrate(engine)
+    with reading(engine) as reader:
+        assert reader.scalar(select(func.count()).select_from(Collection)) == 0
+        with transaction(engine) as session:
+            session.add(Collection(id="c" * 32, tenant="default", name="kept in the log", created_at=0.0))
+        take_in_log(engine)  # as far as nobody reads what was before
+        with transaction(engine) as session:
+            session.add(Collection(id="d" * 32, tenant="default", name="another", created_at=0.0))
+            take_in_log(engine)
+        assert reader.scalar(select(func.count()).select_from(Collection)) == 0
+    assert b"kept in the log" not in path.read_bytes()
+    take_in_log(engine)
+    assert b"kept in the log" in path.read_bytes()
+    engine.dispose()
