@@ -100,6 +100,7 @@ class Bench:
         # Others may be using a CPU as well; what this process itself spent is what can be compared.
         self._clock = time.process_time if device == "cpu" else time.perf_counter
         self.dtype = torch.bfloat16 if has_native_bf16(device) else torch.float32
+        check_fits(shape, device=device, dtype=self.dtype)
         model = build_model(shape, tokens=TEXT_PER_VISION * most + 4096, device=device, dtype=self.dtype)
         self.encoding = self._encode(page_encoder(model, shape))
         self.decoder: PageDecoder = page_decoder(model, shape)
@@ -235,6 +236,17 @@ class Bench:
         """Waits for the device."""
         if self.device != "cpu":
             torch.cuda.synchronize(self.device)
+
+
+def check_fits(shape: BenchShape, *, device: str, dtype: torch.dtype) -> None:
+    """Ends the program for a model whose weights, vision tower included, do not fit: it would be ended half way."""
+    empty = build_model(shape, tokens=1, device="meta", dtype=dtype)
+    weights, free = sum(weight.nbytes for weight in empty.parameters()), free_memory(device)
+    if weights > free:
+        raise SystemExit(
+            f"{shape.name}: its weights take {weights / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free on {device}: "
+            "measure a part of its layers with --layers"
+        )
 
 
 def measure_storing(shape: BenchShape, folder: Path) -> dict[str, object]:

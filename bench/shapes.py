@@ -76,7 +76,8 @@ SHAPES = {
         BenchShape(
             "deepseek-ocr-2",
             "deepseek_ocr2",
-            "its config.json as published; vision tower as the class has it by default",
+            "its config.json as published; its vision tower's encoder as build_qwen2_decoder_as_encoder in its own "
+            "deepencoderv2.py, which config.json leaves out: the class's own would be twenty times as large",
             8_192,
             {
                 "vocab_size": 129_280,
@@ -90,6 +91,16 @@ SHAPES = {
                 "topk_group": 1,
                 "num_experts_per_tok": 6,
                 "mlp_layer_types": ["dense"] + ["sparse"] * 11,
+            },
+            {
+                "encoder_config": {
+                    "hidden_size": 896,
+                    "intermediate_size": 4864,
+                    "num_hidden_layers": 24,
+                    "num_attention_heads": 14,
+                    "num_key_value_heads": 2,
+                    "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000.0},
+                }
             },
             page_tokens=833,
         ),

@@ -1,5 +1,6 @@
 """Owns the choice of device, of the number format that it is fast in, and of how batches share its cores."""
 
+import ctypes
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +16,9 @@ from compressor.errors import DeviceFull, DeviceLost, ModelError
 
 _OPENING = threading.Lock()
 _CPU_FULL = "DefaultCPUAllocator"  # what torch says where the system gives it no memory; it has no class for that
+LARGE_BYTES = 1 << 20  # of a tensor whose memory comes from the system alone, and goes back there
+KEPT_BYTES = 1 << 26  # free, at the end of the heap of all that is smaller
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
@@ -78,6 +82,18 @@ def _container_memory(root: Path = Path("/sys/fs/cgroup")) -> int:
         return max(0, limit - used + int(counted["inactive_file"]))  # cached file contents make room
     except (OSError, KeyError, ValueError):
         return 1 << 62
+
+
+def keep_no_holes(device: str) -> None:
+    """Has this process give memory of large tensors back as soon as they go, where the C library is glibc.
+
+    Left to itself glibc learns from the first large ones that go to keep what is freed, up to 32 MiB each: of a chunk
+    in a decoder, hundreds of megabytes stay as holes that fit nothing. Small tensors are kept at hand as before.
+    """
+    library = ctypes.CDLL(None)
+    if device == "cpu" and hasattr(library, "mallopt"):
+        library.mallopt(_MMAP_THRESHOLD, LARGE_BYTES)
+        library.mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def rounded(count: int, step: int) -> int:

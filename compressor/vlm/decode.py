@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
-from compressor.device import device_faults
+from compressor.device import device_faults, keep_no_holes
 from compressor.errors import ContextTooLong, UnknownCodec
 from compressor.vlm.choose import Chooser, greedy
 from compressor.vlm.families import Family
@@ -66,6 +66,7 @@ class PageDecoder:
         self.config = model.config
         self.device = model.device
         self.dtype = model.dtype
+        keep_no_holes(self.device.type)  # or more would be held than is planned
         self.language = getattr(model.model, family.decoder) if family.decoder else model.model
         self._embedding = self.language.get_input_embeddings()
         self.head = model.lm_head

@@ -1,8 +1,9 @@
 """Owns the plan of a decoder's memory, made before anything is loaded. Knows no torch and no model.
 
 Weights and keys and values are counted exactly. Working memory is what one chunk and one layer need at a time, as
-transformers computes attention today: with a mask over all that was read, and keys repeated for every query head.
-How often each lives at once was fitted to measurements on a CPU; a GPU was not measured.
+transformers computes attention today: with a mask over all that was read, and keys repeated for every query head; or
+as it computes experts, with every token once for each of its experts. What lives at once was counted tensor by tensor
+on a CPU; a GPU was not measured.
 """
 
 from dataclasses import dataclass
@@ -14,9 +15,12 @@ SHORTEST_CHUNK = 256
 MASK_NUMBERS = 1 << 30  # of one pass: beyond, chunks grow shorter as the context grows longer
 SPARE_TOKENS = 1024  # that memory is taken for beyond what is announced: a question and its answer
 JOINED_COPIES = 2  # of one layer's keys and values, while pages are put together: as they were moved, and joined
-STREAMS = 6  # copies of a chunk's hidden states that live at once: residual, normed, output, two embeddings
+STREAMS = 5  # copies of a chunk's hidden states that live at once: embeddings, residual, sum, normed, the last chunk's
 QUERY_STREAMS = 2  # of its queries: as they go in, and what comes out
 INNER_STREAMS = 3  # of its wider activations inside a layer: gate, up, their product
+EXPERT_STREAMS = 4  # the same of a token at each of its experts, where gate and up are one tensor beside both parts
+SORTED_STREAMS = 2  # of its hidden states there: sorted by expert, and what comes out; then in float32, in both orders
+KERNELS, KERNEL_BYTES = 1024, 600_000  # that oneDNN keeps at most, one for each number of tokens that an expert meets
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,9 @@ class Shape:
     inner_width: int
     vocabulary: int
     max_tokens: int
+    experts: int = 0  # in all layers
+    routed: int = 0  # of a layer, that each token goes to
+    expert_width: int = 0  # inside of one
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +78,21 @@ def plan_memory(
     head_copies = (shape.layer_head_numbers > shape.layer_kv_numbers) + packed  # repeated for every query head
     attention = tokens * head_copies * shape.layer_head_numbers + rows * tokens  # the mask, as it is added to scores
     attention += rows * QUERY_STREAMS * shape.layer_head_numbers // 2
-    inner = rows * (INNER_STREAMS + packed) * shape.inner_width
+    inner = rows * INNER_STREAMS * shape.inner_width
+    experts = (
+        rows
+        * shape.routed
+        * max(
+            SORTED_STREAMS * shape.width * (number_bytes + 4),
+            (shape.width + EXPERT_STREAMS * shape.expert_width) * number_bytes,
+        )
+    )
     kv = ((tokens + SPARE_TOKENS) * shape.kv_numbers + shape.state_numbers) * number_bytes
-    working = (rows * STREAMS * shape.width + max(attention, inner)) * number_bytes
+    working = rows * STREAMS * shape.width * number_bytes + max(max(attention, inner) * number_bytes, experts)
     working += rows * tokens  # the mask as it is made: a byte for each query and key
     working += shape.vocabulary * (4 + number_bytes) + shape.state_numbers * number_bytes  # kept, to be gone back to
+    if packed:
+        working += KERNEL_BYTES * min(KERNELS, 2 * shape.experts * -(-tokens // rows))
     if apart:  # pages have gone before the question is read
         joined = tokens * JOINED_COPIES * shape.layer_kv_numbers * number_bytes
         kv, working = 2 * kv, max(joined, working - kv)

@@ -1,7 +1,7 @@
 """Owns the measuring of a language model that is not loaded: its memory's shape, from its settings alone."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeGuard
 
 from torch import nn
 
@@ -11,6 +11,10 @@ from compressor.vlm.memory import Shape
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
+
+
+class _Experts(Protocol):
+    gate_up_proj: nn.Parameter
 
 
 def read_shape(directory: Path) -> Shape:
@@ -26,6 +30,7 @@ def model_shape(model: "PreTrainedModel") -> Shape:
     text = model.config.get_text_config()
     layers = [module for module in model.modules() if hasattr(module, "layer_idx")]
     kept = [_kept_numbers(layer) for layer in layers]
+    experts = sum(len(part.gate_up_proj) for part in model.modules() if _holds_experts(part))
     if not any(kept):
         raise UnsupportedModel(
             f"how much memory a language model of type {text.model_type!r} takes for a context is not known"
@@ -40,7 +45,15 @@ def model_shape(model: "PreTrainedModel") -> Shape:
         inner_width=text.intermediate_size,
         vocabulary=text.vocab_size,
         max_tokens=text.max_position_embeddings,
+        experts=experts,
+        routed=text.num_experts_per_tok if experts else 0,
+        expert_width=text.moe_intermediate_size if experts else 0,
     )
+
+
+def _holds_experts(part: nn.Module) -> TypeGuard["_Experts"]:
+    """Whether a module is the experts of a layer: their weights lie in one parameter, (experts, inner, width)."""
+    return isinstance(getattr(part, "gate_up_proj", None), nn.Parameter)
 
 
 def _kept_numbers(layer: nn.Module) -> int:

@@ -5,7 +5,6 @@ import hashlib
 import io
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -14,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from store.blobs.address import S3Address
 from store.blobs.base import PARTIAL_AGE, ListedBlob, StoredBlob
+from store.blobs.body import read_pieces
 from store.blobs.copies import LocalCopies
 from store.blobs.keys import blob_key, check_key, compare, is_key, key_digest
 from store.blobs.partial import arriving, pieces_of, remove_old
@@ -22,13 +22,13 @@ from store.errors import BlobDamaged, BlobMissing, BlobStoreUnusable
 from store.tenants import check_tenant
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from types_boto3_s3 import S3Client
     from types_boto3_s3.type_defs import HeadObjectOutputTypeDef, ObjectIdentifierTypeDef
 
 ATTEMPTS = 4  # of one request; with their pauses at most 7 s where the server answers with an error at once
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 20  # without a byte
-_PIECE = 1 << 20  # bytes read at a time
 _PART = 16 << 20  # a larger blob is sent in parts of this size, so that a broken one does not start again
 _DELETED = 1_000  # at once; S3 takes no more
 _NOT_TOGETHER = (400, 405, 411, 501)  # answers to the wish to delete several
@@ -238,10 +238,16 @@ class S3Blobs:
         self._bucket_seen = True
 
     def _pieces(self, key: str) -> Iterator[bytes]:
+        name, bucket = self._name(key), self.address.bucket
+
+        def ask(start: int) -> "tuple[StreamingBody, int]":
+            if not start:  # a range of an empty object is none
+                return self.client.get_object(Bucket=bucket, Key=name)["Body"], 0
+            found = self.client.get_object(Bucket=bucket, Key=name, Range=f"bytes={start}-")
+            return found["Body"], start if "ContentRange" in found else 0
+
         with answering(self.place, key):
-            found = self.client.get_object(Bucket=self.address.bucket, Key=self._name(key))
-            with closing(found["Body"]) as body:
-                yield from body.iter_chunks(_PIECE)
+            yield from read_pieces(ask, attempts=self._attempts)
 
 
 class S3Ranges:
@@ -259,22 +265,27 @@ class S3Ranges:
         return self._size
 
     def read(self, start: int, length: int) -> bytes:
-        address = self._blobs.address
-        with answering(self._blobs.place, self._key):
+        blobs, name = self._blobs, self._blobs._name(self._key)
+        total: int | None = None
+
+        def ask(done: int) -> "tuple[StreamingBody, int]":
+            nonlocal total
+            wanted = f"bytes={start + done}-{start + length - 1}"
+            found = blobs.client.get_object(Bucket=blobs.address.bucket, Key=name, Range=wanted)
+            if "ContentRange" not in found:  # a server that knows no ranges sends all of it
+                return found["Body"], 0
+            total = int(found["ContentRange"].rpartition("/")[2])
+            return found["Body"], done
+
+        with answering(blobs.place, self._key):
             try:
-                found = self._blobs.client.get_object(
-                    Bucket=address.bucket,
-                    Key=self._blobs._name(self._key),
-                    Range=f"bytes={start}-{start + length - 1}",
-                )
+                data = b"".join(read_pieces(ask, attempts=blobs._attempts))
             except ClientError as error:
                 if code_of(error) == "InvalidRange":  # it ends before
                     return b""
                 raise
-            with closing(found["Body"]) as body:
-                data = body.read()
-        if "ContentRange" not in found:  # a server that knows no ranges sends all of it
+        if total is None:
             self._size = len(data)
             return data[start : start + length]
-        self._size = int(found["ContentRange"].rpartition("/")[2])
+        self._size = total
         return data

@@ -5,16 +5,18 @@ from contextlib import closing
 from typing import Any
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError, IncompleteReadError
 from urllib3.exceptions import HTTPError
 
-from percel_vllm.names import PageError
+from percel_vllm.names import PageError, PlaceDownError
 
-ATTEMPTS = 6  # of one request: workers stop the engine where a page fails that was checked
+ATTEMPTS = 6  # of one request
 CONNECT_SECONDS = 5
 READ_SECONDS = 20  # without a byte
 PAUSE_SECONDS = 0.1  # before what broke off is asked for again; then twice as long each time
 KNOWN_SECONDS = 60.0
+_BROKEN = (HTTPClientError, IncompleteReadError, HTTPError)  # half an answer
+_LATER = ("SlowDown", "Throttling", "ThrottlingException", "RequestTimeout", "RequestLimitExceeded")
 
 
 class S3Pages:
@@ -78,8 +80,8 @@ class S3PageFile:
         except ClientError as error:
             return self._refused(error, start)
         except (BotoCoreError, HTTPError) as error:
-            bucket = self._pages.bucket
-            raise PageError(f"page file {self.name} cannot be read from S3 bucket {bucket}: {error}") from error
+            kind = PlaceDownError if isinstance(error, (*_BROKEN, ConnectionError)) else PageError
+            raise kind(f"page file {self.name} cannot be read from S3 bucket {self._pages.bucket}: {error}") from error
         if "ContentRange" not in found:  # a server that knows no ranges sends all of it
             self._size = len(data)
             return data[start : start + length]
@@ -97,7 +99,7 @@ class S3PageFile:
             try:
                 with closing(found["Body"]) as body:
                     return found, body.read()
-            except (HTTPClientError, IncompleteReadError, HTTPError):
+            except _BROKEN:
                 if attempt >= pages.attempts:
                     raise
             time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
@@ -115,6 +117,8 @@ class S3PageFile:
             raise PageError(
                 f"there is no page file {self._key} in S3 bucket {bucket}: its document was deleted, or made anew"
             ) from error
-        raise PageError(
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        kind = PlaceDownError if status >= 500 or status in (408, 429) or code in _LATER else PageError
+        raise kind(
             f"page file {self.name} cannot be read from S3 bucket {bucket}: {code} ({said.get('Message', '')})"
         ) from error

@@ -3,6 +3,7 @@
 What fails here fails one request; what fails while the model runs stops the engine. Knows nothing of vLLM.
 """
 
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -13,11 +14,15 @@ import torch
 from torch import Tensor
 
 from percel_vllm.blobs import Blobs
-from percel_vllm.names import PageError, read_name
+from percel_vllm.names import PageError, PlaceDownError, read_name
 from percel_vllm.pages import Page, load_page, open_page, read_parts
+
+log = logging.getLogger("vllm.percel")
 
 KNOWN = 100_000  # names of pages whose check is remembered
 THREADS = 4
+PAUSE_SECONDS = 0.1  # before a place that was down is tried again; then twice as long each time
+LONGEST_PAUSE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +102,21 @@ class CheckedPages:
             raise PageError(f"{name} has {found.rows} rows; the grid in the request asks for {rows}")
         return True
 
-    def load(self, name: str, *, device: str, dtype: torch.dtype) -> Tensor:
-        """Its numbers, as `load_page`. Raises PageError."""
-        return load_page(self.find(name), device=device, dtype=dtype)
+    def load(self, name: str, *, device: str, dtype: torch.dtype, until: float = 0.0) -> Tensor:
+        """Its numbers, as `load_page`. Raises PageError.
+
+        Where the place of pages is down it is tried again `until` then, in seconds of the monotonic clock.
+        """
+        pause = PAUSE_SECONDS
+        while True:
+            try:
+                return load_page(self.find(name), device=device, dtype=dtype)
+            except PlaceDownError as error:
+                if time.monotonic() + pause > until:
+                    raise
+                log.warning("waiting for the place of pages: %s", error)
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     def close(self) -> None:
         """Waits for nothing."""

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("vllm.percel")
 
+# That a step of workers waits for a place that is down. vLLM gives up on a step after 300 s, by its own default
+# (VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS); the last try may take one of these minutes.
+PATIENCE_SECONDS = 200.0
+
 
 @dataclass
 class PercelMetadata(ECConnectorMetadata):
@@ -71,15 +75,18 @@ class PercelConnector(ECConnectorBase):
     # In the workers.
 
     def start_load_caches(self, encoder_cache: "dict[str, torch.Tensor]", **kwargs: object) -> None:
-        """Loads what this step needs. Raises PageError for a file that went between check and use: vLLM then stops.
+        """Loads what this step needs; waits for a bucket that went away between check and use.
 
-        Numbers that are not there could only be replaced by wrong ones, and the prefix cache would keep those.
+        Raises PageError where it does not come back, or a file has gone: vLLM then stops. A step that has begun cannot
+        leave a page out. What a worker reports of it is looked at when the step's tokens are out already, there is no
+        image to encode instead, and the prefix cache would keep whatever numbers stood in.
         """
+        until = time.monotonic() + PATIENCE_SECONDS
         metadata = self._get_connector_metadata()
         assert isinstance(metadata, PercelMetadata)
         for name in metadata.names:
             if name not in encoder_cache:
-                encoder_cache[name] = self._pages.load(name, device=_device(), dtype=self._dtype)
+                encoder_cache[name] = self._pages.load(name, device=_device(), dtype=self._dtype, until=until)
 
     def save_caches(self, encoder_cache: "dict[str, torch.Tensor]", mm_hash: str, **kwargs: object) -> None:
         """Nothing: Percel alone writes its store."""

@@ -16,6 +16,10 @@ class PageError(Exception):
     """A page that cannot be read as it was asked for; the message says which and why."""
 
 
+class PlaceDownError(PageError):
+    """Where pages lie does not answer: the same page may be read in a while."""
+
+
 @dataclass(frozen=True, slots=True)
 class PageName:
     """A stored page."""

@@ -17,7 +17,7 @@ from tests.servers_s3 import Between, blob_url
 from percel_vllm.blobs import Blobs, LocalPageFile, open_blobs
 from percel_vllm.bucket import S3Pages
 from percel_vllm.checked import CheckedPages
-from percel_vllm.names import PageError, read_name
+from percel_vllm.names import PageError, PlaceDownError, read_name
 
 
 @pytest.fixture
@@ -112,6 +112,27 @@ def test_a_server_that_fails_is_asked_again_and_then_given_up(bucket: str, betwe
         pages.load(name, device="cpu", dtype=torch.float32)
     between.failures = 0
     wait(pages, name)
+
+
+def test_a_server_that_is_down_is_waited_for_and_a_page_that_has_gone_is_not(
+    bucket: str, between: Between, tmp_path: Path
+) -> None:
+    name = upload(blob_url(bucket, between.endpoint), tmp_path, page_bytes(make_page()))
+    pages = CheckedPages(S3Pages(bucket, "some/prefix", between.endpoint, "us-east-1", attempts=1), MODEL)
+    between.failures = 3
+    loaded = pages.load(name, device="cpu", dtype=torch.float32, until=time.monotonic() + 60)
+    assert torch.equal(loaded, numbers(make_page()))
+    assert between.failures == 0
+    between.failures = 100
+    with pytest.raises(PlaceDownError, match=rf"cannot be read from S3 bucket {bucket}: InternalError \(not now\)$"):
+        pages.load(name, device="cpu", dtype=torch.float32, until=time.monotonic() + 0.5)
+    assert 90 < between.failures < 99
+    between.failures = 0
+    between.answered.clear()
+    gone = name.replace("default/", "other/")
+    with pytest.raises(PageError, match="there is no page file"):
+        pages.load(gone, device="cpu", dtype=torch.float32, until=time.monotonic() + 60)
+    assert len(between.answered) == 1
 
 
 def test_a_body_that_breaks_off_is_asked_for_again_and_then_given_up(

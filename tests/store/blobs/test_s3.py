@@ -70,6 +70,40 @@ def test_a_server_that_keeps_failing_is_one_error_and_works_again_afterwards(sha
     assert len(list(shaky.list())) == 1
 
 
+@pytest.mark.parametrize("knows_ranges", [True, False])
+def test_a_body_that_breaks_off_is_read_on_from_there(shaky: S3Blobs, between: Between, knows_ranges: bool) -> None:
+    data = os.urandom(3 << 20)
+    key = shaky.put_bytes(data, tenant=TENANT).key
+    between.knows_ranges = knows_ranges
+    between.answered.clear()
+    between.cuts = 1
+    assert shaky.read(key) == data
+    half = len(data) // 2
+    assert between.answered == [("GET", 200, half), ("GET", 206, half) if knows_ranges else ("GET", 200, len(data))]
+    for use in (
+        lambda: shaky.read_range(key, 100, 2 << 20) == data[100 : 100 + (2 << 20)],
+        lambda: shaky.read_range(key, len(data) - 5, 5) == data[-5:],
+        lambda: shaky.verify(key) is None,
+        lambda: shaky.local_path(key).read_bytes() == data,
+    ):
+        between.cuts = 1
+        assert use()
+        assert between.cuts == 0
+
+
+def test_a_body_that_keeps_breaking_off_is_one_error_and_nothing_is_left(shaky: S3Blobs, between: Between) -> None:
+    key = shaky.put_bytes(os.urandom(3 << 20), tenant=TENANT).key
+    message = rf"^S3 bucket {shaky.address.bucket} does not answer: .*; try again in a while\.$"
+    for use in (lambda: shaky.read(key), lambda: shaky.read_range(key, 1, 1000), lambda: shaky.local_path(key)):
+        between.cuts = 1000
+        with pytest.raises(BlobStoreDown, match=message):
+            use()
+        assert between.cuts == 998
+    assert [path for path in shaky.copies.root.rglob("*") if path.is_file()] == []
+    between.cuts = 0
+    assert shaky.local_path(key)
+
+
 def test_a_full_store_is_said_with_what_was_needed(shaky: S3Blobs, between: Between) -> None:
     between.failures, between.failing, between.status, between.code = 1000, {"PUT"}, 507, "InsufficientStorage"
     with pytest.raises(StoreFull, match=f"No space left at S3 bucket {shaky.address.bucket}: 4 bytes are needed"):
