@@ -20,7 +20,7 @@ from workers.tend import Tender, repeat, start_thread
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2  # how soon the embedded worker sees what was accepted
-LOG_SECONDS = 1.0
+LOG_SECONDS = 5.0
 FAULT_SECONDS = 5.0  # pause after something went wrong that is no document's fault: a full disk, say
 ENCODE_LANE = (JobKind.ENCODE, JobKind.FINISH, JobKind.PAGES)  # page caches last: documents are ready without them
 GRACE_SECONDS = 10.0  # what is being done gets this long to come to an end
@@ -71,7 +71,7 @@ def run_embedded(resources: Resources, stop: threading.Event) -> bool:
 
 
 def keep_log_short(resources: Resources, stop: threading.Event) -> None:
-    """Takes the database's log in every second: done here, no upload waits for it."""
+    """Takes the database's log in now and then: done here, no upload waits for it."""
     repeat("taking the log in", lambda: take_in_log(resources.engine), stop, seconds=LOG_SECONDS)
 
 
