@@ -1,13 +1,14 @@
 """Owns the HTTP application: a composition root. `create_app` is a factory; nothing is opened before its lifespan."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
@@ -42,6 +43,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         stop = threading.Event()
         to_thread.current_default_thread_limiter().total_tokens = REQUESTS
+        app.state.drawing = CapacityLimiter(os.cpu_count() or 1)  # pages, each by a process with a parser's memory
         with Resources(settings) as resources:
             app.state.resources = resources
             await run_in_threadpool(lambda: resources.engine)  # migrated before the first request

@@ -34,8 +34,7 @@ def page_image(resources: Resources, document: Document, page: int) -> bytes:
         raise NotFound("page", f"{document.id}/{page}", f"The document has {document.source_pages} pages, from 1.")
     path = resources.blobs.local_path(document.blob)
     limits = replace(resources.limits, seconds=min(PAGE_SECONDS, resources.limits.seconds))
-    with resources.drawing_turn:
-        (image,) = raster_pages(path, [page], name=document.title, longest=SENT_SIDE, limits=limits)
+    (image,) = raster_pages(path, [page], name=document.title, longest=SENT_SIDE, limits=limits)
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()

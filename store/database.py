@@ -22,9 +22,8 @@ _BUSY_MS = 30_000  # how long a writer waits for another one
 _LOOK_MS = 2  # between its looks; SQLite's own pauses grow to 100 ms, and miss the gaps of a busy worker
 _MAPPED_BYTES = 1 << 40  # of the file read without copies, a third of a search's rows' cost; SQLite stops at 2 GiB
 _CONNECT_SECONDS = 10
-_LOG_PAGES = (
-    16_000  # of 4 kB, after which a commit takes the log into the file, and waits for the disk; see `take_in_log`
-)
+# Of 4 kB, after which a commit takes the log into the file, and waits for the disk; see `take_in_log`.
+_LOG_PAGES = 16_000
 _DISK_FULL = "53100"  # PostgreSQL's state for it
 _POOL = {"pool_size": 8, "max_overflow": 32}  # connections of a process; a search takes two at a time
 _TURNS: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()

@@ -44,7 +44,8 @@ def build_index(ids: NDArray[np.int64], vectors: NDArray[np.float32], *, exact: 
     lists = max(1, min(int(4 * count**0.5), count // 39))
     most_codes = max(width // _CODED_TOGETHER, min(width, _LEAST_CODES))
     codes = next(codes for codes in range(most_codes, 0, -1) if width % codes == 0)
-    index = faiss.index_factory(width, f"IDMap2,IVF{lists},PQ{codes}x4fs,Refine(SQ8)", faiss.METRIC_INNER_PRODUCT)
+    first_look = f"PQ{codes}x4fs" if 2 * codes >= most_codes else "SQ8"  # a width may have no divisor that is near
+    index = faiss.index_factory(width, f"IDMap2,IVF{lists},{first_look},Refine(SQ8)", faiss.METRIC_INNER_PRODUCT)
     sample = np.random.default_rng(0).choice(count, min(count, lists * _TRAINING_POINTS), replace=False)
     index.train(vectors[np.sort(sample)])
     index.add_with_ids(vectors, ids)

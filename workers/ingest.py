@@ -228,15 +228,15 @@ def encode(resources: Resources, jobs: Sequence[Job], *, owner: str, listen: Lis
     resources.wake(JobKind.FINISH)
 
 
-def publish(resources: Resources, chunks: Sequence[EncodedChunk], files: dict[str, Put]) -> None:
-    """Makes encoded chunks known. `files` are those that no row named before, by key; the chunks' own are taken out."""
+def publish(resources: Resources, chunks: Sequence[EncodedChunk], files: Mapping[str, Put]) -> None:
+    """Makes encoded chunks known. `files` are those that no row named before, by key."""
     named = {cache.blob for item in chunks for cache in item.caches}
     with resources.timings.step("publish"):
         with transaction(resources.engine) as session:
             catalog.hold_blobs(session, named)
             catalog.publish(session, chunks)
         for key in sorted(named & files.keys()):
-            ensure_stored(resources, key, files.pop(key))
+            ensure_stored(resources, key, files[key])  # each time: documents with the same bytes share it
 
 
 def encode_as_fits(resources: Resources, batch: Sequence[Work]) -> Encoded:

@@ -175,11 +175,6 @@ class Resources:
         return threading.BoundedSemaphore(SEARCHES_A_CORE * (os.cpu_count() or 1))
 
     @cached_property
-    def drawing_turn(self) -> AbstractContextManager[object]:
-        """Held while a page is drawn for somebody who waits: every one by a process that may take a parser's memory."""
-        return threading.BoundedSemaphore(os.cpu_count() or 1)
-
-    @cached_property
     def embed_question(self) -> "Callable[[str], NDArray[np.float32]]":
         """A question's retrieval vector; questions that come at once are embedded together."""
         from compressor.together import Together

@@ -5,10 +5,12 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Form, Query, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import AfterValidator
+from starlette.concurrency import run_in_threadpool
 
 from api.access import Caller, FoundDocument, Ingester, Opened, Reader, find_document, find_home
 from api.cursors import cursor_of, place_of
@@ -56,6 +58,7 @@ ExternalId = Annotated[
 ]
 Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str | None, Query(description="`next` of the page before")]
+IMAGE_HEADERS = {"Cache-Control": "private, max-age=600", "Vary": "Authorization"}
 FORMATS = (
     "`text`: exactly the characters that were parsed. `markdown`: with marks for headings, bold, italic, code and "
     "links (`[text]`, without targets); characters that would be marks are escaped."
@@ -240,19 +243,14 @@ def image(resources: Opened, caller: Reader, document_id: str, chunk: int) -> Re
     """A chunk's image as the encoder saw it, PNG."""
     found = find_document(resources, caller, document_id)
     (content,) = read_styled(resources, found.document, chunk)
-    return Response(
-        chunk_image(content.text, content.styles),
-        media_type="image/png",
-        headers={"Cache-Control": "private, max-age=3600"},
-    )
+    return Response(chunk_image(content.text, content.styles), media_type="image/png", headers=IMAGE_HEADERS)
 
 
 @router.get("/{document_id}/pages/{page}/image", summary="See a source page", response_class=Response)
-def source_page(resources: Opened, caller: Reader, document_id: str, page: int) -> Response:
+async def source_page(request: Request, resources: Opened, caller: Reader, document_id: str, page: int) -> Response:
     """A page of a PDF as its readers see it, PNG: where the boxes of hits and citations lie. Pages count from 1."""
-    found = find_document(resources, caller, document_id)
-    return Response(
-        page_image(resources, found.document, page),
-        media_type="image/png",
-        headers={"Cache-Control": "private, max-age=3600"},
-    )
+    found = await run_in_threadpool(find_document, resources, caller, document_id)
+    # Whoever waits for a turn waits without a thread: all the other requests need those.
+    drawing = request.app.state.drawing
+    content = await to_thread.run_sync(page_image, resources, found.document, page, limiter=drawing)
+    return Response(content, media_type="image/png", headers=IMAGE_HEADERS)

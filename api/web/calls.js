@@ -59,7 +59,7 @@ export function upload(file, collection, progress) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest(), body = new FormData();
     body.set("collection", collection);
-    body.set("external_id", file.name);
+    body.set("external_id", file.path || file.name);
     body.set("file", file);
     request.open("POST", "/v1/documents");
     for (const [name, value] of Object.entries(authorised())) request.setRequestHeader(name, value);

@@ -164,7 +164,11 @@ addEventListener("drop", async event => {
 async function filesBelow(entry, below = false) {
   if (entry instanceof File) return [entry];
   if (below && entry.name.startsWith(".")) return [];
-  if (entry.isFile) return [await new Promise((done, fail) => entry.file(done, fail))];
+  if (entry.isFile) {
+    const file = await new Promise((done, fail) => entry.file(done, fail));
+    file.path = entry.fullPath.slice(1); // two folders may each have one of that name
+    return [file];
+  }
   const reader = entry.createReader(), found = [];
   for (;;) {
     const some = await new Promise((done, fail) => reader.readEntries(done, fail));

@@ -33,7 +33,8 @@ def raster_pages(path: Path, numbers: Sequence[int], *, name: str, longest: int,
 
     if not numbers:
         return []
-    pages = f"pages {numbers[0]} to {numbers[-1]} of {display_name(name)}"
+    which = f"page {numbers[0]}" if len(numbers) == 1 else f"pages {numbers[0]} to {numbers[-1]}"
+    pages = f"{which} of {display_name(name)}"
     with TemporaryDirectory(prefix="percel-pages-") as folder:
         command = [sys.executable, "-m", "compressor.parse.raster", str(path.absolute()), folder]
         command += [str(value) for value in (longest, limits.memory_bytes, limits.seconds, *numbers)]

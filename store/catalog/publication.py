@@ -66,12 +66,23 @@ def record_parsed(session: Session, document_id: str, parsed: Parsed) -> bool:
 
 def keep_chunks(session: Session, document_id: str, chunks: Sequence[NewChunk]) -> int:
     """How many of the chunks, from the first on, are there already; where a different one is there, all of them go."""
-    known = select(Chunk.text_sha256).where(Chunk.document_id == document_id).order_by(Chunk.ordinal)
-    existing = list(session.scalars(known))
-    if existing == [chunk.text_sha256 for chunk in chunks[: len(existing)]]:
+    known = select(Chunk.text_sha256, Chunk.heading, Chunk.layout, Chunk.passages)
+    existing = session.execute(known.where(Chunk.document_id == document_id).order_by(Chunk.ordinal)).all()
+    if all(_is_same(chunk, *row) for chunk, row in zip(chunks, existing, strict=False)) and len(existing) <= len(
+        chunks
+    ):
         return len(existing)
     _drop_chunks(session, document_id)
     return 0
+
+
+def _is_same(
+    chunk: NewChunk, text_sha256: str, heading: str, layout: list[list[float | None]], passages: list[list[int]]
+) -> bool:
+    """Whether a chunk is the one of a row; another program may have found the same text elsewhere on the page."""
+    return (chunk.text_sha256, chunk.heading) == (text_sha256, heading) and (
+        [list(span) for span in chunk.layout] == layout and [list(passage) for passage in chunk.passages] == passages
+    )
 
 
 def add_chunks(session: Session, document_id: str, chunks: Sequence[NewChunk]) -> None:

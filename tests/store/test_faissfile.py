@@ -27,7 +27,7 @@ def nearest(ids: NDArray[np.int64], vectors: NDArray[np.float32], query: NDArray
 
 
 @pytest.mark.parametrize("exact", [True, False])
-@pytest.mark.parametrize("width", [WIDTH, 25])
+@pytest.mark.parametrize("width", [WIDTH, 25, 101])
 def test_the_nearest_are_found_with_their_cosines(exact: bool, width: int) -> None:
     ids, vectors = vectors_like_passages(width)
     index = from_bytes(to_bytes(build_index(ids, vectors, exact=exact)))
