@@ -20,7 +20,8 @@ QUERY_STREAMS = 2  # of its queries: as they go in, and what comes out
 INNER_STREAMS = 3  # of its wider activations inside a layer: gate, up, their product
 EXPERT_STREAMS = 4  # the same of a token at each of its experts, where gate and up are one tensor beside both parts
 SORTED_STREAMS = 2  # of its hidden states there: sorted by expert, and what comes out; then in float32, in both orders
-KERNELS, KERNEL_BYTES = 1024, 600_000  # that oneDNN keeps at most, one for each number of tokens that an expert meets
+# What oneDNN keeps compiled for experts on a CPU: at most so many kernels, two for each number of tokens that one meets.
+KERNELS, KERNEL_BYTES = 1024, 600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def plan_memory(
     working += rows * tokens  # the mask as it is made: a byte for each query and key
     working += shape.vocabulary * (4 + number_bytes) + shape.state_numbers * number_bytes  # kept, to be gone back to
     if packed:
-        working += KERNEL_BYTES * min(KERNELS, 2 * shape.experts * -(-tokens // rows))
+        working += KERNEL_BYTES * min(KERNELS, 2 * min(rows, shape.experts * -(-tokens // rows)))
     if apart:  # pages have gone before the question is read
         joined = tokens * JOINED_COPIES * shape.layer_kv_numbers * number_bytes
         kv, working = 2 * kv, max(joined, working - kv)
@@ -121,7 +122,9 @@ def check_memory(
     if plan.total <= available:
         return plan
     most = largest_context(shape, available, number_bytes=number_bytes, chunk=chunk, apart=apart)
-    advice = f"at most {most} tokens fit" if most else "not even the weights fit, choose a smaller model"
+    advice = f"at most {most} tokens fit" if most else "no context fits beside the weights, choose a smaller model"
+    if plan.weights > available:
+        advice = "not even the weights fit, choose a smaller model"
     raise DeviceFull(f"the context needs {plan}; there are {_gib(available)}: {advice}")
 
 

@@ -82,3 +82,11 @@ def upload(client: httpx.Client, name: str, content: str | bytes, **fields: str)
     headers = {"Idempotency-Key": data.pop("idempotency_key")} if "idempotency_key" in data else {}
     body = content if isinstance(content, bytes) else content.encode()
     return client.post("/v1/documents", data=data, files={"file": (name, body)}, headers=headers)
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that has keys."""
+    for service in running(Settings(home=tmp_path_factory.mktemp("guarded"))):
+        service.key(Scope.ADMIN)
+        yield service

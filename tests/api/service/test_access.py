@@ -15,7 +15,7 @@ from store import catalog
 from store.database import reading, transaction
 from store.models import ApiKey
 from store.scopes import Scope
-from tests.api.service.conftest import WEIR, Service, running, upload
+from tests.api.service.conftest import WEIR, Service, upload
 from workers.settings import Settings
 
 # Every route and what it needs; a route that is not here fails the test below.
@@ -67,14 +67,6 @@ SCOPES = {
     "admin": (Scope.ADMIN,),
 }
 STRANGERS = ("none", "nonsense", "expired", "revoked")
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service that has keys."""
-    for service in running(Settings(home=tmp_path_factory.mktemp("guarded"))):
-        service.key(Scope.ADMIN)
-        yield service
 
 
 @pytest.fixture(scope="module")

@@ -306,3 +306,22 @@ def test_a_dark_system_gets_a_dark_page(page: Page, filled: Service) -> None:
     light = page.evaluate(shade)
     page.emulate_media(color_scheme="dark")
     assert (light, page.evaluate(shade)) == ("rgb(250, 249, 246)", "rgb(21, 24, 27)")
+
+
+def test_pages_are_drawn_for_those_only_who_may_read_their_document(guarded: Service) -> None:
+    owner = guarded.key(Scope.READ, Scope.INGEST)
+    with guarded.client(owner) as client:
+        document = upload(client, "minutes.pdf", pdf(), collection="closed").json()
+        upload(client, "weir.md", WEIR, collection="open")
+        guarded.work()
+        path = f"/v1/documents/{document['id']}/pages/1/image"
+        assert client.get(path).headers["content-type"] == "image/png"
+    others = {
+        guarded.key(Scope.READ, collections=["open"]): 404,
+        guarded.key(Scope.ADMIN, tenant="other"): 404,
+        guarded.key(Scope.INGEST): 403,
+        None: 401,
+    }
+    for key, status in others.items():
+        with guarded.client(key) as client:
+            assert client.get(path).status_code == status

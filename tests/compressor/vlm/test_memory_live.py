@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from bench.shapes import SHAPES, BenchShape, build_model, page_decoder
+from compressor.device import free_memory
 from compressor.vlm.memory import plan_memory
 from compressor.vlm.shape import model_shape
 
@@ -148,6 +149,8 @@ print(peak.read() / plan.total)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(free_memory("cpu") < 8 * 2**30, reason="a model and its context need up to 8 GiB of memory")
 def test_a_process_takes_what_is_planned() -> None:
     done = subprocess.run([sys.executable, "-c", USED], capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
