@@ -61,7 +61,10 @@ class TokenKind:
 
 
 def seal_caches(caches: Mapping[str, Cache]) -> SealedCaches:
-    """A cache file that holds these caches by entry name; equal caches give equal bytes."""
+    """A cache file that holds these caches by entry name; equal caches give equal bytes.
+
+    Raises ModelError for a broken code book.
+    """
     ways: dict[Way, int] = {}
     said: dict[str, Said] = {}
     parts: list[bytes] = []
@@ -99,7 +102,8 @@ def write_caches(caches: Mapping[str, Cache]) -> bytes:
 class CacheFile(SealedFile[Cache]):
     """A cache file, mapped where it is a path, read in ranges elsewhere; a context manager, safe for several threads.
 
-    Opening checks header and index, loading an entry checks that entry. Raises CacheDamaged with the file's name.
+    Opening checks header and index, loading an entry checks that entry. Raises CacheDamaged with the file's name;
+    ModelError where it is the installation's code book that is broken.
     """
 
     def __init__(self, source: Path | ByteRanges) -> None:
@@ -161,6 +165,8 @@ class CacheFile(SealedFile[Cache]):
         assert isinstance(self._contents, Index)
         way = self._contents.way(entries[batch[0].place])
         book = book_named(way.book, way.format)
+        if book.name and (book.format, book.width) != (way.format, way.width):
+            raise ValueError(f"its code book {book.name} is for {book.width} numbers of {book.format}")
         said = [self._contents[entries[each.place]] for each in batch]
         symbols, shared = (
             unpack_frames(

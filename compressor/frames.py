@@ -33,8 +33,8 @@ def unpack_frames(
 
     `sizes` are the bytes that each holds. Raises ValueError for anything else.
     """
-    decompress = _unpacking(dictionary).decompress
     try:
+        decompress = _unpacking(dictionary).decompress
         plain = [decompress(frame, size) if size else b"" for frame, size in zip(frames, sizes, strict=True)]
     except zstandard.ZstdError as error:
         raise ValueError(str(error)) from error

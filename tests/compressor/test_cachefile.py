@@ -8,9 +8,9 @@ import pytest
 
 from compressor.cache import Cache, text_digest
 from compressor.cachefile import CacheFile, TokenKind, seal_caches, write_caches
-from compressor.codebook import book_for
+from compressor.codebook import book_for, book_named
 from compressor.context import numbers_of
-from compressor.errors import CacheDamaged
+from compressor.errors import CacheDamaged, ModelError
 from compressor.frames import pack_frame
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -146,6 +146,36 @@ def test_a_book_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pyte
     path = tmp_path / "caches"
     path.write_bytes(write_caches({"0": make_cache(2, 1)}))
     message = r"0 cannot be unpacked \(its code book native-20-00000000 is not installed\)"
+    with CacheFile(path) as file, pytest.raises(CacheDamaged, match=message):
+        file.load("0")
+
+
+def test_a_broken_book_is_no_damage_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repair would write the file anew with the same installation; a worker would blame the document."""
+    path = tmp_path / "caches"
+    path.write_bytes(write_caches({"0": make_cache(2, 1)}))
+    (tmp_path / "native-20.codebook").write_bytes(b"no book")
+    monkeypatch.setattr("compressor.codebook.BOOKS", tmp_path)
+    book_named.cache_clear()
+    message = r"^the code book native-20\.codebook cannot be read \(.*\): reinstall Percel$"
+    with CacheFile(path) as file:
+        with pytest.raises(ModelError, match=message):
+            file.load("0")
+        with pytest.raises(ModelError, match=message):
+            file.read_numbers(["0"], np.empty((2, 512), np.float16))
+    with pytest.raises(ModelError, match=message):
+        write_caches({"0": make_cache(2, 1)})
+
+
+@pytest.mark.parametrize("change", [{"name": "../native-20-00000000"}, {"name": "n" * 300 + "-00000000"}])
+def test_a_name_of_a_book_that_leads_elsewhere_is_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, str]
+) -> None:
+    elsewhere = replace(book_for("native-20", "int4", 512), **change)
+    monkeypatch.setattr("compressor.cachefile.book_for", lambda codec, format, width: elsewhere)
+    path = tmp_path / "caches"
+    path.write_bytes(write_caches({"0": make_cache(2, 1)}))
+    message = r"cache file caches is damaged: 0 cannot be unpacked \('.*' is no name of a code book\)"
     with CacheFile(path) as file, pytest.raises(CacheDamaged, match=message):
         file.load("0")
 
