@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from compressor import earlier
 from compressor.cache import Cache
-from compressor.cacheindex import Index, Said, Way, checksum_of, read_index, write_index
+from compressor.cacheindex import DIGEST_BYTES, Index, Said, Way, checksum_of, read_index, write_index
 from compressor.codebook import STREAMS, Numbers, Streams, book_for, book_named, fill, numbers_of, streams_of
 from compressor.formats import FORMATS, level_numbers
 from compressor.frames import pack_frame, unpack_frames
@@ -63,13 +63,14 @@ class TokenKind:
 def seal_caches(caches: Mapping[str, Cache]) -> SealedCaches:
     """A cache file that holds these caches by entry name; equal caches give equal bytes.
 
-    Raises ModelError for a broken code book.
+    Raises ModelError for a broken code book, ValueError for a cache that could not be read again.
     """
     ways: dict[Way, int] = {}
     said: dict[str, Said] = {}
     parts: list[bytes] = []
     for name in sorted(caches):
         cache = caches[name]
+        _check(name, cache)
         book = book_for(cache.codec.partition("@")[0], cache.format, cache.levels.shape[1])
         way = Way(cache.codec, cache.format, cache.levels.shape[1], book.name)
         streams = streams_of(cache.levels, book)
@@ -109,8 +110,11 @@ class CacheFile(SealedFile[Cache]):
     def __init__(self, source: Path | ByteRanges) -> None:
         super().__init__(source, _kind())
 
-    def _read_index(self, data: bytes) -> Contents:
-        return read_index(data)
+    def _read_index(self, data: bytes, size: int) -> Contents:
+        index = read_index(data)
+        if index.size != size:
+            raise ValueError(f"{size} bytes of entries in place of {index.size}")
+        return index
 
     def token_kinds(self, entries: Sequence[str]) -> set[TokenKind]:
         """Of entries. Touches only header and index."""
@@ -202,6 +206,21 @@ class CacheFile(SealedFile[Cache]):
             yield
         except ValueError as error:
             raise self._damaged(f"{entry} cannot be unpacked ({error})") from error
+
+
+def _check(entry: str, cache: Cache) -> None:
+    """Raises ValueError for what would be written as something else."""
+    format, levels = FORMATS.get(cache.format), cache.levels
+    if format is None:
+        raise ValueError(f"{entry} has {cache.format!r}, which is no format")
+    if levels.dtype != np.uint8 or levels.ndim != 2 or levels.shape[1] % (2 if format.levels <= 16 else 1):
+        raise ValueError(f"{entry} has levels {levels.dtype} {levels.shape}, which {format.name} cannot pack")
+    if levels.size and levels.max() >= format.levels:
+        raise ValueError(f"{entry} has level {levels.max()}, which {format.name} has not")
+    if cache.counts.dtype != np.uint8 or cache.counts.ndim != 1:
+        raise ValueError(f"{entry} has counts {cache.counts.dtype} {cache.counts.shape} in place of uint8 (strips,)")
+    if len(bytes.fromhex(cache.digest)) != DIGEST_BYTES:
+        raise ValueError(f"{entry} has {cache.digest!r}, which is no digest of {DIGEST_BYTES} bytes")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ import zstandard
 from numpy.typing import NDArray
 
 LEVEL = 19
+FRAME_LIMIT = 1 << 26  # bytes that one may hold; those of a chunk of 100 tokens are 51,200 levels, and fewer as stored
+_STATES_SIZE = 0b1110_0000  # in a frame's first byte (RFC 8878, 3.1.1.1.1): two bits of the size's length, one segment
 
 
 class _OfThread(local):
@@ -31,16 +33,28 @@ def unpack_frames(
 ) -> NDArray[np.uint8]:
     """The inverse of `pack_frame`, for many frames of one dictionary: (bytes,) of all, one after the other.
 
-    `sizes` are the bytes that each holds. Raises ValueError for anything else.
+    `sizes` are the bytes that each holds, FRAME_LIMIT at most. Raises ValueError for anything else.
     """
+    if max(sizes, default=0) > FRAME_LIMIT:
+        raise ValueError(f"a frame of {max(sizes):,} bytes; at most {FRAME_LIMIT:,} are read")
     try:
         decompress = _unpacking(dictionary).decompress
-        plain = [decompress(frame, size) if size else b"" for frame, size in zip(frames, sizes, strict=True)]
+        plain = [
+            decompress(_sizeless(frame), size, allow_extra_data=False) if size else b""
+            for frame, size in zip(frames, sizes, strict=True)
+        ]
     except zstandard.ZstdError as error:
         raise ValueError(str(error)) from error
     if [len(part) for part in plain] != list(sizes):
         raise ValueError(f"{sum(map(len, plain))} bytes in place of {sum(sizes)}")
     return np.frombuffer(b"".join(plain), np.uint8)
+
+
+def _sizeless(frame: bytes | memoryview) -> bytes | memoryview:
+    """A frame that does not state a size: zstd would take that memory, whatever the limit that it is given."""
+    if not len(frame) or frame[0] & _STATES_SIZE:
+        raise ValueError("a frame that states its size, or none")
+    return frame
 
 
 def _packing(dictionary: bytes) -> zstandard.ZstdCompressor:
