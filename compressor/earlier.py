@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from compressor.cache import Cache
 from compressor.codebook import BOOKS
 from compressor.formats import FORMATS, unpack, unpacked_width, value_table
+from compressor.frames import FRAME_LIMIT
 from compressor.sealed import Facts, Parts
 
 OWN_SHARE = 7 / 8  # of a token
@@ -88,10 +89,15 @@ def _words(format: str) -> NDArray[Any]:
 def _decode(stored: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     if stored.size == size:
         return stored
+    if not 0 <= size <= FRAME_LIMIT:
+        raise ValueError(f"a frame of {size:,} bytes; at most {FRAME_LIMIT:,} are read")
     frame = stored.tobytes()
     try:
-        number = zstandard.get_frame_parameters(frame).dict_id
-        plain = _decompressor(number).decompress(frame, max_output_size=size)
+        told = zstandard.get_frame_parameters(frame)
+        # Where a frame states its size, zstd would take that memory, whatever the limit that it is given.
+        if told.content_size not in (size, zstandard.CONTENTSIZE_UNKNOWN):
+            raise ValueError(f"{told.content_size} bytes in place of {size}")
+        plain = _decompressor(told.dict_id).decompress(frame, max_output_size=size)
     except zstandard.ZstdError as error:
         raise ValueError(str(error)) from error
     if len(plain) != size:

@@ -318,12 +318,6 @@ def test_a_small_file_comes_whole_with_the_first_request(caches: dict[str, Cache
     assert far.requests == [len(far.data)]
 
 
-def test_names_that_do_not_lie_side_by_side_are_read_all_the_same() -> None:
-    caches = {"1": make_cache(2, 3), "1.d": make_cache(1, 2)}  # the second one's parts lie between the first one's
-    with CacheFile(Counted(write_caches(caches))) as file:
-        assert all(equal(file.load(entry), cache) for entry, cache in caches.items())
-
-
 def test_every_flipped_byte_is_detected_in_ranges_too() -> None:
     data = write_caches({"0": make_cache(1, 3)})
     for place in range(0, len(data), 7):
