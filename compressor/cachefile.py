@@ -21,6 +21,7 @@ from compressor import earlier
 from compressor.cache import Cache
 from compressor.cacheindex import DIGEST_BYTES, Index, Said, Way, checksum_of, read_index, write_index
 from compressor.codebook import STREAMS, Numbers, Streams, book_for, book_named, fill, numbers_of, streams_of
+from compressor.errors import CacheDamaged
 from compressor.formats import FORMATS, level_numbers
 from compressor.frames import pack_frame, unpack_frames
 from compressor.ranges import ByteRanges
@@ -109,12 +110,23 @@ class CacheFile(SealedFile[Cache]):
 
     def __init__(self, source: Path | ByteRanges) -> None:
         super().__init__(source, _kind())
+        try:
+            self._check_facts()
+        except CacheDamaged:
+            self.close()
+            raise
 
     def _read_index(self, data: bytes, size: int) -> Contents:
         index = read_index(data)
         if index.size != size:
             raise ValueError(f"{size} bytes of entries in place of {index.size}")
         return index
+
+    def _check_facts(self) -> None:
+        """Of a file of an earlier version; an index is checked as it is read."""
+        for entry in () if isinstance(self._contents, Index) else self:
+            with self._unpacking(entry):
+                earlier.check(self._facts(entry), self._shape(entry))
 
     def token_kinds(self, entries: Sequence[str]) -> set[TokenKind]:
         """Of entries. Touches only header and index."""

@@ -47,10 +47,24 @@ def cache_of(facts: Facts, parts: Parts) -> Cache:
     )
 
 
+def check(facts: Facts, stored: tuple[int, ...]) -> None:
+    """Raises ValueError for facts that cannot be read; `stored` is the shape of the part of tokens."""
+    shape = facts.get("shape", stored)
+    numbers = [*shape, facts.get("strips", 0)] if isinstance(shape, list | tuple) and len(shape) == 2 else [-1]
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError(f"shape {shape} and strips {facts.get('strips')}")
+    if not all(isinstance(facts.get(key), str) for key in ("codec", "format", "digest")):
+        raise ValueError("codec, format or digest are not told")
+    if facts["format"] not in FORMATS:
+        raise ValueError(f"{facts['format'][:80]!r} is no format")
+    if not isinstance(facts.get("raw_char_accuracy"), int | float):
+        raise ValueError("raw_char_accuracy is not told")
+
+
 def tokens_of(facts: Facts, parts: Parts) -> NDArray[np.uint8]:
     """Packed tokens (tokens, stored width) of an entry. Raises ValueError where they cannot be unpacked."""
     stored = parts["tokens"]
-    tokens, width = facts.get("shape") or stored.shape
+    tokens, width = facts.get("shape", stored.shape)
     plain = _decode(stored.ravel(), tokens * width)
     if "strips" not in facts or stored.size == plain.size:
         return plain.reshape(tokens, width)
@@ -63,13 +77,13 @@ def tokens_of(facts: Facts, parts: Parts) -> NDArray[np.uint8]:
 
 def kind_of(facts: Facts, stored: tuple[int, ...]) -> tuple[str, int]:
     """Format and width of an entry's tokens; `stored` is the shape of its part."""
-    _, width = facts.get("shape") or stored
+    _, width = facts.get("shape", stored)
     return facts["format"], unpacked_width(width, FORMATS[facts["format"]])
 
 
 def tokens_in(facts: Facts, stored: tuple[int, ...]) -> int:
     """Tokens of an entry; `stored` is the shape of its part."""
-    tokens: int = (facts.get("shape") or stored)[0]
+    tokens: int = facts.get("shape", stored)[0]
     return tokens
 
 

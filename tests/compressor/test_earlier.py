@@ -11,6 +11,7 @@ import zstandard
 from compressor import cachefile
 from compressor.cachefile import CacheFile
 from compressor.earlier import tokens_of
+from compressor.errors import CacheDamaged
 from compressor.formats import INT4, unpack
 from compressor.frames import FRAME_LIMIT
 from compressor.sealed import seal
@@ -59,6 +60,40 @@ def test_a_frame_without_a_size_is_held_to_the_one_told() -> None:
     frame = zstandard.ZstdCompressor(write_content_size=False).compress(bytes(100_000))
     with pytest.raises(ValueError, match="decompression error"):
         tokens_of(FACTS, parts(frame))
+
+
+KNOWN = {"codec": "c", "format": "int4", "digest": "0", "raw_char_accuracy": 1.0, "shape": [1, 2], "strips": 0}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"shape": ["1", 2]}, r"shape \['1', 2\] and strips 0"),
+        ({"shape": [1]}, r"shape \[1\] and strips 0"),
+        ({"shape": None}, "shape None and strips 0"),
+        ({"shape": [-1, 2]}, r"shape \[-1, 2\] and strips 0"),
+        ({"strips": "8"}, r"shape \[1, 2\] and strips 8"),
+        ({"format": "int3"}, "'int3' is no format"),
+        ({"format": ["int4"]}, "codec, format or digest are not told"),
+        ({"digest": 0}, "codec, format or digest are not told"),
+        ({"raw_char_accuracy": "1"}, "raw_char_accuracy is not told"),
+    ],
+)
+def test_facts_that_cannot_be_are_damage(tmp_path: Path, changed: dict[str, object], message: str) -> None:
+    none = dict.fromkeys(("tokens", "counts", "residual"), np.zeros(0, np.uint8))
+    path = tmp_path / "caches"
+    path.write_bytes(sealed({"a": (KNOWN | changed, none)}))
+    with pytest.raises(
+        CacheDamaged, match=rf"^cache file caches is damaged: a cannot be unpacked \({message}\); `percel"
+    ):
+        CacheFile(path)
+
+
+def test_an_entry_without_its_parts_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "caches"
+    path.write_bytes(seal(replace(cachefile._kind(), version="2", parts=("tokens",)), {"a": (KNOWN, parts(b""))}))
+    with pytest.raises(CacheDamaged, match=r"^cache file caches is damaged: its header cannot be read; `percel"):
+        CacheFile(path)
 
 
 def sealed(entries: dict[str, tuple[dict[str, object], dict[str, np.ndarray]]]) -> bytes:
