@@ -8,7 +8,6 @@ token, and counts are as they are; in version 1 tokens are, too, and have their 
 """
 
 from functools import cache
-from threading import local
 from typing import Any
 
 import numpy as np
@@ -17,21 +16,11 @@ from numpy.typing import NDArray
 
 from compressor.cache import Cache
 from compressor.codebook import BOOKS
-from compressor.formats import FORMATS, unpack, unpacked_width, value_table
-from compressor.frames import FRAME_LIMIT
+from compressor.formats import FORMATS, level_numbers, unpack
+from compressor.frames import FRAME_LIMIT, decompressor
 from compressor.sealed import Facts, Parts
 
 OWN_SHARE = 7 / 8  # of a token
-
-
-class _OfThread(local):
-    """Decompressors by the number of their dictionary: one serves one thread at a time, and is dear to make."""
-
-    def __init__(self) -> None:
-        self.by_number: dict[int, zstandard.ZstdDecompressor] = {}
-
-
-_decompressors = _OfThread()
 
 
 def cache_of(facts: Facts, parts: Parts) -> Cache:
@@ -78,7 +67,7 @@ def tokens_of(facts: Facts, parts: Parts) -> NDArray[np.uint8]:
 def kind_of(facts: Facts, stored: tuple[int, ...]) -> tuple[str, int]:
     """Format and width of an entry's tokens; `stored` is the shape of its part."""
     _, width = facts.get("shape", stored)
-    return facts["format"], unpacked_width(width, FORMATS[facts["format"]])
+    return facts["format"], width * _words(facts["format"]).itemsize // 2  # bytes of a float16
 
 
 def tokens_in(facts: Facts, stored: tuple[int, ...]) -> int:
@@ -95,9 +84,9 @@ def read_numbers(facts: Facts, parts: Parts, target: NDArray[np.float16]) -> Non
 
 @cache
 def _words(format: str) -> NDArray[Any]:
-    """The numbers in each stored byte, (256,), as one word."""
-    table = value_table(FORMATS[format])
-    return table.view(np.uint32 if table.shape[1] == 2 else np.uint16).ravel()
+    """The numbers in each stored byte, (256,), as one word: two float16 of int4, one of int8."""
+    numbers = level_numbers(FORMATS[format])[unpack(np.arange(256, dtype=np.uint8)[:, None], FORMATS[format])]
+    return numbers.view(np.uint32 if numbers.shape[1] == 2 else np.uint16).ravel()
 
 
 def _decode(stored: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
@@ -111,7 +100,7 @@ def _decode(stored: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
         # Where a frame states its size, zstd would take that memory, whatever the limit that it is given.
         if told.content_size not in (size, zstandard.CONTENTSIZE_UNKNOWN):
             raise ValueError(f"{told.content_size} bytes in place of {size}")
-        plain = _decompressor(told.dict_id).decompress(frame, max_output_size=size)
+        plain = decompressor(_dictionary(told.dict_id), zstandard.FORMAT_ZSTD1).decompress(frame, max_output_size=size)
     except zstandard.ZstdError as error:
         raise ValueError(str(error)) from error
     if len(plain) != size:
@@ -119,17 +108,14 @@ def _decode(stored: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return np.frombuffer(plain, np.uint8)
 
 
-def _decompressor(number: int) -> zstandard.ZstdDecompressor:
-    """For frames of the dictionary of a number; 0: of none."""
-    known = _decompressors.by_number
-    if number not in known:
-        if number and number not in _by_number():
-            raise ValueError(f"its dictionary {number} is not installed")
-        known[number] = zstandard.ZstdDecompressor(dict_data=_by_number()[number] if number else None)
-    return known[number]
+def _dictionary(number: int) -> bytes:
+    """The dictionary of a number; 0: none. Raises ValueError."""
+    if number and number not in _by_number():
+        raise ValueError(f"its dictionary {number} is not installed")
+    return _by_number()[number] if number else b""
 
 
 @cache
-def _by_number() -> dict[int, zstandard.ZstdCompressionDict]:
-    found = (zstandard.ZstdCompressionDict(path.read_bytes()) for path in BOOKS.glob("*.zdict"))
-    return {dictionary.dict_id(): dictionary for dictionary in found}
+def _by_number() -> dict[int, bytes]:
+    found = (path.read_bytes() for path in BOOKS.glob("*.zdict"))
+    return {zstandard.ZstdCompressionDict(dictionary).dict_id(): dictionary for dictionary in found}

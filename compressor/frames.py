@@ -17,7 +17,7 @@ class _OfThread(local):
 
     def __init__(self) -> None:
         self.packing: dict[bytes, zstandard.ZstdCompressor] = {}
-        self.unpacking: dict[bytes, zstandard.ZstdDecompressor] = {}
+        self.unpacking: dict[tuple[bytes, int], zstandard.ZstdDecompressor] = {}
 
 
 _coders = _OfThread()
@@ -38,7 +38,7 @@ def unpack_frames(
     if max(sizes, default=0) > FRAME_LIMIT:
         raise ValueError(f"a frame of {max(sizes):,} bytes; at most {FRAME_LIMIT:,} are read")
     try:
-        decompress = _unpacking(dictionary).decompress
+        decompress = decompressor(dictionary, zstandard.FORMAT_ZSTD1_MAGICLESS).decompress
         plain = [
             decompress(_sizeless(frame), size, allow_extra_data=False) if size else b""
             for frame, size in zip(frames, sizes, strict=True)
@@ -48,6 +48,15 @@ def unpack_frames(
     if [len(part) for part in plain] != list(sizes):
         raise ValueError(f"{sum(map(len, plain))} bytes in place of {sum(sizes)}")
     return np.frombuffer(b"".join(plain), np.uint8)
+
+
+def decompressor(dictionary: bytes, format: int) -> zstandard.ZstdDecompressor:
+    """This thread's one for frames of a dictionary, b"" for none, and a format of zstd's. Raises ZstdError."""
+    known = _coders.unpacking
+    if (dictionary, format) not in known:
+        words = zstandard.ZstdCompressionDict(dictionary) if dictionary else None
+        known[dictionary, format] = zstandard.ZstdDecompressor(dict_data=words, format=format)
+    return known[dictionary, format]
 
 
 def _sizeless(frame: bytes | memoryview) -> bytes | memoryview:
@@ -67,12 +76,4 @@ def _packing(dictionary: bytes) -> zstandard.ZstdCompressor:
         if words is not None:
             words.precompute_compress(compression_params=parameters)  # once, not for every frame
         known[dictionary] = zstandard.ZstdCompressor(dict_data=words, compression_params=parameters)
-    return known[dictionary]
-
-
-def _unpacking(dictionary: bytes) -> zstandard.ZstdDecompressor:
-    known = _coders.unpacking
-    if dictionary not in known:
-        words = zstandard.ZstdCompressionDict(dictionary) if dictionary else None
-        known[dictionary] = zstandard.ZstdDecompressor(dict_data=words, format=zstandard.FORMAT_ZSTD1_MAGICLESS)
     return known[dictionary]
