@@ -7,6 +7,7 @@ the strips, then the cells that escaped), and the residual. Frames lack their ma
 A later version must still read all of them.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from compressor.sealed import Contents, Facts, Kind, Parts, SealedFile, seal_ind
 
 VERSION = "5"
 BATCH_TOKENS = 2048  # are unpacked and looked up together
+_DIGEST = re.compile(rf"[0-9a-f]{{{2 * DIGEST_BYTES}}}")
 _NONE = np.zeros(0, np.uint8)
 
 Wanted = Literal["levels", "numbers"]
@@ -231,7 +233,7 @@ def _check(entry: str, cache: Cache) -> None:
         raise ValueError(f"{entry} has level {levels.max()}, which {format.name} has not")
     if cache.counts.dtype != np.uint8 or cache.counts.ndim != 1:
         raise ValueError(f"{entry} has counts {cache.counts.dtype} {cache.counts.shape} in place of uint8 (strips,)")
-    if len(bytes.fromhex(cache.digest)) != DIGEST_BYTES:
+    if not _DIGEST.fullmatch(cache.digest):
         raise ValueError(f"{entry} has {cache.digest!r}, which is no digest of {DIGEST_BYTES} bytes")
 
 

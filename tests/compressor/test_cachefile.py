@@ -82,6 +82,8 @@ def test_a_file_of_no_caches_is_one(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"digest": "00" * 31}, f"^0 has '{'00' * 31}', which is no digest of 32 bytes$"),
+        ({"digest": "AA" * 32}, f"^0 has '{'AA' * 32}', which is no digest of 32 bytes$"),
+        ({"digest": "no digest"}, "^0 has 'no digest', which is no digest of 32 bytes$"),
         ({"levels": np.full((1, 512), 16, np.uint8)}, "^0 has level 16, which int4 has not$"),
         ({"levels": np.zeros((1, 511), np.uint8)}, r"^0 has levels uint8 \(1, 511\), which int4 cannot pack$"),
         ({"levels": np.zeros((1, 512), np.int64)}, r"^0 has levels int64 \(1, 512\), which int4 cannot pack$"),

@@ -159,7 +159,9 @@ def test_an_index_of_too_many_bytes_is_neither_written_nor_read() -> None:
         read_index(zstandard.compress(bytes(cacheindex.LIMIT + 1)))
 
 
-@pytest.mark.parametrize("data", [b"", b"no frame", index_of({"names": [], "ways": []})[:-3]])
+@pytest.mark.parametrize(
+    "data", [b"", b"no frame", index_of({"names": [], "ways": []})[:-3]], ids=["nothing", "no frame", "cut off"]
+)
 def test_what_is_no_whole_frame_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"content size|did not decompress full frame"):
         read_index(data)

@@ -26,7 +26,7 @@ def foreign(plain: bytes, *, size: bool) -> bytes:
     return zstandard.ZstdCompressor(compression_params=parameters).compress(plain)
 
 
-@pytest.mark.parametrize("dictionary", DICTIONARIES)
+@pytest.mark.parametrize("dictionary", DICTIONARIES, ids=len)
 def test_bytes_come_back_in_the_order_of_their_frames(dictionary: bytes) -> None:
     parts = [PLAIN[:0], PLAIN, PLAIN[:1], PLAIN[:0], PLAIN[::-1]]
     frames = [pack_frame(part, dictionary) for part in parts]
@@ -41,7 +41,7 @@ def test_no_frames_are_no_bytes() -> None:
     assert unpack_frames([], []).size == 0
 
 
-@pytest.mark.parametrize("dictionary", DICTIONARIES)
+@pytest.mark.parametrize("dictionary", DICTIONARIES, ids=len)
 @pytest.mark.parametrize("size", [1, 2, 255, 256, 257, 70_000, 3_000_000])
 def test_no_frame_of_ours_states_its_size_or_dictionary(dictionary: bytes, size: int) -> None:
     """What is refused must never have been written; RFC 8878, 3.1.1.1.1 has the bits."""
@@ -78,19 +78,20 @@ def test_a_whole_frame_that_states_its_size_is_refused(size: int) -> None:
     assert unpack_frames([foreign(bytes(size), size=False)], [size]).size == size
 
 
-@pytest.mark.parametrize(
-    ("frame", "size", "message"),
-    [
-        (b"", 10, "^a frame that states its size, or none$"),
-        (b"\0no", 10, "decompress"),
-        (pack_frame(PLAIN), 999, "decompress"),
-        (pack_frame(PLAIN), 1001, "^1000 bytes in place of 1001$"),
-        (pack_frame(PLAIN)[:-1], 1000, "decompress"),
-        (pack_frame(PLAIN) + b"more", 1000, "unused data"),
-        (pack_frame(PLAIN), FRAME_LIMIT + 1, "^a frame of 67,108,865 bytes; at most 67,108,864 are read$"),
-    ],
-)
-def test_anything_else_is_refused(frame: bytes, size: int, message: str) -> None:
+MISFITS = {
+    "none": (b"", 10, "^a frame that states its size, or none$"),
+    "no frame": (b"\0no", 10, "decompress"),
+    "more than told": (pack_frame(PLAIN), 999, "decompress"),
+    "less than told": (pack_frame(PLAIN), 1001, "^1000 bytes in place of 1001$"),
+    "cut off": (pack_frame(PLAIN)[:-1], 1000, "decompress"),
+    "more behind it": (pack_frame(PLAIN) + b"more", 1000, "unused data"),
+    "too large": (pack_frame(PLAIN), FRAME_LIMIT + 1, "^a frame of 67,108,865 bytes; at most 67,108,864 are read$"),
+}
+
+
+@pytest.mark.parametrize("how", MISFITS)
+def test_anything_else_is_refused(how: str) -> None:
+    frame, size, message = MISFITS[how]
     with pytest.raises(ValueError, match=message):
         unpack_frames([frame], [size])
 
