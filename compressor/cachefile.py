@@ -7,6 +7,7 @@ the strips, then the cells that escaped), and the residual. Frames lack their ma
 A later version must still read all of them.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from numpy.typing import NDArray
 
 from compressor import earlier
 from compressor.cache import Cache
-from compressor.cacheindex import Index, Said, Way, checksum_of, read_index, write_index
+from compressor.cacheindex import DIGEST_BYTES, Index, Said, Way, checksum_of, read_index, write_index
 from compressor.codebook import STREAMS, Numbers, Streams, book_for, book_named, fill, numbers_of, streams_of
+from compressor.errors import CacheDamaged
 from compressor.formats import FORMATS, level_numbers
 from compressor.frames import pack_frame, unpack_frames
 from compressor.ranges import ByteRanges
@@ -28,6 +30,7 @@ from compressor.sealed import Contents, Facts, Kind, Parts, SealedFile, seal_ind
 
 VERSION = "5"
 BATCH_TOKENS = 2048  # are unpacked and looked up together
+_DIGEST = re.compile(rf"[0-9a-f]{{{2 * DIGEST_BYTES}}}")
 _NONE = np.zeros(0, np.uint8)
 
 Wanted = Literal["levels", "numbers"]
@@ -61,12 +64,16 @@ class TokenKind:
 
 
 def seal_caches(caches: Mapping[str, Cache]) -> SealedCaches:
-    """A cache file that holds these caches by entry name; equal caches give equal bytes."""
+    """A cache file that holds these caches by entry name; equal caches give equal bytes.
+
+    Raises ModelError for a broken code book, ValueError for a cache that could not be read again.
+    """
     ways: dict[Way, int] = {}
     said: dict[str, Said] = {}
     parts: list[bytes] = []
     for name in sorted(caches):
         cache = caches[name]
+        _check(name, cache)
         book = book_for(cache.codec.partition("@")[0], cache.format, cache.levels.shape[1])
         way = Way(cache.codec, cache.format, cache.levels.shape[1], book.name)
         streams = streams_of(cache.levels, book)
@@ -99,14 +106,29 @@ def write_caches(caches: Mapping[str, Cache]) -> bytes:
 class CacheFile(SealedFile[Cache]):
     """A cache file, mapped where it is a path, read in ranges elsewhere; a context manager, safe for several threads.
 
-    Opening checks header and index, loading an entry checks that entry. Raises CacheDamaged with the file's name.
+    Opening checks header and index, loading an entry checks that entry. Raises CacheDamaged with the file's name;
+    ModelError where it is the installation's code book that is broken.
     """
 
     def __init__(self, source: Path | ByteRanges) -> None:
         super().__init__(source, _kind())
+        try:
+            self._check_facts()
+        except CacheDamaged:
+            self.close()
+            raise
 
-    def _read_index(self, data: bytes) -> Contents:
-        return read_index(data)
+    def _read_index(self, data: bytes, size: int) -> Contents:
+        index = read_index(data)
+        if index.size != size:
+            raise ValueError(f"{size} bytes of entries in place of {index.size}")
+        return index
+
+    def _check_facts(self) -> None:
+        """Of a file of an earlier version; an index is checked as it is read."""
+        for entry in () if isinstance(self._contents, Index) else self:
+            with self._unpacking(entry):
+                earlier.check(self._facts(entry), self._shape(entry))
 
     def token_kinds(self, entries: Sequence[str]) -> set[TokenKind]:
         """Of entries. Touches only header and index."""
@@ -161,6 +183,8 @@ class CacheFile(SealedFile[Cache]):
         assert isinstance(self._contents, Index)
         way = self._contents.way(entries[batch[0].place])
         book = book_named(way.book, way.format)
+        if book.name and (book.format, book.width) != (way.format, way.width):
+            raise ValueError(f"its code book {book.name} is for {book.width} numbers of {book.format}")
         said = [self._contents[entries[each.place]] for each in batch]
         symbols, shared = (
             unpack_frames(
@@ -196,6 +220,21 @@ class CacheFile(SealedFile[Cache]):
             yield
         except ValueError as error:
             raise self._damaged(f"{entry} cannot be unpacked ({error})") from error
+
+
+def _check(entry: str, cache: Cache) -> None:
+    """Raises ValueError for what would be written as something else."""
+    format, levels = FORMATS.get(cache.format), cache.levels
+    if format is None:
+        raise ValueError(f"{entry} has {cache.format!r}, which is no format")
+    if levels.dtype != np.uint8 or levels.ndim != 2 or levels.shape[1] % (2 if format.levels <= 16 else 1):
+        raise ValueError(f"{entry} has levels {levels.dtype} {levels.shape}, which {format.name} cannot pack")
+    if levels.size and levels.max() >= format.levels:
+        raise ValueError(f"{entry} has level {levels.max()}, which {format.name} has not")
+    if cache.counts.dtype != np.uint8 or cache.counts.ndim != 1:
+        raise ValueError(f"{entry} has counts {cache.counts.dtype} {cache.counts.shape} in place of uint8 (strips,)")
+    if not _DIGEST.fullmatch(cache.digest):
+        raise ValueError(f"{entry} has {cache.digest!r}, which is no digest of {DIGEST_BYTES} bytes")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,18 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 import zstandard
 
-from compressor.sealed import HEADER_LIMIT, Parts
+from compressor.formats import FORMATS
+from compressor.frames import FRAME_LIMIT
+from compressor.sealed import Parts
 
 LEVEL = 19
+LIMIT = 1 << 25  # bytes before it is packed; those of 20,000 entries are 1.9 MB
+WIDTH_LIMIT = 1 << 16  # numbers of a token
 CHECKSUM_BYTES = 16  # of sha256: by chance, one change in 10^38 would pass
 DIGEST_BYTES = 32
 _KINDS = (*["<u4"] * 8, "<f8", f"V{CHECKSUM_BYTES}", f"V{DIGEST_BYTES}")  # of the fields of Said
@@ -31,6 +35,9 @@ class Way:
     format: str
     width: int
     book: str  # name of the code book; "": the plain one of the format
+
+
+_FIELDS = get_type_hints(Way)
 
 
 class Said(NamedTuple):
@@ -73,6 +80,11 @@ class Index:
     def __getitem__(self, entry: str) -> Said:
         return self._said[entry]
 
+    @property
+    def size(self) -> int:
+        """Bytes of all entries."""
+        return sum(each.stored_bytes for each in self._said.values())
+
     def way(self, entry: str) -> Way:
         """How an entry was made."""
         return self.ways[self._said[entry].way]
@@ -104,45 +116,92 @@ def checksum_of(parts: bytes | memoryview) -> bytes:
 
 
 def write_index(index: Index) -> bytes:
-    """The bytes of an index; equal ones give equal bytes."""
+    """The bytes of an index; equal ones give equal bytes. Raises ValueError for one that could not be read."""
     said = [index[entry] for entry in index]
+    _check(list(index), said, index.ways)
     head = json.dumps({"names": list(index), "ways": [asdict(way) for way in index.ways]}, separators=(",", ":"))
     text = head.encode()
     columns = [_planes(values, kind) for kind, values in zip(_KINDS, _turned(said), strict=True)]
     plain = b"".join([len(text).to_bytes(4, "little"), text, *columns])
+    if len(plain) > LIMIT:
+        raise ValueError(f"an index of {len(plain):,} bytes; at most {LIMIT:,} are read: use several files")
     return zstandard.ZstdCompressor(level=LEVEL).compress(plain)
 
 
 def read_index(data: bytes) -> Index:
-    """The inverse of `write_index`. Raises ValueError, KeyError or TypeError for anything else."""
-    try:
-        if zstandard.frame_content_size(data) > HEADER_LIMIT:
-            raise ValueError("an index so large is none")
-        plain = zstandard.ZstdDecompressor().decompress(data)
-    except zstandard.ZstdError as error:
-        raise ValueError(str(error)) from error
+    """The inverse of `write_index`. Raises ValueError for anything that it would not write."""
+    plain = _unpacked(data)
     start = 4 + int.from_bytes(plain[:4], "little")
-    head = json.loads(plain[4:start])
-    count = len(head["names"])
+    names, ways = _head(plain[4:start])
+    if len(plain) != start + len(names) * sum(np.dtype(kind).itemsize for kind in _KINDS):
+        raise ValueError(f"{len(plain)} bytes for {len(names)} entries")
     columns: list[list[Any]] = []
     for kind in _KINDS:
-        size = count * np.dtype(kind).itemsize
-        columns.append(_column(plain[start : start + size], kind, count))
+        size = len(names) * np.dtype(kind).itemsize
+        columns.append(_column(plain[start : start + size], kind, len(names)))
         start += size
-    said = map(Said._make, zip(*columns, strict=True))
-    return Index(dict(zip(head["names"], said, strict=True)), [Way(**way) for way in head["ways"]])
+    said = list(map(Said._make, zip(*columns, strict=True)))
+    _check(names, said, ways)
+    return Index(dict(zip(names, said, strict=True)), ways)
+
+
+def _unpacked(data: bytes) -> bytes:
+    try:
+        if not 4 <= zstandard.frame_content_size(data) <= LIMIT:
+            raise ValueError(f"it has no size, or more than {LIMIT:,} bytes")
+        plain: bytes = zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from error
+    return plain
+
+
+def _head(text: bytes) -> tuple[list[str], list[Way]]:
+    """Names and ways."""
+    try:
+        head = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+    if not isinstance(head, dict) or not all(isinstance(head.get(key), list) for key in ("names", "ways")):
+        raise ValueError("it does not list names and ways")
+    names = head["names"]
+    if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
+        raise ValueError("its names are not all text, or not all different")
+    return names, [_way(way) for way in head["ways"]]
+
+
+def _way(facts: object) -> Way:
+    # A bool is an int by inheritance, and no width.
+    if not isinstance(facts, dict) or {key: type(value) for key, value in facts.items()} != _FIELDS:
+        raise ValueError(
+            "a way does not have " + ", ".join(f"{key} ({kind.__name__})" for key, kind in _FIELDS.items())
+        )
+    return Way(**facts)
+
+
+def _check(names: Sequence[str], said: Sequence[Said], ways: Sequence[Way]) -> None:
+    """Raises ValueError for what cannot be, or would take too much memory to read."""
+    for way in ways:
+        if way.format not in FORMATS:
+            raise ValueError(f"{way.format[:80]!r} is no format")
+        if not 0 < way.width <= WIDTH_LIMIT or (way.width % 2 and FORMATS[way.format].levels <= 16):
+            raise ValueError(f"tokens of {way.format} cannot have {way.width} numbers")
+    for name, each in zip(names, said, strict=True):
+        if each.way >= len(ways):
+            raise ValueError(f"{name[:80]} has way {each.way} of {len(ways)}")
+        if max(each.tokens * ways[each.way].width, each.strips + each.escaped, each.stored_bytes) > FRAME_LIMIT:
+            raise ValueError(f"{name[:80]} has more than {FRAME_LIMIT:,} bytes, which is the most that is read")
 
 
 def _turned(said: Sequence[Said]) -> list[tuple[Any, ...]]:
     """A field of all entries after the other."""
-    return list(zip(*said, strict=True)) or [()] * len(_KINDS)
+    return list(zip(*said, strict=True)) or [()] * len(_KINDS)  # of none, too
 
 
 def _planes(values: Sequence[Any], kind: str) -> bytes:
     if np.dtype(kind).kind == "V":
         return b"".join(values)
     column = np.array(values, kind)
-    return column.view(np.uint8).reshape(len(column), -1).T.tobytes()
+    return column.view(np.uint8).reshape(len(column), column.itemsize).T.tobytes()
 
 
 def _column(data: bytes, kind: str, count: int) -> list[Any]:

@@ -9,6 +9,7 @@ A file says by name which book an entry needs; one that is replaced stays instal
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,8 +22,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from compressor.errors import ModelError
 from compressor.formats import FORMATS, INT4, pack, packed_width, unpack
-from compressor.frames import pack_frame
+from compressor.frames import pack_frame, unpack_frames
 from compressor.sealed import save_sorted
 
 SYMBOL_BYTES = 112_640  # of the dictionary of symbols: zstd's own default; twice as much saves 2 to 3 % more
@@ -30,6 +32,8 @@ SHARED_BYTES = 4096  # of the other one: more saves nothing
 ESCAPE = 255  # the symbol of a cell that has none
 BOOKS = Path(__file__).parent / "codec" / "weights"
 BLOCK_TOKENS = 256  # are looked up at once: what comes in between stays in a core's cache
+_CODEC = re.compile(r"[\w-]{1,64}", re.ASCII)  # of no other codec is there a book: its name becomes that of a file
+_NAME = re.compile(rf"({_CODEC.pattern})-[0-9a-f]{{8}}", re.ASCII)
 _WORDS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64, 16: np.complex128}  # bytes -> what is moved as one
 
 Stream = Literal["symbols", "shared"]
@@ -127,19 +131,25 @@ def coded_bytes(levels: NDArray[np.uint8], codec: str, format: str) -> int:
 
 
 def book_for(codec: str, format: str, width: int) -> CodeBook:
-    """The book for new tokens of a codec, "native-20": its own, or the plain one."""
-    book = _read(book_path(codec)) if book_path(codec).exists() else None
+    """The book for new tokens of a codec, "native-20": its own or the plain one. Raises ModelError for a broken one."""
+    book = _installed(book_path(codec)) if _CODEC.fullmatch(codec) else None
     return book if book and (book.format, book.width) == (format, width) else book_named("", format)
 
 
 @cache
 def book_named(name: str, format: str) -> CodeBook:
-    """A book that a file names. Raises ValueError for one that is not installed."""
+    """A book that a file names. Raises ValueError for one that is not installed, ModelError for a broken one.
+
+    It lies under its own name where another one replaced it, else under its codec's; no other file is touched.
+    """
     if not name:
         return CodeBook("", format, 0, 0, _stored_bytes(format), {"symbols": b"", "shared": b""})
-    for path in BOOKS.glob("*.codebook"):
-        book = _read(path)
-        if book.name == name:
+    known = _NAME.fullmatch(name)
+    if known is None:
+        raise ValueError(f"{name[:80]!r} is no name of a code book")
+    for stem in (name, known[1]):
+        book = _installed(book_path(stem))
+        if book and book.name == name:
             return book
     raise ValueError(f"its code book {name} is not installed")
 
@@ -161,9 +171,9 @@ def make_book(codec: str, samples: Sequence[NDArray[np.uint8]], *, own: int, cel
     )
 
 
-def book_path(codec: str, directory: Path = BOOKS) -> Path:
-    """Where the book of a codec, "native-20", lies."""
-    return directory / f"{codec}.codebook"
+def book_path(codec: str, directory: Path | None = None) -> Path:
+    """Where the book of a codec, "native-20", lies; `directory` None: where books are installed."""
+    return (directory or BOOKS) / f"{codec}.codebook"
 
 
 def book_name(codec: str, data: bytes) -> str:
@@ -180,12 +190,17 @@ def _frequent_cells(samples: Sequence[NDArray[np.uint8]], own: int, cell: int) -
     return found[np.argsort(-counts, kind="stable")][:ESCAPE].view(np.uint8).reshape(-1, cell)
 
 
+def _installed(path: Path) -> CodeBook | None:
+    """The book in a file; None where there is no such file."""
+    return _read(path) if path.exists() else None
+
+
 @cache
 def _read(path: Path) -> CodeBook:
-    data = path.read_bytes()
     try:
+        data = path.read_bytes()
         tensors, facts = load(data), _metadata(data)
-        return CodeBook(
+        book = CodeBook(
             name=book_name(facts["codec"], data),
             format=facts["format"],
             width=int(facts["width"]),
@@ -193,8 +208,22 @@ def _read(path: Path) -> CodeBook:
             cells=tensors["cells"],
             dictionaries={"symbols": tensors["symbols"].tobytes(), "shared": tensors["shared"].tobytes()},
         )
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path.name} is no code book: {error}") from error
+        _check(book)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"the code book {path.name} cannot be read ({error}): reinstall Percel") from error
+    return book
+
+
+def _check(book: CodeBook) -> None:
+    """Raises ValueError for a book that tokens cannot be coded with."""
+    cells, levels = book.cells, FORMATS[book.format].levels
+    if cells.dtype != np.uint8 or cells.ndim != 2 or cells.shape[1] not in _WORDS or not 0 < len(cells) <= 256:
+        raise ValueError(f"its cells are {cells.dtype} {cells.shape}")
+    if cells.max() >= levels or not 0 < book.own <= book.width or book.own % cells.shape[1]:
+        raise ValueError(f"its cells do not fit {book.own} of {book.width} numbers of {book.format}")
+    one = np.zeros(1, np.uint8)
+    for dictionary in book.dictionaries.values():
+        unpack_frames([pack_frame(one)], [1], dictionary)  # takes the dictionary in, as the next frames need it
 
 
 def _metadata(data: bytes) -> dict[str, str]:

@@ -8,7 +8,6 @@ token, and counts are as they are; in version 1 tokens are, too, and have their 
 """
 
 from functools import cache
-from threading import local
 from typing import Any
 
 import numpy as np
@@ -17,20 +16,11 @@ from numpy.typing import NDArray
 
 from compressor.cache import Cache
 from compressor.codebook import BOOKS
-from compressor.formats import FORMATS, unpack, unpacked_width, value_table
+from compressor.formats import FORMATS, level_numbers, unpack
+from compressor.frames import FRAME_LIMIT, decompressor
 from compressor.sealed import Facts, Parts
 
 OWN_SHARE = 7 / 8  # of a token
-
-
-class _OfThread(local):
-    """Decompressors by the number of their dictionary: one serves one thread at a time, and is dear to make."""
-
-    def __init__(self) -> None:
-        self.by_number: dict[int, zstandard.ZstdDecompressor] = {}
-
-
-_decompressors = _OfThread()
 
 
 def cache_of(facts: Facts, parts: Parts) -> Cache:
@@ -46,10 +36,24 @@ def cache_of(facts: Facts, parts: Parts) -> Cache:
     )
 
 
+def check(facts: Facts, stored: tuple[int, ...]) -> None:
+    """Raises ValueError for facts that cannot be read; `stored` is the shape of the part of tokens."""
+    shape = facts.get("shape", stored)
+    numbers = [*shape, facts.get("strips", 0)] if isinstance(shape, list | tuple) and len(shape) == 2 else [-1]
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError(f"shape {shape} and strips {facts.get('strips')}")
+    if not all(isinstance(facts.get(key), str) for key in ("codec", "format", "digest")):
+        raise ValueError("codec, format or digest are not told")
+    if facts["format"] not in FORMATS:
+        raise ValueError(f"{facts['format'][:80]!r} is no format")
+    if not isinstance(facts.get("raw_char_accuracy"), int | float):
+        raise ValueError("raw_char_accuracy is not told")
+
+
 def tokens_of(facts: Facts, parts: Parts) -> NDArray[np.uint8]:
     """Packed tokens (tokens, stored width) of an entry. Raises ValueError where they cannot be unpacked."""
     stored = parts["tokens"]
-    tokens, width = facts.get("shape") or stored.shape
+    tokens, width = facts.get("shape", stored.shape)
     plain = _decode(stored.ravel(), tokens * width)
     if "strips" not in facts or stored.size == plain.size:
         return plain.reshape(tokens, width)
@@ -62,13 +66,13 @@ def tokens_of(facts: Facts, parts: Parts) -> NDArray[np.uint8]:
 
 def kind_of(facts: Facts, stored: tuple[int, ...]) -> tuple[str, int]:
     """Format and width of an entry's tokens; `stored` is the shape of its part."""
-    _, width = facts.get("shape") or stored
-    return facts["format"], unpacked_width(width, FORMATS[facts["format"]])
+    _, width = facts.get("shape", stored)
+    return facts["format"], width * _words(facts["format"]).itemsize // 2  # bytes of a float16
 
 
 def tokens_in(facts: Facts, stored: tuple[int, ...]) -> int:
     """Tokens of an entry; `stored` is the shape of its part."""
-    tokens: int = (facts.get("shape") or stored)[0]
+    tokens: int = facts.get("shape", stored)[0]
     return tokens
 
 
@@ -80,18 +84,23 @@ def read_numbers(facts: Facts, parts: Parts, target: NDArray[np.float16]) -> Non
 
 @cache
 def _words(format: str) -> NDArray[Any]:
-    """The numbers in each stored byte, (256,), as one word."""
-    table = value_table(FORMATS[format])
-    return table.view(np.uint32 if table.shape[1] == 2 else np.uint16).ravel()
+    """The numbers in each stored byte, (256,), as one word: two float16 of int4, one of int8."""
+    numbers = level_numbers(FORMATS[format])[unpack(np.arange(256, dtype=np.uint8)[:, None], FORMATS[format])]
+    return numbers.view(np.uint32 if numbers.shape[1] == 2 else np.uint16).ravel()
 
 
 def _decode(stored: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     if stored.size == size:
         return stored
+    if not 0 <= size <= FRAME_LIMIT:
+        raise ValueError(f"a frame of {size:,} bytes; at most {FRAME_LIMIT:,} are read")
     frame = stored.tobytes()
     try:
-        number = zstandard.get_frame_parameters(frame).dict_id
-        plain = _decompressor(number).decompress(frame, max_output_size=size)
+        told = zstandard.get_frame_parameters(frame)
+        # Where a frame states its size, zstd would take that memory, whatever the limit that it is given.
+        if told.content_size not in (size, zstandard.CONTENTSIZE_UNKNOWN):
+            raise ValueError(f"{told.content_size} bytes in place of {size}")
+        plain = decompressor(_dictionary(told.dict_id), zstandard.FORMAT_ZSTD1).decompress(frame, max_output_size=size)
     except zstandard.ZstdError as error:
         raise ValueError(str(error)) from error
     if len(plain) != size:
@@ -99,17 +108,14 @@ def _decode(stored: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return np.frombuffer(plain, np.uint8)
 
 
-def _decompressor(number: int) -> zstandard.ZstdDecompressor:
-    """For frames of the dictionary of a number; 0: of none."""
-    known = _decompressors.by_number
-    if number not in known:
-        if number and number not in _by_number():
-            raise ValueError(f"its dictionary {number} is not installed")
-        known[number] = zstandard.ZstdDecompressor(dict_data=_by_number()[number] if number else None)
-    return known[number]
+def _dictionary(number: int) -> bytes:
+    """The dictionary of a number; 0: none. Raises ValueError."""
+    if number and number not in _by_number():
+        raise ValueError(f"its dictionary {number} is not installed")
+    return _by_number()[number] if number else b""
 
 
 @cache
-def _by_number() -> dict[int, zstandard.ZstdCompressionDict]:
-    found = (zstandard.ZstdCompressionDict(path.read_bytes()) for path in BOOKS.glob("*.zdict"))
-    return {dictionary.dict_id(): dictionary for dictionary in found}
+def _by_number() -> dict[int, bytes]:
+    found = (path.read_bytes() for path in BOOKS.glob("*.zdict"))
+    return {zstandard.ZstdCompressionDict(dictionary).dict_id(): dictionary for dictionary in found}

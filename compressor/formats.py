@@ -35,11 +35,6 @@ def packed_width(width: int, format: Format) -> int:
     return width if format.levels > 16 else width // 2
 
 
-def unpacked_width(width: int, format: Format) -> int:
-    """Levels in so many stored bytes."""
-    return width if format.levels > 16 else 2 * width
-
-
 def unpack(stored: NDArray[np.uint8], format: Format) -> NDArray[np.uint8]:
     """The inverse of `pack`."""
     if format.levels > 16:
@@ -51,9 +46,3 @@ def level_numbers(format: Format) -> NDArray[np.float16]:
     """The number that each level stands for, (levels,): the middle of its step."""
     levels = np.arange(format.levels)
     return ((levels - (format.levels - 1) / 2) * format.step).astype(np.float16)
-
-
-def value_table(format: Format) -> NDArray[np.float16]:
-    """The numbers that a stored byte stands for: (256, 2) float16 for int4, (256, 1) for int8."""
-    numbers: NDArray[np.float16] = level_numbers(format)[unpack(np.arange(256, dtype=np.uint8)[:, None], format)]
-    return numbers

@@ -14,6 +14,7 @@ Knows nothing of what the parts mean.
 
 import hashlib
 import json
+import math
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -80,6 +81,10 @@ class _InHeader:
     """The contents of a file whose header tells where they lie."""
 
     def __init__(self, names: tuple[str, ...], facts: dict[str, Facts], places: dict[str, _Place]) -> None:
+        """Raises ValueError where an entry lacks its facts or a part."""
+        for entry, known in facts.items():
+            if not isinstance(known, dict) or not all(f"{entry}.{name}" in places for name in names):
+                raise ValueError(f"{entry} is not told of")
         self.names = names  # of parts, in the order that a checksum takes them
         self.facts = facts
         self.places = places
@@ -160,7 +165,7 @@ class SealedFile(ABC, Generic[Entry]):
         self._head = b""  # of what is elsewhere: a small file comes whole with the first read
         try:
             self._contents, self._data = self._read_header()
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             self.close()
             raise self._damaged("its header cannot be read") from error
         except BaseException:
@@ -222,8 +227,8 @@ class SealedFile(ABC, Generic[Entry]):
         for entry in self:
             self.check(entry)
 
-    def _read_index(self, data: bytes) -> Contents:
-        """The contents of a file that has an index. Raises ValueError, KeyError, TypeError for one that is none."""
+    def _read_index(self, data: bytes, size: int) -> Contents:
+        """The contents of a file that has an index and `size` bytes of parts. Raises ValueError where it has none."""
         raise ValueError(f"a {self._kind.name} has no index")
 
     def _header(self) -> _InHeader:
@@ -284,17 +289,33 @@ class SealedFile(ABC, Generic[Entry]):
             )
         places = {}
         for name, tensor in header.items():
-            start, end = tensor["data_offsets"]
-            places[name] = _Place(start, end, tuple(tensor["shape"]))
+            places[name] = _place(tensor)
         if 8 + length + max((place.end for place in places.values()), default=0) != total:
             raise self._damaged("it is cut off")
         if "index_sha256" not in metadata:
             return _InHeader(self._kind.parts, json.loads(metadata["entries"]), places), 8 + length
-        place = places["index"]
-        index = bytes(self._read(8 + length + place.start, place.end - place.start))
-        if hashlib.sha256(index).hexdigest() != metadata["index_sha256"]:
+        return self._read_indexed(8 + length, places["index"], places["parts"], metadata["index_sha256"])
+
+    def _read_indexed(self, data: int, index: _Place, parts: _Place, checksum: str) -> tuple[Contents, int]:
+        """The contents of a file whose places count from `data` on."""
+        told = bytes(self._read(data + index.start, index.end - index.start))
+        if hashlib.sha256(told).hexdigest() != checksum:
             raise self._damaged("the checksum of its index differs")
-        return self._read_index(index), 8 + length + places["parts"].start
+        try:
+            return self._read_index(told, parts.end - parts.start), data + parts.start
+        except ValueError as error:
+            raise self._damaged(f"its index cannot be read ({error})") from error
+
+
+def _place(tensor: Mapping[str, Any]) -> _Place:
+    """Raises ValueError, KeyError, TypeError."""
+    start, end = tensor["data_offsets"]
+    shape = tuple(tensor["shape"])
+    if {type(number) for number in (start, end, *shape)} != {int} or min((start, *shape)) < 0:
+        raise ValueError("a place is no whole number")
+    if math.prod(shape) != end - start:
+        raise ValueError("a shape does not fit its place")
+    return _Place(start, end, shape)
 
 
 @dataclass(frozen=True, slots=True)

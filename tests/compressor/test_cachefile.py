@@ -5,13 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zstandard
 
+from compressor import cachefile
 from compressor.cache import Cache, text_digest
 from compressor.cachefile import CacheFile, TokenKind, seal_caches, write_caches
-from compressor.codebook import book_for
+from compressor.cacheindex import Index, write_index
+from compressor.codebook import book_for, book_named
 from compressor.context import numbers_of
-from compressor.errors import CacheDamaged
-from compressor.frames import pack_frame
+from compressor.errors import CacheDamaged, ModelError
+from compressor.frames import FRAME_LIMIT, pack_frame
+from compressor.sealed import seal_indexed
 
 GOLDEN = Path(__file__).with_name("golden")
 
@@ -64,6 +68,60 @@ def test_caches_come_back_as_they_were(tmp_path: Path, caches: dict[str, Cache])
     with CacheFile(path) as file:
         assert list(file) == ["0", "1", "2"]
         assert all(equal(file.load(entry), cache) for entry, cache in caches.items())
+
+
+def test_a_file_of_no_caches_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "caches"
+    path.write_bytes(write_caches({}))
+    with CacheFile(path) as file:
+        assert (list(file), len(file), file.load_many([]), file.token_kinds([])) == ([], 0, [], set())
+        file.verify()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"digest": "00" * 31}, f"^0 has '{'00' * 31}', which is no digest of 32 bytes$"),
+        ({"digest": "AA" * 32}, f"^0 has '{'AA' * 32}', which is no digest of 32 bytes$"),
+        ({"digest": "no digest"}, "^0 has 'no digest', which is no digest of 32 bytes$"),
+        ({"levels": np.full((1, 512), 16, np.uint8)}, "^0 has level 16, which int4 has not$"),
+        ({"levels": np.zeros((1, 511), np.uint8)}, r"^0 has levels uint8 \(1, 511\), which int4 cannot pack$"),
+        ({"levels": np.zeros((1, 512), np.int64)}, r"^0 has levels int64 \(1, 512\), which int4 cannot pack$"),
+        ({"format": "int3"}, "^0 has 'int3', which is no format$"),
+        ({"counts": np.full(2, 300)}, r"^0 has counts int64 \(2,\) in place of uint8 \(strips,\)$"),
+        ({"levels": np.zeros((1, 0), np.uint8)}, "^tokens of int4 cannot have 0 numbers$"),
+        ({"residual": bytes(FRAME_LIMIT)}, "^0 has more than 67,108,864 bytes, which is the most that is read$"),
+    ],
+)
+def test_what_would_be_read_as_something_else_is_not_written(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        write_caches({"0": replace(make_cache(1, 1), **change)})
+
+
+def test_a_width_of_int8_may_be_odd(tmp_path: Path) -> None:
+    cache = replace(make_cache(2, 1, format="int8"), levels=np.arange(14, dtype=np.uint8).reshape(2, 7))
+    path = tmp_path / "caches"
+    path.write_bytes(write_caches({"0": cache}))
+    with CacheFile(path) as file:
+        assert equal(file.load("0"), cache)
+
+
+def test_bytes_that_belong_to_no_entry_are_damage(tmp_path: Path) -> None:
+    """Nothing would check them."""
+    path = tmp_path / "caches"
+    path.write_bytes(seal_indexed(cachefile._kind(), write_index(Index({}, [])), b"more"))
+    with pytest.raises(CacheDamaged, match=r"its index cannot be read \(4 bytes of entries in place of 0\)"):
+        CacheFile(path)
+
+
+def test_an_index_that_is_none_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "caches"
+    deep = b"[" * 100_000
+    index = zstandard.compress(len(deep).to_bytes(4, "little") + deep)
+    path.write_bytes(seal_indexed(cachefile._kind(), index, b""))
+    message = r"^cache file caches is damaged: its index cannot be read \(it is nested too deep\); `percel doctor"
+    with pytest.raises(CacheDamaged, match=message):
+        CacheFile(path)
 
 
 def test_equal_caches_give_equal_bytes(caches: dict[str, Cache]) -> None:
@@ -150,6 +208,36 @@ def test_a_book_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pyte
         file.load("0")
 
 
+def test_a_broken_book_is_no_damage_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repair would write the file anew with the same installation; a worker would blame the document."""
+    path = tmp_path / "caches"
+    path.write_bytes(write_caches({"0": make_cache(2, 1)}))
+    (tmp_path / "native-20.codebook").write_bytes(b"no book")
+    monkeypatch.setattr("compressor.codebook.BOOKS", tmp_path)
+    book_named.cache_clear()
+    message = r"^the code book native-20\.codebook cannot be read \(.*\): reinstall Percel$"
+    with CacheFile(path) as file:
+        with pytest.raises(ModelError, match=message):
+            file.load("0")
+        with pytest.raises(ModelError, match=message):
+            file.read_numbers(["0"], np.empty((2, 512), np.float16))
+    with pytest.raises(ModelError, match=message):
+        write_caches({"0": make_cache(2, 1)})
+
+
+@pytest.mark.parametrize("change", [{"name": "../native-20-00000000"}, {"name": "n" * 300 + "-00000000"}])
+def test_a_name_of_a_book_that_leads_elsewhere_is_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, str]
+) -> None:
+    elsewhere = replace(book_for("native-20", "int4", 512), **change)
+    monkeypatch.setattr("compressor.cachefile.book_for", lambda codec, format, width: elsewhere)
+    path = tmp_path / "caches"
+    path.write_bytes(write_caches({"0": make_cache(2, 1)}))
+    message = r"cache file caches is damaged: 0 cannot be unpacked \('.*' is no name of a code book\)"
+    with CacheFile(path) as file, pytest.raises(CacheDamaged, match=message):
+        file.load("0")
+
+
 def test_every_flipped_byte_is_detected(tmp_path: Path) -> None:
     data = write_caches({"0": make_cache(1, 3)})
     path = tmp_path / "caches"
@@ -230,12 +318,6 @@ def test_a_small_file_comes_whole_with_the_first_request(caches: dict[str, Cache
     with CacheFile(far) as file:
         assert all(equal(file.load(entry), cache) for entry, cache in caches.items())
     assert far.requests == [len(far.data)]
-
-
-def test_names_that_do_not_lie_side_by_side_are_read_all_the_same() -> None:
-    caches = {"1": make_cache(2, 3), "1.d": make_cache(1, 2)}  # the second one's parts lie between the first one's
-    with CacheFile(Counted(write_caches(caches))) as file:
-        assert all(equal(file.load(entry), cache) for entry, cache in caches.items())
 
 
 def test_every_flipped_byte_is_detected_in_ranges_too() -> None:

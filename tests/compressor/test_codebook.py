@@ -1,10 +1,12 @@
 """A code book gives back the tokens it was given, in fewer bytes where it is of their rate, and says what it lacks."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from safetensors.numpy import load
 
 from compressor.codebook import (
     STREAMS,
@@ -23,7 +25,9 @@ from compressor.codec.book import write_book
 from compressor.codec.corpus import Corpus, cells_of
 from compressor.codec.native import load_codec
 from compressor.codec.weights import available_rates
+from compressor.errors import ModelError
 from compressor.formats import INT4, level_numbers
+from compressor.sealed import save_sorted
 
 TEXT = (
     "The harbour office keeps the gauge readings of every lock since 1987. When the water stood at 2.417 m, the "
@@ -97,11 +101,64 @@ def test_a_book_is_learnt_from_training_text_and_stays_when_it_is_replaced(
     assert (tmp_path / f"{name}.codebook").read_bytes() == first
 
 
-def test_a_file_that_is_no_book_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def broken(data: bytes, how: str) -> bytes:
+    tensors = load(data)
+    if how == "cut off":
+        return data[: len(data) // 2]
+    if how == "a dictionary is none":
+        tensors["symbols"] = np.concatenate([tensors["symbols"][:8], np.full(500, 255, np.uint8)])
+    if how == "cells of another type":
+        tensors["cells"] = tensors["cells"].astype(np.uint16)
+    if how == "cells of no format":
+        tensors["cells"] = tensors["cells"] + 16
+    own = "13" if how == "cells that do not fit" else "448"
+    return save_sorted(tensors, {"codec": "native-20", "format": "int4", "width": "512", "own": own})
+
+
+WAYS_TO_BREAK = {
+    "cut off": "incomplete metadata",
+    "a dictionary is none": "decompression dict",
+    "cells of another type": r"its cells are uint16 \(\d+, 4\)",
+    "cells of no format": "its cells do not fit 448 of 512 numbers of int4",
+    "cells that do not fit": "its cells do not fit 13 of 512 numbers of int4",
+}
+
+
+@pytest.mark.parametrize("how", WAYS_TO_BREAK)
+def test_a_broken_book_is_the_installations_fault_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    data = broken(book_path("native-20").read_bytes(), how)
     monkeypatch.setattr("compressor.codebook.BOOKS", tmp_path)
-    (tmp_path / "native-20.codebook").write_bytes(b"no book")
-    with pytest.raises(ValueError, match=r"native-20\.codebook is no code book: "):
+    (tmp_path / "native-20.codebook").write_bytes(data)
+    message = rf"^the code book native-20\.codebook cannot be read \(.*{WAYS_TO_BREAK[how]}.*\): reinstall Percel$"
+    with pytest.raises(ModelError, match=message):
         book_named("native-20-11111111", "int4")
+    with pytest.raises(ModelError, match=message):
+        book_for("native-20", "int4", 512)
+
+
+def test_a_broken_book_does_not_stand_in_the_way_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, data = book_for("native-40", "int4", 512).name, book_path("native-40").read_bytes()
+    monkeypatch.setattr("compressor.codebook.BOOKS", tmp_path)
+    book_named.cache_clear()
+    (tmp_path / "native-20.codebook").write_bytes(b"no book")
+    (tmp_path / "native-40.codebook").write_bytes(b"a broken one that replaced it")
+    (tmp_path / f"{name}.codebook").write_bytes(data)
+    assert book_named(name, "int4").name == name
+
+
+@pytest.mark.parametrize("name", ["../native-20-00000000", "a/b-00000000", "x" * 300 + "-00000000", "native-20", "\0"])
+def test_a_name_that_leads_elsewhere_is_none(name: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(repr(name[:80]))} is no name of a code book$"):
+        book_named(name, "int4")
+
+
+def test_a_codec_whose_name_leads_elsewhere_has_the_plain_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compressor.codebook.BOOKS", tmp_path / "books")
+    (tmp_path / "books").mkdir()
+    (tmp_path / "native-20.codebook").write_bytes(b"not to be read")
+    assert book_for("../native-20", "int4", 512).name == ""
 
 
 def test_the_same_samples_make_the_same_book() -> None:

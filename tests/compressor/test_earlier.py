@@ -1,10 +1,20 @@
 """What is told of caches of versions 1 to 4 whose frames cannot be unpacked; golden files are in test_cachefile."""
 
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import zstandard
 
+from compressor import cachefile
+from compressor.cachefile import CacheFile
 from compressor.earlier import tokens_of
+from compressor.errors import CacheDamaged
+from compressor.formats import INT4, unpack
+from compressor.frames import FRAME_LIMIT
+from compressor.sealed import seal
 
 FACTS = {"codec": "native-20@0123456789ab", "format": "int4", "shape": [4, 200], "strips": 8}
 
@@ -24,3 +34,89 @@ def test_a_frame_of_an_unknown_dictionary_names_it() -> None:
 def test_a_frame_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match="600 bytes in place of 800"):
         tokens_of(FACTS, parts(zstandard.ZstdCompressor().compress(bytes(600))))
+
+
+@pytest.mark.parametrize("claimed", [801, 1 << 30, (1 << 64) - 3])
+def test_no_memory_is_taken_for_what_a_frame_claims_to_hold(claimed: int) -> None:
+    frame = b"\x28\xb5\x2f\xfd" + b"\xe0" + claimed.to_bytes(8, "little") + b"\x01\x00\x00"
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=f"^{claimed} bytes in place of 800$"):
+            tokens_of(FACTS, parts(frame))
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("shape", [[FRAME_LIMIT // 200 + 1, 200], [1 << 60, 200], [-4, 200]])
+def test_an_entry_that_claims_too_much_is_refused(shape: list[int]) -> None:
+    frame = zstandard.ZstdCompressor(write_content_size=False).compress(bytes(600))
+    message = f"^a frame of {shape[0] * 200:,} bytes; at most 67,108,864 are read$"
+    with pytest.raises(ValueError, match=message):
+        tokens_of(FACTS | {"shape": shape}, parts(frame))
+
+
+def test_a_frame_without_a_size_is_held_to_the_one_told() -> None:
+    frame = zstandard.ZstdCompressor(write_content_size=False).compress(bytes(100_000))
+    with pytest.raises(ValueError, match="decompression error"):
+        tokens_of(FACTS, parts(frame))
+
+
+KNOWN = {"codec": "c", "format": "int4", "digest": "0", "raw_char_accuracy": 1.0, "shape": [1, 2], "strips": 0}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"shape": ["1", 2]}, r"shape \['1', 2\] and strips 0"),
+        ({"shape": [1]}, r"shape \[1\] and strips 0"),
+        ({"shape": None}, "shape None and strips 0"),
+        ({"shape": [-1, 2]}, r"shape \[-1, 2\] and strips 0"),
+        ({"strips": "8"}, r"shape \[1, 2\] and strips 8"),
+        ({"format": "int3"}, "'int3' is no format"),
+        ({"format": ["int4"]}, "codec, format or digest are not told"),
+        ({"digest": 0}, "codec, format or digest are not told"),
+        ({"raw_char_accuracy": "1"}, "raw_char_accuracy is not told"),
+    ],
+)
+def test_facts_that_cannot_be_are_damage(tmp_path: Path, changed: dict[str, object], message: str) -> None:
+    none = dict.fromkeys(("tokens", "counts", "residual"), np.zeros(0, np.uint8))
+    path = tmp_path / "caches"
+    path.write_bytes(sealed({"a": (KNOWN | changed, none)}))
+    with pytest.raises(
+        CacheDamaged, match=rf"^cache file caches is damaged: a cannot be unpacked \({message}\); `percel"
+    ):
+        CacheFile(path)
+
+
+def test_an_entry_without_its_parts_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "caches"
+    path.write_bytes(seal(replace(cachefile._kind(), version="2", parts=("tokens",)), {"a": (KNOWN, parts(b""))}))
+    with pytest.raises(CacheDamaged, match=r"^cache file caches is damaged: its header cannot be read; `percel"):
+        CacheFile(path)
+
+
+def sealed(entries: dict[str, tuple[dict[str, object], dict[str, np.ndarray]]]) -> bytes:
+    """A file as the program of version 2 wrote it."""
+    return seal(replace(cachefile._kind(), version="2"), entries)
+
+
+def test_names_that_do_not_lie_side_by_side_are_read_all_the_same(tmp_path: Path) -> None:
+    """The parts of "1.d" lie between those of "1", where the order of tensors is that of their names."""
+    entries = {}
+    for place, name in enumerate(("1", "1.d")):
+        rng = np.random.default_rng(place)
+        tokens = rng.integers(0, 256, (2 + place, 256), dtype=np.uint8)
+        facts = {"codec": "c", "format": "int4", "digest": f"{place}", "raw_char_accuracy": 1.0, "shape": tokens.shape}
+        entries[name] = facts, {"tokens": tokens, "counts": rng.integers(1, 9, 4, np.uint8), "residual": tokens[0]}
+    path = tmp_path / "caches"
+    path.write_bytes(sealed(entries))
+    with CacheFile(path) as file:
+        (first, last), (start, end) = (file._contents.stretch(name) for name in entries)
+        assert first < start < end < last  # else this test has lost its point
+        for name, (facts, stored) in entries.items():
+            cache = file.load(name)
+            assert (cache.levels == unpack(stored["tokens"], INT4)).all()
+            assert (cache.counts == stored["counts"]).all()
+            assert (cache.residual, cache.digest) == (stored["residual"].tobytes(), facts["digest"])
+        assert [cache.digest for cache in file.load_many(["1.d", "1"])] == ["1", "0"]
