@@ -20,7 +20,7 @@ QUERY_STREAMS = 2  # of its queries: as they go in, and what comes out
 INNER_STREAMS = 3  # of its wider activations inside a layer: gate, up, their product
 EXPERT_STREAMS = 4  # the same of a token at each of its experts, where gate and up are one tensor beside both parts
 SORTED_STREAMS = 2  # of its hidden states there: sorted by expert, and what comes out; then in float32, in both orders
-# What oneDNN keeps compiled for experts on a CPU: at most so many kernels, two for each number of tokens that one meets.
+# That oneDNN keeps compiled for experts on a CPU, at most: two for each number of tokens that one meets.
 KERNELS, KERNEL_BYTES = 1024, 600_000
 
 
