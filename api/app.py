@@ -22,7 +22,7 @@ from api.routes import chat, collections, documents, health, jobs, keys, metrics
 from api.uploads import BodyLimit
 from workers.resources import Resources
 from workers.settings import Settings, load_settings
-from workers.tend import WIPE_SECONDS, start_thread
+from workers.tend import WIPE_SECONDS, keep_log_short, start_thread
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             await run_in_threadpool(lambda: resources.engine)  # migrated before the first request
             observe(app, resources)
             start_thread("index keeper", lambda stop: keep_indexes(resources, stop), stop)
+            start_thread("log", lambda stop: keep_log_short(resources, stop), stop)
             yield
             stop.set()
 

@@ -9,18 +9,16 @@ from contextlib import suppress
 from types import FrameType
 
 from compressor.errors import DeviceLost
-from store.database import take_in_log
 from store.models import JobKind
 from workers.deliver import keep_delivering
 from workers.lease import presence
 from workers.resources import Resources
 from workers.runner import Runner
-from workers.tend import Tender, repeat, start_thread
+from workers.tend import Tender, keep_log_short, start_thread
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2  # how soon the embedded worker sees what was accepted
-LOG_SECONDS = 5.0
 FAULT_SECONDS = 5.0  # pause after something went wrong that is no document's fault: a full disk, say
 ENCODE_LANE = (JobKind.ENCODE, JobKind.FINISH, JobKind.PAGES)  # page caches last: documents are ready without them
 GRACE_SECONDS = 10.0  # what is being done gets this long to come to an end
@@ -68,11 +66,6 @@ def run_embedded(resources: Resources, stop: threading.Event) -> bool:
             lane.join(GRACE_SECONDS)
         runner.release(list(runner.held.values()))
     return not any(lane.is_alive() for lane in lanes)
-
-
-def keep_log_short(resources: Resources, stop: threading.Event) -> None:
-    """Takes the database's log in now and then: done here, no upload waits for it."""
-    repeat("taking the log in", lambda: take_in_log(resources.engine), stop, seconds=LOG_SECONDS)
 
 
 def work_lane(runner: Runner, kinds: tuple[JobKind, ...], stop: threading.Event) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from store import catalog, lexical
-from store.database import reading, transaction, truncate_log
+from store.database import reading, take_in_log, transaction, truncate_log
 from store.generations import remove_gone
 from store.models import JobKind
 from store.sweep import sweep_blobs
@@ -19,6 +19,7 @@ from workers.runner import recover
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 5.0
+LOG_SECONDS = 5.0
 WIPE_SECONDS = 600.0  # between wipes of full text and index files: each rewrites them
 LONGEST_PAUSE = 60.0  # seconds between wake-ups for work that nobody takes up
 
@@ -99,6 +100,11 @@ def repeat(what: str, work: Callable[[], object], stop: threading.Event, *, seco
             work()
         except Exception:
             log.warning("%s failed", what, exc_info=True)
+
+
+def keep_log_short(resources: Resources, stop: threading.Event) -> None:
+    """Takes the database's log in now and then. Done here, no upload waits for it, and a loss of power loses less."""
+    repeat("taking the log in", lambda: take_in_log(resources.engine), stop, seconds=LOG_SECONDS)
 
 
 def start_thread(name: str, run: Callable[[threading.Event], None], stop: threading.Event) -> threading.Thread:

@@ -156,6 +156,7 @@ def context(
     """
     from api.context import save_context
 
+    _check_said(question)
     if out.is_dir() or not out.parent.is_dir():
         raise usage(f"--out names no file that can be written: {out}")
     output = Output(as_json)
