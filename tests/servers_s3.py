@@ -1,8 +1,9 @@
 """Owns the S3 server of the tests: moto's, in this process, on a free loopback port; and a way through that fails."""
 
 import logging
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote
@@ -57,7 +58,10 @@ def blob_url(bucket: str, endpoint: str) -> str:
 
 
 class Between(ThreadingHTTPServer):
-    """Stands between client and server: counts, fails while `failures` last, breaks off half way while `cuts` do."""
+    """Stands between client and server: counts, fails while `failures` last, breaks off half way while `cuts` do.
+
+    `answers` says of the next GET requests whether they know ranges, and `after_cut` what happens when one was cut.
+    """
 
     def __init__(self, endpoint: str) -> None:
         super().__init__(("127.0.0.1", 0), _Passing)
@@ -65,6 +69,10 @@ class Between(ThreadingHTTPServer):
         self.failures = 0
         self.cuts = 0  # of GET requests only
         self.knows_ranges = True  # or answers with all of an object
+        self.answers: list[bool] = []  # the same of the next GET requests, one each
+        self.after_cut: Callable[[], object] | None = None  # once
+        self.unended = 0  # answers to GET requests with all their bytes in chunks, but without the end of chunks
+        self.moved = 0  # bytes from where a range was asked for to where the answer begins
         self.failing = {"GET", "HEAD", "PUT", "POST", "DELETE"}  # which requests
         self.status = 500  # of a failure
         self.code = "InternalError"
@@ -95,13 +103,28 @@ class _Passing(BaseHTTPRequestHandler):
             self.answer(self.server.status, [("Content-Type", "application/xml")], said)
             return
         connection = HTTPConnection(self.server.behind)
-        headers = {k: v for k, v in self.headers.items() if self.server.knows_ranges or k.lower() != "range"}
-        connection.request(self.command, self.path, body, headers)
+        connection.request(self.command, self.path, body, self.passed_on())
         response = connection.getresponse()
         kept = [(k, v) for k, v in response.getheaders() if k.lower() not in ("connection", "server", "date")]
         data = response.read()
-        self.answer(response.status, kept, data[: len(data) // 2] if cut else data)
         connection.close()
+        if self.command == "GET" and self.server.unended:
+            self.server.unended -= 1
+            self.answer_without_end(response.status, kept, data)
+        else:
+            self.answer(response.status, kept, data[: len(data) // 2] if cut else data)
+        if cut and self.server.after_cut is not None:
+            after, self.server.after_cut = self.server.after_cut, None
+            after()
+
+    def passed_on(self) -> dict[str, str]:
+        """The headers of the request to the server behind."""
+        server, headers = self.server, dict(self.headers.items())
+        knows_ranges = server.answers.pop(0) if self.command == "GET" and server.answers else server.knows_ranges
+        wanted = headers.pop("Range", None)
+        if knows_ranges and wanted is not None:
+            headers["Range"] = re.sub(r"\d+", lambda begin: str(int(begin[0]) + server.moved), wanted, count=1)
+        return headers
 
     do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = handle_any  # noqa: N815  (the names that http.server calls)
 
@@ -115,6 +138,15 @@ class _Passing(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+    def answer_without_end(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        self.server.note(self.command, status, len(body))
+        self.send_response(status)
+        for name, value in [(k, v) for k, v in headers if k.lower() != "content-length"]:
+            self.send_header(name, value)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.write(b"%x\r\n%b\r\n" % (len(body), body))
 
     def log_message(self, format: str, *args: object) -> None:
         pass

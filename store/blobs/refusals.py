@@ -12,7 +12,7 @@ from store.errors import BlobMissing, BlobStoreDown, BlobStoreUnusable, StoreErr
 _MISSING = {"NoSuchKey", "404"}
 _FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "507"}
 _LATER = {"SlowDown", "Throttling", "ThrottlingException", "RequestTimeout", "RequestLimitExceeded", "OperationAborted"}
-_BROKEN = (ConnectionError, HTTPClientError, IncompleteReadError, ResponseParserError, HTTPError)  # or half an answer
+BROKEN = (ConnectionError, HTTPClientError, IncompleteReadError, ResponseParserError, HTTPError)  # or half an answer
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def answering(place: str, key: str | None = None, *, size: int | None = None) ->
         yield
     except ClientError as error:
         raise _refusal(error, place, key, size) from error
-    except _BROKEN as error:
+    except BROKEN as error:
         raise BlobStoreDown(place, error) from error
     except BotoCoreError as error:
         raise BlobStoreUnusable(place, error) from error

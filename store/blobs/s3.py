@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from store.blobs.address import S3Address
 from store.blobs.base import PARTIAL_AGE, ListedBlob, StoredBlob
-from store.blobs.body import read_pieces
+from store.blobs.body import Answer, Replaced, answer_of, read_pieces
 from store.blobs.copies import LocalCopies
 from store.blobs.keys import blob_key, check_key, compare, is_key, key_digest
 from store.blobs.partial import arriving, pieces_of, remove_old
@@ -22,9 +22,8 @@ from store.errors import BlobDamaged, BlobMissing, BlobStoreUnusable
 from store.tenants import check_tenant
 
 if TYPE_CHECKING:
-    from botocore.response import StreamingBody
     from types_boto3_s3 import S3Client
-    from types_boto3_s3.type_defs import HeadObjectOutputTypeDef, ObjectIdentifierTypeDef
+    from types_boto3_s3.type_defs import GetObjectRequestTypeDef, HeadObjectOutputTypeDef, ObjectIdentifierTypeDef
 
 ATTEMPTS = 4  # of one request; with their pauses at most 7 s where the server answers with an error at once
 _CONNECT_SECONDS = 5
@@ -32,6 +31,7 @@ _READ_SECONDS = 20  # without a byte
 _PART = 16 << 20  # a larger blob is sent in parts of this size, so that a broken one does not start again
 _DELETED = 1_000  # at once; S3 takes no more
 _NOT_TOGETHER = (400, 405, 411, 501)  # answers to the wish to delete several
+_REPLACED = "it was replaced while it was read"
 _CONNECTIONS = 32  # at once; threads of one process share the client
 
 
@@ -238,16 +238,40 @@ class S3Blobs:
         self._bucket_seen = True
 
     def _pieces(self, key: str) -> Iterator[bytes]:
-        name, bucket = self._name(key), self.address.bucket
-
-        def ask(start: int) -> "tuple[StreamingBody, int]":
-            if not start:  # a range of an empty object is none
-                return self.client.get_object(Bucket=bucket, Key=name)["Body"], 0
-            found = self.client.get_object(Bucket=bucket, Key=name, Range=f"bytes={start}-")
-            return found["Body"], start if "ContentRange" in found else 0
-
+        """All of it, to be compared with its key."""
         with answering(self.place, key):
-            yield from read_pieces(ask, attempts=self._attempts)
+            try:
+                yield from read_pieces(lambda at, etag: self._ask(key, at, None, etag), attempts=self._attempts)
+            except Replaced as error:
+                raise BlobDamaged(key, _REPLACED) from error
+
+    def _ask(self, key: str, at: int, end: int | None, etag: str | None) -> Answer | None:
+        """An object from a byte on, before `end`, and of that etag only; None where it ends before.
+
+        Raises Replaced; what the client library raises.
+        """
+        wanted: GetObjectRequestTypeDef = {"Bucket": self.address.bucket, "Key": self._name(key)}
+        if at or end is not None:  # a range of an empty object is none
+            wanted["Range"] = f"bytes={at}-{'' if end is None else end - 1}"
+        if etag is not None and not etag.startswith("W/"):  # a weak one, of something in between, matches nothing
+            wanted["IfMatch"] = etag
+        try:
+            found = self.client.get_object(**wanted)
+        except ClientError as error:
+            if status_of(error) == 412:
+                raise Replaced from error
+            if code_of(error) == "InvalidRange":
+                return None
+            raise
+        try:
+            answer = answer_of(found)
+        except ValueError:
+            answer = None
+        if answer is None or answer.begin > at:
+            found["Body"].close()
+            said = found.get("ContentRange")
+            raise BlobStoreUnusable(self.place, f"asked for the bytes from {at} on it sent {said!r}")
+        return answer
 
 
 class S3Ranges:
@@ -265,27 +289,22 @@ class S3Ranges:
         return self._size
 
     def read(self, start: int, length: int) -> bytes:
-        blobs, name = self._blobs, self._blobs._name(self._key)
-        total: int | None = None
+        if not length:
+            return b""
+        blobs = self._blobs
 
-        def ask(done: int) -> "tuple[StreamingBody, int]":
-            nonlocal total
-            wanted = f"bytes={start + done}-{start + length - 1}"
-            found = blobs.client.get_object(Bucket=blobs.address.bucket, Key=name, Range=wanted)
-            if "ContentRange" not in found:  # a server that knows no ranges sends all of it
-                return found["Body"], 0
-            total = int(found["ContentRange"].rpartition("/")[2])
-            return found["Body"], done
+        def ask(at: int, etag: str | None) -> Answer | None:
+            answer = blobs._ask(self._key, at, start + length, etag)
+            if answer is not None and answer.size is not None:
+                self._size = answer.size
+            return answer
 
         with answering(blobs.place, self._key):
-            try:
-                data = b"".join(read_pieces(ask, attempts=blobs._attempts))
-            except ClientError as error:
-                if code_of(error) == "InvalidRange":  # it ends before
-                    return b""
-                raise
-        if total is None:
-            self._size = len(data)
-            return data[start : start + length]
-        self._size = total
-        return data
+            left = blobs._attempts
+            while True:
+                try:
+                    return b"".join(read_pieces(ask, start=start, length=length, attempts=blobs._attempts))
+                except Replaced as error:  # none of its bytes are given away yet: those of the new one will do
+                    left -= 1
+                    if not left:
+                        raise BlobDamaged(self._key, _REPLACED) from error

@@ -47,10 +47,11 @@ class Blobs(Protocol):
         ...
 
 
-def open_blobs(address: str) -> Blobs:
+def open_blobs(address: str, *, once: bool = False) -> Blobs:
     """The place behind a directory's path, `file:///path` or `s3://bucket/prefix?endpoint_url=...&region=...`.
 
-    Raises ValueError, which says what the address lacks.
+    `once` is for who tries again himself: a request to a bucket is not. Raises ValueError, which says what the address
+    lacks.
     """
     place = _read_address(address)
     if isinstance(place, Path):
@@ -59,7 +60,7 @@ def open_blobs(address: str) -> Blobs:
         return DirectoryPages(place)
     from percel_vllm.bucket import S3Pages
 
-    return S3Pages(*place)
+    return S3Pages(*place, attempts=1) if once else S3Pages(*place)
 
 
 _Bucket = tuple[str, str, str | None, str | None]  # its name, prefix, endpoint and region

@@ -55,6 +55,7 @@ class CheckedPages:
         self._checks: OrderedDict[str, _Check] = OrderedDict()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="percel-pages")
         self._lock = threading.Lock()
+        self._closed = threading.Event()
 
     def find(self, name: str) -> Page:
         """The page behind a name, by its file's header. Raises PageError."""
@@ -105,21 +106,25 @@ class CheckedPages:
     def load(self, name: str, *, device: str, dtype: torch.dtype, until: float = 0.0) -> Tensor:
         """Its numbers, as `load_page`. Raises PageError.
 
-        Where the place of pages is down it is tried again `until` then, in seconds of the monotonic clock.
+        Where the place of pages is down it is tried again `until` then, in seconds of the monotonic clock, or until
+        `close`. A try that has begun by then goes on to its own end.
         """
         pause = PAUSE_SECONDS
         while True:
             try:
                 return load_page(self.find(name), device=device, dtype=dtype)
             except PlaceDownError as error:
-                if time.monotonic() + pause > until:
+                left = until - time.monotonic()
+                if left <= 0 or self._closed.is_set():
                     raise
                 log.warning("waiting for the place of pages: %s", error)
-            time.sleep(pause)
+                if self._closed.wait(min(pause, left)):
+                    raise
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def close(self) -> None:
-        """Waits for nothing."""
+        """Waits for nothing, and ends the waiting of others."""
+        self._closed.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self.blobs.close()
 

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("vllm.percel")
 
 # That a step of workers waits for a place that is down. vLLM gives up on a step after 300 s, by its own default
-# (VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS); the last try may take one of these minutes.
-PATIENCE_SECONDS = 200.0
+# (VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS). The last try comes on top: two requests, each of which is given up after 5 s
+# without a connection, 20 s without an answer and 20 s without a byte of it.
+PATIENCE_SECONDS = 150.0
 
 
 @dataclass
@@ -56,7 +57,8 @@ class PercelConnector(ECConnectorBase):
         if self.is_producer:
             raise ValueError("PercelConnector only reads: set ec_role to ec_consumer")
         try:
-            blobs = open_blobs(str(settings["blobs"]))
+            # A worker's wait tries again until its time is up; tries within it would not keep to that.
+            blobs = open_blobs(str(settings["blobs"]), once=role == ECConnectorRole.WORKER)
         except ImportError as error:
             raise ValueError(
                 f"`blobs` of PercelConnector is in a bucket, which needs percel-vllm[s3]: {error}"

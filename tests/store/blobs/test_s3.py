@@ -13,7 +13,7 @@ from compressor.cachefile import CacheFile, write_caches
 from store.blobs import parse_address
 from store.blobs.address import S3Address
 from store.blobs.copies import LocalCopies
-from store.blobs.s3 import S3Blobs
+from store.blobs.s3 import S3Blobs, S3Ranges
 from store.errors import BlobDamaged, BlobMissing, BlobStoreDown, BlobStoreUnusable, BlobTooLarge, StoreFull
 from tests.compressor.test_cachefile import equal, make_cache
 from tests.servers_s3 import Between, blob_url
@@ -94,14 +94,66 @@ def test_a_body_that_breaks_off_is_read_on_from_there(shaky: S3Blobs, between: B
 def test_a_body_that_keeps_breaking_off_is_one_error_and_nothing_is_left(shaky: S3Blobs, between: Between) -> None:
     key = shaky.put_bytes(os.urandom(3 << 20), tenant=TENANT).key
     message = rf"^S3 bucket {shaky.address.bucket} does not answer: .*; try again in a while\.$"
-    for use in (lambda: shaky.read(key), lambda: shaky.read_range(key, 1, 1000), lambda: shaky.local_path(key)):
+    for use, tries in (  # half of all, more than a piece, is no failed attempt
+        (lambda: shaky.read(key), 3),
+        (lambda: shaky.read_range(key, 1, 1000), 2),
+        (lambda: shaky.local_path(key), 3),
+    ):
         between.cuts = 1000
         with pytest.raises(BlobStoreDown, match=message):
             use()
-        assert between.cuts == 998
+        assert between.cuts == 1000 - tries
     assert [path for path in shaky.copies.root.rglob("*") if path.is_file()] == []
     between.cuts = 0
     assert shaky.local_path(key)
+
+
+@pytest.mark.parametrize("answers", [[True, False], [False, True], [False, False], [True, True]])
+def test_each_answer_is_taken_for_what_it_says_itself(shaky: S3Blobs, between: Between, answers: list[bool]) -> None:
+    data = os.urandom(3 << 20)
+    key = shaky.put_bytes(data, tenant=TENANT).key
+    between.answers, between.cuts = list(answers), 1
+    assert S3Ranges(shaky, key).read(1000, 2 << 20) == data[1000 : 1000 + (2 << 20)]
+    assert (between.answers, between.cuts) == ([], 0)
+
+
+def test_a_range_from_elsewhere_is_refused(shaky: S3Blobs, between: Between) -> None:
+    key = shaky.put_bytes(bytes(1000), tenant=TENANT).key
+    between.moved = 1
+    with pytest.raises(BlobStoreUnusable, match=r"asked for the bytes from 10 on it sent 'bytes 11-29/1000'\. Check"):
+        shaky.read_range(key, 10, 20)
+
+
+@pytest.mark.parametrize("knows_ranges", [True, False])
+def test_chunks_without_an_end_are_asked_for_no_more_than_is_missing(
+    shaky: S3Blobs, between: Between, knows_ranges: bool
+) -> None:
+    data = os.urandom(2 << 20)
+    key = shaky.put_bytes(data, tenant=TENANT).key
+    between.unended, between.knows_ranges = 1, knows_ranges
+    between.answered.clear()
+    assert S3Ranges(shaky, key).read(0, len(data)) == data
+    assert methods(between) == ["GET"]
+    between.unended, between.knows_ranges = 1, True
+    assert shaky.read(key) == data
+
+
+def overwrite(blobs: S3Blobs, key: str, data: bytes) -> None:
+    blobs.client.put_object(Bucket=blobs.address.bucket, Key=f"some/prefix/{key}", Body=data)
+
+
+@pytest.mark.parametrize("size", [3 << 20, 100])
+def test_an_object_that_is_replaced_while_it_is_read_is_never_mixed(
+    shaky: S3Blobs, blobs: S3Blobs, between: Between, size: int
+) -> None:
+    data, other = os.urandom(3 << 20), os.urandom(size)
+    key = shaky.put_bytes(data, tenant=TENANT).key
+    between.cuts, between.after_cut = 1, lambda: overwrite(blobs, key, other)
+    assert S3Ranges(shaky, key).read(10, 2 << 20) == other[10 : 10 + (2 << 20)]
+    overwrite(blobs, key, data)
+    between.cuts, between.after_cut = 1, lambda: overwrite(blobs, key, other)
+    with pytest.raises(BlobDamaged, match=rf"Blob {key} is damaged \(it was replaced while it was read\)"):
+        shaky.read(key)
 
 
 def test_a_full_store_is_said_with_what_was_needed(shaky: S3Blobs, between: Between) -> None:
