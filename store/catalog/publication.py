@@ -41,8 +41,12 @@ def record_parsed(session: Session, document_id: str, parsed: Parsed) -> bool:
 
     Safe to run twice: chunks that are there already (most of a long document's are, see `add_chunks`) stay as they are,
     published ones included; any difference replaces them all. A worker that publishes chunks which are gone is told so
-    by `publish`.
+    by `publish`. Nothing of the document may be locked yet in this transaction.
     """
+    home = session.scalar(select(Document.collection_id).where(Document.id == document_id))
+    if home is None:
+        return False
+    lock(session, [publishing(home)])  # before any document, as a publication does: older versions may go here as well
     document = session.get(Document, document_id, with_for_update=True)
     if document is None or document.state is DocumentState.READY:
         return False
@@ -68,9 +72,8 @@ def keep_chunks(session: Session, document_id: str, chunks: Sequence[NewChunk]) 
     """How many of the chunks, from the first on, are there already; where a different one is there, all of them go."""
     known = select(Chunk.text_sha256, Chunk.heading, Chunk.layout, Chunk.passages)
     existing = session.execute(known.where(Chunk.document_id == document_id).order_by(Chunk.ordinal)).all()
-    if all(_is_same(chunk, *row) for chunk, row in zip(chunks, existing, strict=False)) and len(existing) <= len(
-        chunks
-    ):
+    same = all(_is_same(chunk, *row) for chunk, row in zip(chunks, existing, strict=False))
+    if same and len(existing) <= len(chunks):
         return len(existing)
     _drop_chunks(session, document_id)
     return 0

@@ -117,10 +117,11 @@ class Library:
             for ordinal, text in enumerate(texts)
         )
         with transaction(self.engine) as session:
+            catalog.start_parsing(session, document_id)
+        with transaction(self.engine) as session:
             catalog.hold_blobs(session, [pending.key])
             if not self.blobs.exists(pending.key):
                 self.blobs.put_bytes(f"pending {texts}".encode(), tenant=DEFAULT_TENANT)
-            catalog.start_parsing(session, document_id)
             parsed = Parsed("text/plain", None, 1, ("no text layer",), pending.key, chunks)
             if catalog.record_parsed(session, document_id, parsed):
                 return True
