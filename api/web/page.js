@@ -18,9 +18,12 @@ function named() {
 
 let collections = [];
 let current = "";
+let opened = null; // ends when `current` is the collection that is asked for
 let closed = false; // the service wants a key that this page does not have
 
-async function refresh() {
+const refresh = () => (opened = open());
+
+async function open() {
   try {
     collections = (await get("/v1/collections")).items;
     closed = false;
@@ -124,10 +127,12 @@ $("new").onclick = async () => {
 addEventListener("hashchange", refresh);
 document.addEventListener("visibilitychange", () => { if (!document.hidden && !closed) refresh(); });
 
-$("ask").onsubmit = event => {
+$("ask").onsubmit = async event => {
   event.preventDefault();
   const question = $("question").value.trim();
-  if (question) (event.submitter?.value === "search" ? search : ask)(question, current);
+  const answer = event.submitter?.value === "search" ? search : ask;
+  await opened; // whoever is quick asks before the page has it
+  if (question && current) answer(question, current);
 };
 $("more").onclick = () => showMore().catch(trouble);
 $("drop-collection").onclick = async () => {
