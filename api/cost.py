@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.errors import BadQuestions
+from api.find import find_chunks
 from api.pageplaces import find_places
 from api.prices import DecoderShape, ModelPrice, Prices
-from api.search import find_chunks, home_of
+from api.search import home_of
 from store import catalog
 from store.database import reading
 from workers.resources import Resources
@@ -93,10 +94,10 @@ def reckon(
         rows = {row.chunk_id: row for row in catalog.collection_caches(session, home.id)}
         figures = catalog.collection_figures(session, home.id)
         vectors = catalog.vector_bytes(session, home.id)
-        found = [
-            [chunk.row.id for chunk in find_chunks(resources, session, home.id, question, k=k)]
-            for question in questions
-        ]
+    found = [
+        [chunk.row.id for chunk in find_chunks(resources, home.id, question, k=k) if chunk.row.id in rows]
+        for question in questions
+    ]
     text = sum(row.characters for row in rows.values())  # bytes, near enough: a character of most text is one
     native = sum(part.cache_bytes for part in figures if part.exact)
     many = len(questions)

@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from api.errors import ContextTooLarge, NoPageCaches
+from api.find import find_chunks
 from api.pageplaces import PagePlace, Places, find_places
 from api.passages import PassageTexts, rerank_chunks
 from api.reports import ContextReport, Question
-from api.search import RANKED, filtered_documents, find_chunks, load_chunks
+from api.search import RANKED, filtered_documents, load_chunks
 from compressor.errors import ContextTooLong
 from compressor.rerank import PASSAGES
 from compressor.vlm.codec import PageCodec
@@ -193,8 +194,7 @@ def _held(places: Sequence[PagePlace]) -> int:
 def _best(resources: Resources, home: Collection, asked: Question, *, k: int) -> list[ChunkCache]:
     """The exact caches of the k best chunks, best first."""
     among = filtered_documents(resources, home.id, asked.where)
-    with reading(resources.engine) as session:
-        found = find_chunks(resources, session, home.id, asked.text, k=max(k, PASSAGES), among=among)
+    found = find_chunks(resources, home.id, asked.text, k=max(k, PASSAGES), among=among)
     rows, caches = load_chunks(resources, home.id, [chunk.row.id for chunk in found])
     found = rerank_chunks(asked.text, found, PassageTexts(resources, caches), k=k)
     by_chunk = {row.chunk_id: row for row in rows}

@@ -9,6 +9,7 @@ from compressor.decoders.base import Evidence, ScoredPassage
 from compressor.rerank import PASSAGES, rerank, unread
 from compressor.types import Box, Span
 from store.models import Chunk
+from store.types import LiveChunk
 from workers.resources import Resources
 
 
@@ -16,8 +17,7 @@ from workers.resources import Resources
 class FoundChunk:
     """A chunk and the passages of it that search found, best first."""
 
-    row: Chunk
-    title: str
+    row: LiveChunk
     passages: list[ScoredPassage]
 
 
@@ -52,6 +52,12 @@ class PassageTexts:
         return read_ranges(self._resources, [Reading(self._caches[chunk_id], start, end)])[0]
 
 
+def worth_reading(found: Sequence[FoundChunk]) -> set[tuple[int, int, int]]:
+    """What a second look needs of found chunks, and what is shown of them after it: (chunk id, start, end)."""
+    best = [*_best_passages(found, PASSAGES), *((chunk.row.id, chunk.passages[0]) for chunk in found)]
+    return {(chunk_id, passage.start, passage.end) for chunk_id, passage in best}
+
+
 def rerank_chunks(query: str, found: Sequence[FoundChunk], texts: PassageTexts, *, k: int) -> list[FoundChunk]:
     """The k best chunks whose caches are loaded, after a look at the texts of the best passages."""
     present = [chunk for chunk in found if chunk.row.id in texts]
@@ -78,7 +84,7 @@ def gather(found: Sequence[FoundChunk], texts: PassageTexts, *, ahead: int) -> l
     return [
         Evidence(
             document_id=chunk.row.document_id,
-            title=chunk.title,
+            title=chunk.row.title,
             chunk_id=chunk.row.id,
             heading=chunk.row.heading,
             spans=spans_of(chunk.row),
@@ -99,7 +105,7 @@ def read_ranges(resources: Resources, readings: Sequence[Reading]) -> list[str]:
     return [texts[place] for place in range(len(readings))]
 
 
-def spans_of(chunk: Chunk) -> tuple[Span, ...]:
+def spans_of(chunk: LiveChunk | Chunk) -> tuple[Span, ...]:
     """The layout of a chunk as it was stored."""
     spans = []
     for start, end, page, x0, y0, x1, y1, first, last in chunk.layout:

@@ -4,9 +4,10 @@ from collections.abc import Collection as AbstractCollection
 from collections.abc import Sequence
 
 from api.errors import ContextTooLarge
+from api.find import find_chunks
 from api.passages import PassageTexts, gather, rerank_chunks
 from api.reports import AnswerReport, CitationReport, ContextReport, Question
-from api.search import filtered_documents, find_chunks, home_of, load_chunks
+from api.search import filtered_documents, home_of, load_chunks
 from compressor.decoders import load_decoder
 from compressor.rerank import PASSAGES
 from store import catalog
@@ -28,9 +29,9 @@ def quote(resources: Resources, asked: Question, decoder_name: str) -> AnswerRep
     among = filtered_documents(resources, home.id, asked.where)
     if asked.whole:
         check_size(resources, home.id, among)
-    with timings.step("search"), reading(resources.engine) as session:
+    with timings.step("search"):
         wanted = WHOLE_READ if asked.whole else max(asked.k, PASSAGES)
-        found = find_chunks(resources, session, home.id, asked.text, k=wanted, among=among)
+        found = find_chunks(resources, home.id, asked.text, k=wanted, among=among)
     with timings.step("load"):
         chosen = None if asked.whole else [chunk.row.id for chunk in found]
         rows, caches = load_chunks(resources, home.id, chosen, among=among)

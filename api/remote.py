@@ -9,10 +9,11 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
+from api.find import find_chunks
 from api.passages import FoundChunk, PassageTexts, gather, rerank_chunks
 from api.quoted import context_of
 from api.reports import CitationReport, ContextReport, Mode, Question, Step, written_answer
-from api.search import filtered_documents, find_chunks, home_of, load_chunks
+from api.search import filtered_documents, home_of, load_chunks
 from compressor.decoders.base import Evidence, ScoredPassage, cite
 from compressor.decoders.openai import Part, remote_model, stream_chat
 from compressor.errors import ContextTooLong
@@ -70,8 +71,7 @@ def _evidence(resources: Resources, asked: Question) -> tuple[list[ChunkCache], 
     """The chunks to send, best first, or the whole collection's in the order of arrival. Raises ContextTooLong."""
     home = home_of(resources, asked.tenant, asked.collection)
     among = filtered_documents(resources, home.id, asked.where)
-    with reading(resources.engine) as session:
-        found = find_chunks(resources, session, home.id, asked.text, k=max(asked.k, PASSAGES), among=among)
+    found = find_chunks(resources, home.id, asked.text, k=max(asked.k, PASSAGES), among=among)
     ids = None if asked.whole else [chunk.row.id for chunk in found]
     rows, caches = load_chunks(resources, home.id, ids, among=among)
     texts = PassageTexts(resources, caches)
@@ -92,15 +92,9 @@ def _evidence(resources: Resources, asked: Question) -> tuple[list[ChunkCache], 
 def _all_chunks(resources: Resources, rows: Sequence[ChunkCache], found: Sequence[FoundChunk]) -> list[FoundChunk]:
     """Every chunk of some rows; those that search found with their passages, the others with none."""
     with reading(resources.engine) as session:
-        chunks = catalog.chunks_by_ids(session, [row.chunk_id for row in rows])
-        documents = catalog.live_documents(session, list({row.document_id for row in rows}))
-    titles = {document.id: document.title for document in documents}
+        chunks = catalog.live_chunks(session, [row.chunk_id for row in rows])
     passages: Mapping[int, list[ScoredPassage]] = {chunk.row.id: chunk.passages for chunk in found}
-    return [
-        FoundChunk(chunks[row.chunk_id], titles[row.document_id], passages.get(row.chunk_id, []))
-        for row in rows
-        if row.chunk_id in chunks
-    ]
+    return [FoundChunk(chunks[row.chunk_id], passages.get(row.chunk_id, [])) for row in rows if row.chunk_id in chunks]
 
 
 def _heading(number: int, evidence: Evidence) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from api.search import POOL
+from api.find import POOL
 from bench.questions import COLLECTION, Question, QuestionSet
 from bench.search import contains
 from compressor.chunk import chunk_blocks

@@ -33,19 +33,19 @@ from workers.settings import Settings
 def search_times(resources: Resources, texts: Iterator[str], count: int) -> dict[str, float]:
     """Cold start, then each step on questions that were not asked before: warm latency, CPU of all cores, in ms."""
     from api.answer import ask
-    from api.search import POOL, find_chunks, find_words, search
+    from api.find import POOL, find_chunks, find_words
+    from api.search import search
 
     tenant = resources.settings.tenant
     with reading(resources.engine) as session:
         home = catalog.find_collection(session, tenant, COLLECTION).id
 
     def find(question: str) -> object:
-        with reading(resources.engine) as session:
-            return find_chunks(resources, session, home, question, k=8)
+        return find_chunks(resources, home, question, k=8)
 
     def words(question: str) -> object:
         with reading(resources.engine) as session:
-            return find_words(resources, session, home, question, 2 * POOL)
+            return find_words(resources, session, home, [question], 2 * POOL)
 
     @cache
     def vector() -> NDArray[np.float32]:

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from api.answer import ask
+from api.find import POOL, Asked, find_passages, find_words
 from api.reports import AnswerReport
-from api.search import POOL, find_passages, find_words, search
+from api.search import search
 from bench.questions import COLLECTION, Question, ingested, load_questions
 from bench.report import OUT, new_plot, save_plot, show, write
 from store import catalog
@@ -41,10 +42,11 @@ def rank(resources: Resources, question: str) -> Rankings:
     """All rankings of one question, each made anew."""
     with reading(resources.engine) as session:
         home = catalog.find_collection(session, resources.settings.tenant, COLLECTION)
-        worded = [hit.vector_id for hit in find_words(resources, session, home.id, question, POOL)]
+        worded = [hit.vector_id for hit in find_words(resources, session, home.id, [question], POOL)[0]]
         titles = {p.vector_id: p.title for p in catalog.passages_by_vector_ids(session, home.id, worded)}
-        near = resources.index(home.id).search(resources.embedder.embed([question])[0], POOL)
-        fused = find_passages(resources, session, home.id, question, pool=POOL)
+        asked = Asked(home.id, question, resources.embedder.embed([question])[0], k=POOL // 4)
+        near = resources.index(home.id).search(asked.vector, POOL)
+        fused = find_passages(resources, session, [asked])[0]
     start = time.perf_counter()
     hits = search(resources, resources.settings.tenant, question, k=max(DEPTHS))
     seconds = time.perf_counter() - start

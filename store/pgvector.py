@@ -29,9 +29,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from store import catalog
 from store.database import reading
 from store.embeddings import EMBEDDING, use_extension
+from store.livepassages import Live
 from store.locks import lock_key
 from store.models import Collection, Document, DocumentState
 from store.vectors import VectorHit
@@ -56,12 +56,20 @@ class PgvectorIndex:
         self, query: NDArray[np.float32], k: int, *, document_ids: AbstractCollection[str] | None = None
     ) -> list[VectorHit]:
         """The k nearest live passages."""
+        return self.search_many(query[None], k, document_ids=document_ids)[0]
+
+    def search_many(
+        self, queries: NDArray[np.float32], k: int, *, document_ids: AbstractCollection[str] | None = None
+    ) -> list[list[VectorHit]]:
+        """The same for each of several queries, (n, d), one after the other."""
         with reading(self._engine) as session:
-            scores = self._nearest(session, query, k, document_ids)
-            passages = catalog.passages_by_vector_ids(
-                session, self._collection_id, list(scores), document_ids=document_ids
-            )
-        return [VectorHit(passage, scores[passage.vector_id]) for passage in passages]
+            nearest = [self._nearest(session, query, k, document_ids) for query in queries]
+            live = Live(session, self._collection_id, document_ids)
+            firsts = live.first([list(scores) for scores in nearest], k)
+        return [
+            [VectorHit(passage, scores[passage.vector_id]) for passage in passages]
+            for passages, scores in zip(firsts, nearest, strict=True)
+        ]
 
     def _nearest(
         self, session: Session, query: NDArray[np.float32], k: int, document_ids: AbstractCollection[str] | None

@@ -1,5 +1,6 @@
 """Owns the nouns that go into and come out of the catalog and are not rows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from store.models import PAGE_CODEC, ChunkState, DeliveryState, DocumentState, JobKind, JobState
@@ -102,6 +103,19 @@ class LivePassage:
     ordinal: int
     start: int
     end: int
+
+
+@dataclass(frozen=True, slots=True)
+class LiveChunk:
+    """A chunk of a ready document, as an answer shows it."""
+
+    id: int
+    document_id: str
+    title: str  # of the document
+    metadata: Mapping[str, object]  # of the document
+    ordinal: int
+    heading: str
+    layout: list[list[float | None]]  # as the row holds it
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ rows before anyone sees them, so a delete counts at once and a stale file can on
 """
 
 from collections.abc import Collection as AbstractCollection
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -21,6 +20,7 @@ from store.database import reading
 from store.faissfile import build_index, from_bytes, search_index, to_bytes
 from store.generated import Built, GeneratedIndex, KeptIndex
 from store.generations import Buffer, GenerationFiles
+from store.livepassages import Live
 from store.models import Generation
 from store.types import LivePassage, VectorRow
 
@@ -47,6 +47,12 @@ class VectorIndex(KeptIndex, Protocol):
         """The k nearest live passages, best first; with document_ids only of those. query: (d,). Refreshes first."""
         ...
 
+    def search_many(
+        self, queries: NDArray[np.float32], k: int, *, document_ids: AbstractCollection[str] | None = None
+    ) -> list[list[VectorHit]]:
+        """The same for each of several queries, (n, d), at less than the cost of so many searches."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class _View:
@@ -59,21 +65,21 @@ class _View:
     max_seq: int  # the highest id in base or delta
 
     def nearest(
-        self, query: NDArray[np.float32], k: int, among: NDArray[np.int64] | None = None
-    ) -> list[tuple[int, float]]:
-        """(id, score) of the k nearest rows, live or not, best first; with `among` only of those ids."""
-        found: list[tuple[int, float]] = []
+        self, queries: NDArray[np.float32], k: int, among: NDArray[np.int64] | None = None
+    ) -> list[list[tuple[int, float]]]:
+        """(id, score) of the k rows nearest to each query, live or not, best first; with `among` only of those ids."""
+        found: list[list[tuple[int, float]]] = [[] for _ in queries]
         if self.base is not None and self.base.ntotal:
-            found = search_index(self.base, query, k, among=among)
+            found = search_index(self.base, queries, k, among=among)
         delta_ids, delta = self.delta_ids, self.delta
         if among is not None and len(delta_ids):
             chosen = np.isin(delta_ids, among)
             delta_ids, delta = delta_ids[chosen], delta[chosen]
         if len(delta_ids):
-            scores = delta @ query
-            top = np.argpartition(-scores, k)[:k] if k < len(scores) else np.arange(len(scores))
-            found += zip(delta_ids[top].tolist(), scores[top].tolist(), strict=True)
-        return sorted(found, key=lambda hit: (-hit[1], hit[0]))[:k]
+            for its, scores in zip(found, queries @ delta.T, strict=True):
+                top = np.argpartition(-scores, k)[:k] if k < len(scores) else np.arange(len(scores))
+                its += zip(delta_ids[top].tolist(), scores[top].tolist(), strict=True)
+        return [sorted(its, key=lambda hit: (-hit[1], hit[0]))[:k] for its in found]
 
     @property
     def held_bytes(self) -> int:
@@ -97,32 +103,37 @@ class FaissIndex(GeneratedIndex[_View]):
         self, query: NDArray[np.float32], k: int, *, document_ids: AbstractCollection[str] | None = None
     ) -> list[VectorHit]:
         """The k nearest live passages, best first; with document_ids only of those."""
-        query = _unit(query[None].astype(np.float32))[0]
-        fetch = k * _OVERFETCH
+        return self.search_many(query[None], k, document_ids=document_ids)[0]
+
+    def search_many(
+        self, queries: NDArray[np.float32], k: int, *, document_ids: AbstractCollection[str] | None = None
+    ) -> list[list[VectorHit]]:
+        """The same for each of several queries, (n, d): searched, and joined with live rows, in one go."""
+        queries = _unit(queries.astype(np.float32))
         with reading(self._engine) as session:
             view = self._refresh_in(session)
             among = None
             if document_ids is not None:
                 among = np.array(catalog.vectors_of_documents(session, self._embedder, document_ids), np.int64)
-            while True:
-                scores = dict(view.nearest(query, fetch, among))
-                passages = self._live(session, list(scores), k, document_ids)
-                if len(passages) >= k or len(scores) < fetch:
-                    return [VectorHit(passage, scores[passage.vector_id]) for passage in passages[:k]]
-                fetch *= 4
+            live = Live(session, self._collection_id, document_ids)
+            return self._nearest_live(view, queries, k, k * _OVERFETCH, among, live)
 
-    def _live(
-        self, session: Session, vector_ids: Sequence[int], k: int, document_ids: AbstractCollection[str] | None
-    ) -> list[LivePassage]:
-        """The first k live passages, if there are so many; a join costs more than the search, so no more are joined."""
-        passages: list[LivePassage] = []
-        for first in range(0, len(vector_ids), k):
-            passages += catalog.passages_by_vector_ids(
-                session, self._collection_id, vector_ids[first : first + k], document_ids=document_ids
-            )
-            if len(passages) >= k:
-                break
-        return passages
+    def _nearest_live(
+        self, view: _View, queries: NDArray[np.float32], k: int, fetch: int, among: NDArray[np.int64] | None, live: Live
+    ) -> list[list[VectorHit]]:
+        """For each query the k nearest live passages; those for which `fetch` rows hold too few are searched again."""
+        nearest = view.nearest(queries, fetch, among)
+        firsts = live.first([[vector_id for vector_id, _ in its] for its in nearest], k)
+        found = [
+            [VectorHit(passage, scores[passage.vector_id]) for passage in passages]
+            for passages, scores in zip(firsts, map(dict, nearest), strict=True)
+        ]
+        short = [n for n, hits in enumerate(found) if len(hits) < k and len(nearest[n]) == fetch]
+        if short:
+            again = self._nearest_live(view, queries[short], k, 4 * fetch, among, live)
+            for n, hits in zip(short, again, strict=True):
+                found[n] = hits
+        return found
 
     def _open(self, data: Buffer, generation: Generation) -> _View | None:
         index = from_bytes(data)

@@ -1,16 +1,16 @@
 """Owns the composition root: everything a command or worker needs, opened on first use, closed once."""
 
-import os
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from compressor.limits import Limits
+from compressor.together import Together
 from store.blobs import BlobStore, open_blobs
 from store.database import migrate, open_database
 from store.models import JobKind
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from store.vectors import VectorIndex
     from store.words import WordIndex
 
-SEARCHES_A_CORE = 2  # at once: one waits for memory or the disk, or for the interpreter
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Resources:
         self._page_codecs: dict[str, PageCodec] = {}
         self._page_encoders: dict[str, PageEncoder] = {}
         self._page_reader: PageReader | None = None
+        self._together: dict[object, Together[Any, Any]] = {}  # by what is done
         self._indexes: dict[str, Indexes] = {}  # the one that was asked last is the last
 
     def __enter__(self) -> Self:
@@ -165,21 +167,16 @@ class Resources:
         return load_embedder(self.settings.embedder, device=self.settings.device)
 
     @cached_property
-    def search_turn(self) -> AbstractContextManager[object]:
-        """Held while indexes are searched: more at once than cores keep busy would only take them from each other.
-
-        Where a server searches, it has its own turns.
-        """
-        if self.engine.dialect.name != "sqlite":
-            return nullcontext()
-        return threading.BoundedSemaphore(SEARCHES_A_CORE * (os.cpu_count() or 1))
-
-    @cached_property
     def embed_question(self) -> "Callable[[str], NDArray[np.float32]]":
         """A question's retrieval vector; questions that come at once are embedded together."""
-        from compressor.together import Together
-
         return Together[str, "NDArray[np.float32]"](lambda questions: list(self.embedder.embed(questions)))
+
+    def together(self, work: "Callable[[Resources, Sequence[Item]], Sequence[Result]]", item: Item) -> Result:
+        """What `work` makes of the item; items that threads bring at once it is given together."""
+        with self._lock:
+            joined = self._together.setdefault(work, Together(partial(work, self)))
+        result: Result = joined(item)
+        return result
 
     def codec(self, name: str) -> "NativeCodec":
         """A codec by name or fingerprint, loaded once."""

@@ -33,7 +33,6 @@ _SAME = (  # an anonymous file is the same as any document with its bytes; prefe
     .with_for_update()
     .execution_options(populate_existing=True)
 )
-_METADATA = select(Document.id, Document.document_metadata).where(Document.id.in_(bindparam("ids", expanding=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +143,6 @@ def list_documents(
         later = Document.created_at > after.created_at
         query = query.where(later | ((Document.created_at == after.created_at) & (Document.id > after.id)))
     return list(session.scalars(query.order_by(Document.created_at, Document.id).limit(limit)))
-
-
-def metadata_of(session: Session, document_ids: Iterable[str]) -> dict[str, dict[str, object]]:
-    """The callers' metadata of documents, by id."""
-    return dict(session.execute(_METADATA, {"ids": list(document_ids)}).all())
 
 
 def ready_chunks(session: Session, document_ids: Iterable[str]) -> dict[str, int]:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from store.errors import NotFound
 from store.models import PAGE_CODEC, Cache, Chunk, Document, DocumentState, Vector
-from store.types import ChunkCache, LivePassage
+from store.types import ChunkCache, LiveChunk, LivePassage
 
 _BATCH = 500  # ids in one statement
 EXACT = Cache.codec.not_like(f"{PAGE_CODEC}%")
@@ -35,6 +35,22 @@ _PASSAGES = (
     .join(Chunk.__table__, Chunk.__table__.c.id == Vector.__table__.c.chunk_id)
     .where(
         Vector.__table__.c.id.in_(bindparam("ids", expanding=True)),
+        Document.__table__.c.state == DocumentState.READY,
+    )
+)
+_SHOWN = (
+    select(
+        Chunk.__table__.c.id,
+        Document.__table__.c.id,
+        Document.__table__.c.title,
+        Document.__table__.c.metadata,
+        Chunk.__table__.c.ordinal,
+        Chunk.__table__.c.heading,
+        Chunk.__table__.c.layout,
+    )
+    .join(Document.__table__, Document.__table__.c.id == Chunk.__table__.c.document_id)
+    .where(
+        Chunk.__table__.c.id.in_(bindparam("ids", expanding=True)),
         Document.__table__.c.state == DocumentState.READY,
     )
 )
@@ -82,6 +98,15 @@ def chunks_by_ids(session: Session, chunk_ids: Sequence[int]) -> dict[int, Chunk
     for first in range(0, len(chunk_ids), _BATCH):
         ready = session.scalars(_CHUNKS, {"ids": chunk_ids[first : first + _BATCH]})
         found |= {chunk.id: chunk for chunk in ready}
+    return found
+
+
+def live_chunks(session: Session, chunk_ids: Sequence[int]) -> dict[int, LiveChunk]:
+    """What answers show of the chunks of ready documents, by id."""
+    found: dict[int, LiveChunk] = {}
+    for first in range(0, len(chunk_ids), _BATCH):
+        rows = session.execute(_SHOWN, {"ids": chunk_ids[first : first + _BATCH]}).all()
+        found |= {row[0]: LiveChunk(*row) for row in rows}
     return found
 
 

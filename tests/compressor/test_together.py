@@ -1,4 +1,4 @@
-"""Questions that come at once are embedded at once, each gets its own answer, and an error is everybody's."""
+"""What is asked for at once is worked on at once, each gets its own result, and an error is everybody's."""
 
 import threading
 from collections.abc import Sequence
