@@ -27,7 +27,7 @@ from workers.tend import WIPE_SECONDS, keep_log_short, start_thread
 log = logging.getLogger(__name__)
 
 ROUTES = (documents, collections, questions, jobs, keys, webhooks, chat, health, metrics, page)
-REQUESTS = 16  # answered at once, the others wait: a search takes two of the pool's 40 connections
+REQUESTS = 32  # answered at once, the others wait; a search takes one of the pool's 40 connections at a time
 KEEP_SECONDS = 10.0  # between looks whether an index that this node searches has a new generation due
 DESCRIPTION = (
     "Documents become vision-token caches; questions are answered out of them, with quotes, pages and boxes. "

@@ -1,0 +1,128 @@
+"""Finding: questions that are looked up together find what each finds alone, at hardly more than the cost of one."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+
+import api.find as finding
+from api.find import POOL, Asked, Found, find_chunks, find_together
+from api.library import remove_document
+from api.search import home_of, search
+from store.models import Document
+from tests.workers.test_ingest import ingest, offer
+from workers.resources import Resources
+
+PLACES = ("Marlow Weir", "Harbour Gate", "Linnea Quay", "Upper Lock")
+QUESTIONS = tuple(f"When was the gauge at {place} read?" for place in PLACES)
+
+
+def text_of(place: str, number: int) -> str:
+    return f"The gauge at {place} was read on {number + 1} May 2024. The water stood at {number}.25 metres."
+
+
+@pytest.fixture
+def documents(resources: Resources, tmp_path: Path) -> dict[str, Document]:
+    """Each place in documents of its own, one chunk and a passage or two each."""
+    names = [(place, number) for place in PLACES for number in range(4)]
+    return ingest(resources, *(offer(tmp_path, f"{place} {n}.txt", text_of(place, n)) for place, n in names))
+
+
+def asked_of(resources: Resources, questions: Sequence[str], **more: object) -> list[Asked]:
+    home = home_of(resources, "default", "test").id
+    vectors = resources.embedder.embed(questions)
+    return [Asked(home, text, vector, k=3, **more) for text, vector in zip(questions, vectors, strict=True)]
+
+
+def titles(found: Found) -> list[str]:
+    return [chunk.row.title for chunk in found.chunks]
+
+
+@contextmanager
+def counted(resources: Resources) -> Iterator[list[str]]:
+    statements: list[str] = []
+
+    def note(connection: object, cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("SELECT"):
+            statements.append(statement)
+
+    event.listen(resources.engine, "before_cursor_execute", note)
+    yield statements
+    event.remove(resources.engine, "before_cursor_execute", note)
+
+
+def test_together_they_find_what_each_finds_alone(resources: Resources, documents: dict[str, Document]) -> None:
+    few = frozenset(documents[f"{PLACES[1]} {number}.txt"].id for number in (0, 2))
+    asked = [
+        *asked_of(resources, QUESTIONS, texts=True),
+        *asked_of(resources, QUESTIONS[:2], among=few),
+        *asked_of(resources, ["zebra"], among=frozenset({"nothing"})),
+    ]
+    alone = [find_together(resources, [one])[0] for one in asked]
+    together = find_together(resources, asked)
+    assert [(titles(found), found.texts) for found in together] == [(titles(found), found.texts) for found in alone]
+    scores = [[[p.score for c in found.chunks for p in c.passages] for found in its] for its in (together, alone)]
+    assert scores[0] == [pytest.approx(its, rel=1e-5) for its in scores[1]]
+    for place, found in zip(PLACES, alone, strict=False):
+        assert {title[: len(place)] for title in titles(found)} == {place}
+        assert {text.split(" was read")[0] for text in found.texts.values()} == {f"The gauge at {place}"}
+    assert [set(titles(found)) for found in alone[4:]] == [{f"{PLACES[1]} {n}.txt" for n in (0, 2)}] * 2 + [set()]
+    assert [found.texts for found in alone[4:]] == [{}] * 3  # nobody asked for them
+
+
+def test_sixteen_ask_the_database_no_more_than_one(resources: Resources, documents: dict[str, Document]) -> None:
+    asked = asked_of(resources, [f"{question} {number}" for question in QUESTIONS for number in range(4)], texts=True)
+    find_together(resources, asked[:1])  # takes in what came
+    with counted(resources) as one:
+        find_together(resources, asked[:1])
+    with counted(resources) as all_of_them:
+        find_together(resources, asked)
+    assert 0 < len(all_of_them) == len(one)
+
+
+def test_deleted_documents_hide_nothing(
+    resources: Resources, documents: dict[str, Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best by words and by meaning are gone, and the indexes still hold them: what comes after them is found."""
+    monkeypatch.setattr(finding, "POOL", 2)
+    before = asked_of(resources, QUESTIONS)
+    assert before[0].pool == 12 < POOL
+    find_together(resources, before)
+    for name, document in documents.items():
+        if not name.startswith(PLACES[0]):
+            remove_document(resources, document.id)
+    for found in find_together(resources, before):
+        assert {title[: len(PLACES[0])] for title in titles(found)} == {PLACES[0]}
+        assert len(found.chunks) == 3
+
+
+def test_threads_that_ask_at_once_share_one_look(
+    resources: Resources, documents: dict[str, Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, go = threading.Event(), threading.Event()
+    batches: list[int] = []
+
+    def held(resources: Resources, asked: Sequence[Asked]) -> list[Found]:
+        batches.append(len(asked))
+        first.set()
+        assert go.wait(60)
+        return find_together(resources, asked)
+
+    home = home_of(resources, "default", "test").id
+    expected = [[chunk.row.title for chunk in find_chunks(resources, home, text, k=3)] for text in QUESTIONS]
+    monkeypatch.setattr(finding, "find_together", held)
+    with ThreadPoolExecutor(len(QUESTIONS)) as pool:
+        found = [pool.submit(search, resources, "default", QUESTIONS[0], collection="test", k=3)]
+        assert first.wait(60)
+        found += [pool.submit(search, resources, "default", text, collection="test", k=3) for text in QUESTIONS[1:]]
+        joined = resources._together[held]
+        while len(joined._waiting) < len(QUESTIONS) - 1:
+            pass
+        go.set()
+        titles = [[hit.title for hit in each.result(60)] for each in found]
+    assert batches == [1, len(QUESTIONS) - 1]
+    assert [set(its) for its in titles] == [set(its) for its in expected]
