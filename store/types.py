@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from store.models import PAGE_CODEC, ChunkState, DeliveryState, DocumentState, JobKind, JobState
 
@@ -91,9 +92,8 @@ class CacheFigures:
         return not self.codec.startswith(PAGE_CODEC)
 
 
-@dataclass(frozen=True, slots=True)
-class LivePassage:
-    """A passage of a ready document, as a search finds it."""
+class LivePassage(NamedTuple):
+    """A passage of a ready document, as a search finds it: a hundred at a time, so it is a tuple, as rows are."""
 
     vector_id: int
     document_id: str

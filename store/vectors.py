@@ -8,7 +8,7 @@ rows before anyone sees them, so a delete counts at once and a stale file can on
 from collections.abc import Collection as AbstractCollection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 _OVERFETCH = 4  # hits asked for per hit wanted, as some are not live; doubled until there are enough
 
 
-@dataclass(frozen=True, slots=True)
-class VectorHit:
+class VectorHit(NamedTuple):
     """A live passage near the query."""
 
     passage: LivePassage

@@ -72,8 +72,8 @@ def passages_by_vector_ids(
     found: dict[int, LivePassage] = {}
     for first in range(0, len(vector_ids), _BATCH):
         # The collection is compared here: as a condition it makes SQLite walk all its vectors, not just these.
-        for *passage, home in session.execute(_PASSAGES, {"ids": vector_ids[first : first + _BATCH]}).all():
-            live = LivePassage(*passage)
+        for row in session.execute(_PASSAGES, {"ids": vector_ids[first : first + _BATCH]}).all():
+            live, home = LivePassage._make(row[:-1]), row[-1]
             if home == collection_id and (document_ids is None or live.document_id in document_ids):
                 found[live.vector_id] = live
     return [found[vector_id] for vector_id in vector_ids if vector_id in found]
