@@ -1,4 +1,4 @@
-"""Owns search over a collection: a query to live chunks, chunks to their loaded caches."""
+"""Owns search over a collection: a query to hits with their texts, chunks to their loaded caches."""
 
 from collections.abc import Collection as AbstractCollection
 from collections.abc import Mapping, Sequence
