@@ -34,7 +34,7 @@ class Together(Generic[Item, Result]):
         self._busy = False
 
     def __call__(self, item: Item) -> Result:
-        """The item's result. Raises what the work on its batch raised."""
+        """The item's result. Raises what the work on it raised."""
         mine: _Asked[Item, Result] = _Asked(item)
         with self._gathering:
             self._waiting.append(mine)
@@ -52,10 +52,8 @@ class Together(Generic[Item, Result]):
         with self._gathering:
             batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
         try:
-            results = self._work([asked.item for asked in batch])
-            for asked, result in zip(batch, results, strict=True):
-                asked.result.append(result)
-        except BaseException as error:  # a panic of a native library too: nobody may be left waiting for it
+            self._work_on(batch)
+        except BaseException as error:  # a panic of a native library, say: nobody may be left waiting for it
             for asked in batch:
                 asked.error = error
         with self._gathering:
@@ -63,3 +61,16 @@ class Together(Generic[Item, Result]):
             following = self._waiting[:1]
         for asked in [*following, *batch]:
             asked.woken.set()
+
+    def _work_on(self, batch: Sequence[_Asked[Item, Result]]) -> None:
+        """Where a batch fails, each is tried alone: only what cannot be done itself may fail."""
+        try:
+            results = self._work([asked.item for asked in batch])
+            for asked, result in zip(batch, results, strict=True):
+                asked.result.append(result)
+        except Exception as error:
+            if len(batch) == 1:
+                batch[0].error = error
+                return
+            for asked in batch:
+                self._work_on([asked])

@@ -1,4 +1,4 @@
-"""What is asked for at once is worked on at once, each gets its own result, and an error is everybody's."""
+"""What is asked for at once is worked on at once, and each gets its own result, or its own error."""
 
 import threading
 from collections.abc import Sequence
@@ -43,13 +43,30 @@ def test_those_that_wait_go_together_and_each_gets_its_own() -> None:
     assert [len(batch) for batch in batches] == [1, MOST, 29 - MOST]
 
 
-def test_what_a_batch_raises_all_of_it_are_told_and_the_next_one_runs() -> None:
+def test_of_a_batch_only_what_cannot_be_done_fails() -> None:
+    first, go = threading.Event(), threading.Event()
+    batches: list[Sequence[int]] = []
+
     def fussy(items: Sequence[int]) -> list[int]:
+        batches.append(items)
+        first.set()
+        assert go.wait(10)
         if 13 in items:
             raise ValueError("no thirteen")
         return list(items)
 
     together = Together(fussy)
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(together, 7)]
+        assert first.wait(10)
+        asked += [pool.submit(together, number) for number in (12, 13, 14)]
+        while len(together._waiting) < 3:
+            pass
+        go.set()
+        assert [each.result(10) for each in (asked[0], asked[1], asked[3])] == [7, 12, 14]
+        with pytest.raises(ValueError, match="no thirteen"):
+            asked[2].result(10)
+    assert sorted(map(len, batches)) == [1, 1, 1, 1, 3]
     with pytest.raises(ValueError, match="no thirteen"):
         together(13)
     assert together(7) == 7
