@@ -1,30 +1,39 @@
 """Owns the service as one command: the HTTP server, and beside it a worker process that is started again if it dies.
 
-The worker is a process of its own: a document that brings it down takes no request with it.
+The worker is a process of its own: a document that brings it down takes no request with it. Several processes may
+answer at one address, as the threads of one take turns in Python.
 """
 
 import logging
+import multiprocessing
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from api.access import is_loopback
 from api.errors import PortTaken, RefusedBind
 from store import catalog
 from store.database import reading
 from workers.exposition import sharing
+from workers.logs import configure
 from workers.resources import Resources
 from workers.service import stop_on_signals
-from workers.settings import Settings
+from workers.settings import PREFIX, Settings, load_settings
 from workers.tend import start_thread
 from workers.tracing import start_tracing
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 log = logging.getLogger(__name__)
 
 RESTART_SECONDS = 1.0
+SILENT_SECONDS = 120  # a process that is silent for so long is replaced; loading a model may take most of it
 STOP_SECONDS = 30.0  # a worker that has not stopped by then is killed; its jobs are due again
 
 
@@ -51,19 +60,22 @@ def serve(settings: Settings, *, worker: bool, tell: Callable[[], None]) -> None
     check_bind(settings)
     tell()
     start_tracing()
+    for name in ("home", "host", "port", "api_processes"):  # for the other processes: an option may have said so
+        os.environ[f"{PREFIX}{name.upper()}"] = str(getattr(settings, name))
     stop = threading.Event()
     stop_on_signals(stop)  # uvicorn raises a signal again when it is through: without this, nothing after it would run
     with sharing():  # with the worker process; before anything imports prometheus_client
-        from api.app import create_app
-
         beside = start_thread("worker", lambda stop: keep_worker(settings, stop), stop) if worker else None
         try:
             uvicorn.run(
-                create_app(settings),
+                "api.serve:served_app",
+                factory=True,
+                workers=settings.api_processes,
                 host=settings.host,
                 port=settings.port,
-                log_config=None,  # `workers.logs` has configured it
+                log_config=None,  # `workers.logs` configures it
                 timeout_graceful_shutdown=int(STOP_SECONDS),
+                timeout_worker_healthcheck=SILENT_SECONDS,
             )
         finally:
             stop.set()
@@ -71,9 +83,30 @@ def serve(settings: Settings, *, worker: bool, tell: Callable[[], None]) -> None
                 beside.join(STOP_SECONDS + 5)
 
 
+def served_app() -> "FastAPI":
+    """The application in this process, which may be one of several that answer; those end with the one they serve."""
+    from api.app import create_app
+
+    settings = load_settings()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        configure(settings, service=True)
+        start_tracing()
+        threading.Thread(target=_end_with, args=(parent.sentinel,), name="parent", daemon=True).start()
+    return create_app(settings)
+
+
+def _end_with(parent: int) -> None:
+    """Stops this process in good order once another one is gone, which did not say so: it was killed."""
+    from multiprocessing.connection import wait
+
+    wait([parent])
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def keep_worker(settings: Settings, stop: threading.Event) -> None:
     """Runs the worker process, and another one when it ends; it ends with this process, however this one ends."""
-    environment = {**os.environ, "PERCEL_HOME": str(settings.home), "PERCEL_BROKER_URL": ""}
+    environment = {**os.environ, "PERCEL_BROKER_URL": ""}
     command = [sys.executable, "-c", "from api.cli import main; main()", "worker", "--with-parent"]
     while not stop.is_set():
         # Its standard input is the bond: it closes when this process is gone.

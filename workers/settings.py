@@ -96,6 +96,7 @@ class Settings(BaseSettings):
     parse_memory_bytes: int = Field(2_000_000_000, gt=0, description="most memory a parser may take")
     host: str = Field("127.0.0.1", description="the address that `percel serve` listens on")
     port: int = Field(8080, ge=0, le=65535, description="its port")
+    api_processes: int = Field(1, ge=1, description="processes that answer there, each with its indexes and models")
     url_uploads: bool = Field(False, description="documents may be uploaded by naming a URL")
     requests_per_minute: int = Field(3000, ge=0, description="of a key that has no limit of its own; 0: no limit")
     bytes_per_day: int = Field(0, ge=0, description="of uploads of a key without a limit of its own; 0: no limit")

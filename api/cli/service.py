@@ -24,6 +24,9 @@ class Queue(StrEnum):
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on; default: PERCEL_HOST or 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; default: PERCEL_PORT or 8080.", min=0, max=65535)] = None,
+    processes: Annotated[
+        int | None, typer.Option(help="Processes that answer; default: PERCEL_API_PROCESSES or 1.", min=1)
+    ] = None,
     worker: Annotated[
         bool, typer.Option("--worker/--no-worker", help="Run a worker beside it; default: yes, unless a broker is set.")
     ] = True,
@@ -33,7 +36,7 @@ def serve(
     from workers.logs import configure
     from workers.settings import load_settings
 
-    given = {"host": host, "port": port}
+    given = {"host": host, "port": port, "api_processes": processes}
     settings = load_settings({name: str(value) for name, value in given.items() if value is not None})
     configure(settings, service=True)
     run(

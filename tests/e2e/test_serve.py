@@ -31,11 +31,11 @@ LONG = "\n\n".join(f"Entry {n}: the level at gate {n} was {n * 7 % 13}.{n:03} m.
 class Served:
     """A `percel serve` process, a client of it and what it said."""
 
-    def __init__(self, home: Path, *, before: Callable[[], None] | None = None) -> None:
+    def __init__(self, home: Path, *options: str, before: Callable[[], None] | None = None) -> None:
         self.port = free_port()
         self.log = home.parent / f"serve-{self.port}.log"
         environment = {**os.environ, "PERCEL_HOME": str(home), "PERCEL_PORT": str(self.port)}
-        command = [sys.executable, "-c", "from api.cli import main; main()", "serve"]
+        command = [sys.executable, "-c", "from api.cli import main; main()", "serve", *options]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, preexec_fn=before)
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
@@ -73,8 +73,8 @@ class Served:
 
 
 @contextmanager
-def served(home: Path, *, before: Callable[[], None] | None = None) -> Iterator[Served]:
-    service = Served(home, before=before)
+def served(home: Path, *options: str, before: Callable[[], None] | None = None) -> Iterator[Served]:
+    service = Served(home, *options, before=before)
     try:
         yield service
     finally:
@@ -107,6 +107,40 @@ def test_it_starts_works_answers_and_stops_in_good_order(home: Path) -> None:
         service.wait(lambda: set(service.states().values()) == {"ready"}, "what the first run left")
         assert service.stop(signal.SIGINT) == 0
     check_nothing_is_lost(home)
+
+
+def test_several_processes_answer_and_one_that_dies_is_replaced(home: Path) -> None:
+    with served(home, "--processes", "2", "--no-worker") as service:
+        service.wait(lambda: len(answering(service.process.pid)) == 2, "both processes")
+        first, second = answering(service.process.pid)
+        assert service.upload("weir.md", WEIR).status_code == 202
+        os.kill(first, signal.SIGKILL)
+        service.client.close()
+        service.client = httpx.Client(base_url=f"http://127.0.0.1:{service.port}", timeout=60)
+        assert service.states() == {"weir.md": "queued"}
+        service.wait(lambda: len({*answering(service.process.pid)} - {first, second}) == 1, "another one")
+        assert service.stop() == 0
+    with served(home, "--processes", "2", "--no-worker") as service:
+        service.wait(lambda: len(answering(service.process.pid)) == 2, "both processes")
+        pids = answering(service.process.pid)
+        service.stop(signal.SIGKILL)
+        until = time.monotonic() + PATIENCE
+        while any(map(is_running, pids)):  # or they would keep the port
+            assert time.monotonic() < until
+            time.sleep(0.1)
+
+
+def answering(parent: int) -> list[int]:
+    """The processes of a service that answer: those that it has spawned through multiprocessing."""
+    pids = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(pid) for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_it_takes_up_what_was_accepted_before_it_started(home: Path, tmp_path: Path) -> None:
