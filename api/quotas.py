@@ -1,7 +1,7 @@
 """Owns rate limits and quotas of keys: requests a minute, uploaded bytes a day.
 
-Counted in Redis where a broker is configured, so that all API nodes count together; else in this process, and anew
-after a restart.
+Counted in Redis where a broker is configured, so that all API nodes count together; else in this process alone, and
+anew after a restart.
 """
 
 import logging
