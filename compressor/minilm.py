@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.functional import gelu, layer_norm, normalize, scaled_dot_product_attention
+from torch.nn.functional import gelu, layer_norm, normalize
 
+from compressor.attention import attend, places_of
 from compressor.device import has_native_bf16, rounded, side_by_side
 from compressor.packed import PackedLinear, can_pack
 
@@ -77,8 +78,9 @@ class MiniLM:
         places = [place for length in lengths for place in range(length)] + [0] * padding
         positions = torch.tensor(places, device=self._device)
         x = _norm(self._words[ids] + self._positions[positions], self._norm).to(self._dtype)  # (tokens, 384)
+        texts_at = places_of(lengths, len(x), x)
         for layer in self._layers:
-            x = _norm(x + layer.attention(_attend(layer.qkv(x), lengths)), layer.attention_norm)
+            x = _norm(x + layer.attention(attend(layer.qkv(x), texts_at, HEADS)), layer.attention_norm)
             x = _norm(x + layer.narrow(gelu(layer.widen(x))), layer.norm)
         means = [text.mean(0) for text in torch.split_with_sizes(x[: sum(lengths)].float(), lengths)]
         return normalize(torch.stack(means), dim=-1).cpu().numpy()
@@ -93,17 +95,6 @@ def batches(texts: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]
             start, tokens = index, 0
         tokens += len(ids)
     yield texts[start:]
-
-
-def _attend(qkv: Tensor, lengths: list[int]) -> Tensor:
-    """(tokens, 3 * 384) -> (tokens, 384); a text attends to itself only, and padding behind the texts to nothing."""
-    heads = qkv.view(-1, 3, HEADS, WIDTH // HEADS).permute(1, 2, 0, 3)  # (3, heads, tokens, 32)
-    attended = []
-    for text in torch.split_with_sizes(heads[:, :, : sum(lengths)], lengths, dim=2):
-        query, key, value = text.unsqueeze(1)
-        attended.append(scaled_dot_product_attention(query, key, value)[0].transpose(0, 1))
-    attended.append(qkv.new_zeros(len(qkv) - sum(lengths), HEADS, WIDTH // HEADS))
-    return torch.cat(attended).reshape(-1, WIDTH)
 
 
 def _norm(x: Tensor, norm: Norm) -> Tensor:
