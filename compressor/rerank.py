@@ -5,10 +5,11 @@ seen here only.
 """
 
 from collections.abc import Sequence
-from itertools import chain, pairwise
+from dataclasses import dataclass
+from itertools import pairwise
 
 from compressor.sentences import split_sentences
-from compressor.words import word_weights, words
+from compressor.words import word_weights, words, words_apart
 
 PASSAGES = 10  # the best ones are read; the right one is among them for 99 of 100 questions
 # What a whole match adds to a fused score of 0..1, rounded from `python -m bench.fit_ranking`.
@@ -34,30 +35,44 @@ def unread(score: float) -> float:
 def match_words(query: str, texts: Sequence[str]) -> list[tuple[float, float]]:
     """For each text the shares of the query's words in its best sentence, and of its neighbours close together."""
     asked = words(query)
-    sentences = [[words(text[start:end]) for start, end in split_sentences(text)] for text in texts]
-    found = [list(chain.from_iterable(its)) for its in sentences]  # no word goes on in the next sentence
-    weights = word_weights(list(dict.fromkeys(asked)), [set(its) for its in found])
-    return [
-        (_best_sentence(weights, apart), _nearness(weights, asked, its))
-        for apart, its in zip(sentences, found, strict=True)
-    ]
+    found = [_find(set(asked), text) for text in texts]
+    weights = word_weights(list(dict.fromkeys(asked)), [its.places.keys() for its in found])
+    # pairs of neighbours in the query, as heavy as the lighter word
+    pairs = {pair: min(weights[word] for word in pair) for pair in pairwise(asked) if pair[0] != pair[1]}
+    return [(_best_sentence(weights, its), _nearness(pairs, its)) for its in found]
 
 
-def _best_sentence(weights: dict[str, float], sentences: Sequence[Sequence[str]]) -> float:
-    return max((sum(weights[word] for word in weights.keys() & set(its)) for its in sentences), default=0.0)
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Which of a query's words a text has, and where."""
+
+    places: dict[str, list[int]]  # counted in words from its start
+    sentences: list[list[str]]  # of each that has one, each word once
 
 
-def _nearness(weights: dict[str, float], asked: Sequence[str], found: Sequence[str]) -> float:
-    """Share of the query's pairs of neighbours that stand close together, by the lighter word's weight."""
+def _find(asked: set[str], text: str) -> _Found:
     places: dict[str, list[int]] = {}
-    for place, word in enumerate(found):
-        if word in weights:
-            places.setdefault(word, []).append(place)
-    total = near = 0.0
-    for first, second in dict.fromkeys(pairwise(asked)):
-        if first != second:
-            weight = min(weights[first], weights[second])
-            total += weight
-            apart = min((abs(a - b) for a in places.get(first, ()) for b in places.get(second, ())), default=_CLOSE + 1)
+    sentences, first = [], 0
+    for its in words_apart([text[start:end] for start, end in split_sentences(text)]):
+        if not asked.isdisjoint(its):
+            here = [(place, word) for place, word in enumerate(its, first) if word in asked]
+            for place, word in here:
+                places.setdefault(word, []).append(place)
+            sentences.append(list(dict.fromkeys([word for _, word in here])))
+        first += len(its)
+    return _Found(places, sentences)
+
+
+def _best_sentence(weights: dict[str, float], found: _Found) -> float:
+    return max((sum(weights[word] for word in its) for its in found.sentences), default=0.0)
+
+
+def _nearness(pairs: dict[tuple[str, str], float], found: _Found) -> float:
+    """Share of the pairs, by weight, that stand close together."""
+    near = 0.0
+    for (first, second), weight in pairs.items():
+        if first in found.places and second in found.places:
+            apart = min(abs(a - b) for a in found.places[first] for b in found.places[second])
             near += weight * (1 if apart == 1 else 0.5 if apart <= _CLOSE else 0)
+    total = sum(pairs.values())
     return near / total if total else 0.0

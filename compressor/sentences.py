@@ -5,7 +5,12 @@ import re
 _CLOSERS = "\"'»”’)\\]}」』）】"
 # Full stops of Latin, CJK, Arabic/Urdu, Devanagari, Ethiopic, Armenian, Khmer, Burmese, Tibetan
 _WIDE = "。！？｡︒؟۔।॥።՞։។၊။༎"
-_BOUNDARY = re.compile(rf"(?:[.!?…]+[{_CLOSERS}]*(?=\s)|[{_WIDE}]+[{_CLOSERS}]*)\s*|\n+\s*")
+_STOPS = ".!?…"
+# It begins with one set of characters, which is searched for; alternatives would be tried at every character.
+_BOUNDARY = re.compile(
+    rf"[{_STOPS}{_WIDE}\n]"
+    rf"(?:(?<=[{_STOPS}])[{_STOPS}]*[{_CLOSERS}]*(?=\s)|(?<=[{_WIDE}])[{_WIDE}]*[{_CLOSERS}]*|(?<=\n))\s*"
+)
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(\[\"'“])(?:"
     r"[A-Z]|(?:[A-Za-z]\.)+[A-Za-z]|"  # initials; e.g, i.e, U.S
@@ -28,15 +33,16 @@ def split_sentences(text: str) -> list[tuple[int, int]]:
     ranges: list[tuple[int, int]] = []
     start = 0
     for match in _BOUNDARY.finditer(text):
-        end = match.end()
+        stop, end = match.span()
         if end >= len(text):
             break
-        first = text[match.start()]
-        if first == "." and "\n" not in match.group() and not _ends(text, start, match.start(), end):
+        first = text[stop]
+        if first == "\n":
+            if text.find("\n", stop + 1, end) < 0 and _wrapped(text, stop, end):
+                continue
+        elif first == "." and text.find("\n", stop, end) < 0 and not _ends(text, start, stop, end):
             continue
-        if first == "\n" and match.group().count("\n") == 1 and _wrapped(text, match.start(), end):
-            continue
-        if not text[start:end].strip():
+        if text[start:end].isspace():
             continue
         ranges.append((start, end))
         start = end
@@ -50,10 +56,11 @@ def split_sentences(text: str) -> list[tuple[int, int]]:
 
 def _wrapped(text: str, stop: int, following: int) -> bool:
     """Whether the line that ends at `stop`, without a full stop, goes on in the next one."""
-    line = text[text.rfind("\n", 0, stop) + 1 : stop]
-    if not _WRAP_FROM <= len(line) <= _WRAP_TO or " | " in line or _MARKER.match(text, following):
+    begin = text.rfind("\n", 0, stop) + 1
+    length = stop - begin
+    if not _WRAP_FROM <= length <= _WRAP_TO or text.find(" | ", begin, stop) >= 0 or _MARKER.match(text, following):
         return False
-    return text[following].islower() or len(line) >= _WRAP_SURELY
+    return length >= _WRAP_SURELY or text[following].islower()
 
 
 def _ends(text: str, start: int, stop: int, following: int) -> bool:

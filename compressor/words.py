@@ -3,14 +3,16 @@
 import math
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Sequence, Set
 from functools import lru_cache
+from itertools import chain
 
 _STEM = 6  # a word is its first letters: no worse than a stemmer on English questions, and at home in Russian too
 _MARKS = re.compile("[\u0300-\u036f\u0640\u064b-\u065f\u0670]")  # accents; Arabic vowel marks
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af"
-_TOKEN = re.compile(rf"[{_UNSPACED}]+|[^\W{_UNSPACED}]+(?:[-.,:/_@+'’][^\W{_UNSPACED}]+)*")
+_APART = "\x1e"  # stands between texts that are read together; no part of any word
+_TOKEN = re.compile(rf"{_APART}|[{_UNSPACED}]+|[^\W{_UNSPACED}]+(?:[-.,:/_@+'’][^\W{_UNSPACED}]+)*")
+_ASCII_TOKEN = re.compile(rf"{_APART}|\w+(?:[-.,:/@+']\w+)*", re.ASCII)  # the same there, in half the time
 _ENDING = re.compile(r"(?<=[a-z]{2})(?:(?<!s)s|e|es|ed|ies|ied|y|(?<=[a-z]{3})(?:ing|ly))$")
 _INNER = re.compile(r"[-.,:/_@+'’]")
 _DIGIT = re.compile(r"\d")
@@ -36,9 +38,21 @@ _EMPTY_UNSPACED = re.compile(
 
 def words(text: str) -> list[str]:
     """The text's words in order, question words and articles left out; unspaced scripts as pairs of characters."""
-    found: list[str] = []
-    for token in _TOKEN.findall(fold(text)):
-        found.extend(_parts(token))
+    return words_apart([text])[0]
+
+
+def words_apart(texts: Sequence[str]) -> list[list[str]]:
+    """The words of each text. Of many short ones, such as sentences, in half the time that it takes one by one."""
+    if not texts:
+        return []
+    folded = fold(_APART.join([text.replace(_APART, " ") for text in texts]))
+    tokens = (_ASCII_TOKEN if folded.isascii() else _TOKEN).findall(folded)
+    every = [*chain.from_iterable(map(_parts, tokens)), _APART]
+    found, start = [], 0
+    for _ in texts:
+        stop = every.index(_APART, start)
+        found.append(every[start:stop])
+        start = stop + 1
     return found
 
 
@@ -56,9 +70,10 @@ def has_digit(word: str) -> bool:
 
 def word_weights(asked: Sequence[str], found: Sequence[Set[str]]) -> dict[str, float]:
     """A question's words -> their shares of 1: the rarer among the texts found the larger, ids and numbers most."""
-    counts = Counter(word for its in found for word in its)
+    counts = {word: sum([word in its for its in found]) for word in asked}
     raw = {
-        word: math.log(1 + (len(found) + 1) / (counts[word] + 0.5)) * (1.5 if has_digit(word) else 1) for word in asked
+        word: math.log(1 + (len(found) + 1) / (count + 0.5)) * (1.5 if has_digit(word) else 1)
+        for word, count in counts.items()
     }
     total = sum(raw.values())
     return {word: weight / total for word, weight in raw.items()}

@@ -1,4 +1,26 @@
-from compressor.words import words
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compressor.words import _ASCII_TOKEN, _TOKEN, words, words_apart
+
+PIECES = [
+    "tide",
+    "War",
+    "1,000.5",
+    "x_1@b.c",
+    "it's",
+    "北京",
+    "في",
+    " ",
+    "\n",
+    ". ",
+    "-",
+    "\u0301",
+    "\u064b",
+    "é",
+    "\x1e",
+]
+texts = st.lists(st.sampled_from(PIECES) | st.characters()).map("".join)
 
 
 def test_forms_of_a_word_are_one_word():
@@ -30,3 +52,17 @@ def test_accents_and_vowel_marks_do_not_matter():
 
 def test_scripts_without_spaces_become_pairs_of_characters():
     assert words("北京大学在哪里？") == ["北京", "京大", "大学"]
+
+
+@given(st.lists(texts))
+def test_texts_read_together_have_the_words_that_each_has_alone(several):
+    assert words_apart(several) == [words(text) for text in several]
+
+
+def test_a_separator_in_a_text_only_parts_its_words():
+    assert words_apart(["lamp\x1ewar", "", "fog"]) == [["lamp", "war"], [], ["fog"]]
+
+
+@given(st.lists(st.sampled_from(PIECES) | st.characters(max_codepoint=127)).map("".join).filter(str.isascii))
+def test_ascii_has_the_same_tokens_in_the_faster_way(text):
+    assert _ASCII_TOKEN.findall(text) == _TOKEN.findall(text)

@@ -1,5 +1,6 @@
 """Postings and their ranking: the fast ways are the slow way."""
 
+from concurrent.futures import ThreadPoolExecutor
 from math import log
 
 import numpy as np
@@ -45,17 +46,31 @@ def one_by_one(texts: list[str], query: list[str]) -> dict[int, float]:
 
 
 @settings(deadline=None, max_examples=60)
-@given(bodies, st.lists(st.sampled_from(WORDS), min_size=1, max_size=6), st.integers(1, 50), st.booleans())
-def test_the_best_are_those_of_a_full_ranking(texts: list[str], query: list[str], k: int, in_parts: bool) -> None:
+@given(
+    bodies,
+    st.lists(st.sampled_from(WORDS), min_size=1, max_size=6),
+    st.integers(1, 50),
+    st.booleans(),
+    st.sampled_from([0, 20]),
+    st.sampled_from([0, 20_000]),
+)
+def test_the_best_are_those_of_a_full_ranking(
+    texts: list[str], query: list[str], k: int, in_parts: bool, walked: int, few: int
+) -> None:
     cut = len(texts) // 3
     parts = [made(texts[:cut]), made(texts[cut:], cut + 1)] if in_parts and cut else [made(texts)]
     keys = [key_of(stem) for stem in (CUTTER._occurrences(list(dict.fromkeys(query)))) for stem in stem[:1]]
     scores = one_by_one(texts, query)
-    hits = Ranker(parts).best(keys, k)
+    ranker = Ranker(parts)
+    among = np.array(sorted(scores)[::2], np.int64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bm25, "_WALKED", walked)
+        patch.setattr(bm25, "_FEW", few)
+        hits = ranker.best(keys, k)
+        kept = ranker.best(keys, k, among)
+        assert ranker.best(keys, k) == hits  # nothing is left of a search before
     assert [hit.score for hit in hits] == pytest.approx(sorted(scores.values(), reverse=True)[:k], rel=1e-5)
     assert [scores[hit.vector_id] for hit in hits] == pytest.approx([hit.score for hit in hits], rel=1e-5)
-    among = np.array(sorted(scores)[::2], np.int64)
-    kept = Ranker(parts).best(keys, k, among)
     best = sorted((scores[i] for i in among.tolist()), reverse=True)[:k]
     assert [hit.score for hit in kept] == pytest.approx(best, rel=1e-5)
     assert {hit.vector_id for hit in kept} <= set(among.tolist())
@@ -127,3 +142,13 @@ def test_bytes_give_the_same_postings_and_other_bytes_none() -> None:
     assert same(back, whole)
     assert whole.counts.max() == 255  # a byte counts no further
     assert postings.from_bytes(b"") is postings.from_bytes(b"\0" * 100) is postings.from_bytes(data[:60]) is None
+
+
+def test_searches_at_once_do_not_meet() -> None:
+    texts = [f"harbour log {'fog ' * (n % 8 == 0)}{'pilot ' * (n % 3)}".strip() for n in range(1, 2001)]
+    ranker = Ranker([made(texts[:1500]), made(texts[1500:], 1501)])
+    asked = [CUTTER.keys(query_terms(query)) for query in ("fog pilot harbour", "pilot log", "fog", "harbour log")]
+    alone = [ranker.best(keys, 50) for keys in asked]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda keys: ranker.best(keys, 50), asked * 50))
+    assert together == alone * 50
