@@ -55,15 +55,15 @@ def build_index(ids: NDArray[np.int64], vectors: NDArray[np.float32], *, exact: 
 
 def search_index(
     index: "faiss.Index", queries: NDArray[np.float32], k: int, *, among: NDArray[np.int64] | None = None
-) -> list[list[tuple[int, float]]]:
-    """(id, score) of the k nearest to each of (n, d) vectors, best first; with `among` only of those ids."""
+) -> list[dict[int, float]]:
+    """Scores of the k nearest to each of (n, d) vectors by id, best first; with `among` only of those ids."""
     use_threads(1)  # beside it others embed and read; for one alone, a second thread mostly spins
     k = min(k, index.ntotal)
     scores, ids = index.search(queries, k, params=_parameters(index, k, among))
-    return [
-        [(i, s) for i, s in zip(its, of_them, strict=True) if i >= 0]
-        for its, of_them in zip(ids.tolist(), scores.tolist(), strict=True)
-    ]
+    found = [dict(zip(*both, strict=True)) for both in zip(ids.tolist(), scores.tolist(), strict=True)]
+    for its in found:
+        its.pop(-1, None)  # where there are fewer
+    return found
 
 
 def _parameters(index: "faiss.Index", k: int, among: NDArray[np.int64] | None) -> "faiss.SearchParameters | None":

@@ -65,9 +65,9 @@ class _View:
 
     def nearest(
         self, queries: NDArray[np.float32], k: int, among: NDArray[np.int64] | None = None
-    ) -> list[list[tuple[int, float]]]:
-        """(id, score) of the k rows nearest to each query, live or not, best first; with `among` only of those ids."""
-        found: list[list[tuple[int, float]]] = [[] for _ in queries]
+    ) -> list[dict[int, float]]:
+        """Scores of the k rows nearest to each query by id, live or not, best first; with `among` only of those."""
+        found: list[dict[int, float]] = [{} for _ in queries]
         if self.base is not None and self.base.ntotal:
             found = search_index(self.base, queries, k, among=among)
         delta_ids, delta = self.delta_ids, self.delta
@@ -75,10 +75,11 @@ class _View:
             chosen = np.isin(delta_ids, among)
             delta_ids, delta = delta_ids[chosen], delta[chosen]
         if len(delta_ids):
-            for its, scores in zip(found, queries @ delta.T, strict=True):
+            for number, scores in enumerate(queries @ delta.T):
                 top = np.argpartition(-scores, k)[:k] if k < len(scores) else np.arange(len(scores))
-                its += zip(delta_ids[top].tolist(), scores[top].tolist(), strict=True)
-        return [sorted(its, key=lambda hit: (-hit[1], hit[0]))[:k] for its in found]
+                its = found[number] | dict(zip(delta_ids[top].tolist(), scores[top].tolist(), strict=True))
+                found[number] = dict(sorted(its.items(), key=lambda hit: (-hit[1], hit[0]))[:k])
+        return found
 
     @property
     def held_bytes(self) -> int:
@@ -122,10 +123,10 @@ class FaissIndex(GeneratedIndex[_View]):
     ) -> list[list[VectorHit]]:
         """For each query the k nearest live passages; those for which `fetch` rows hold too few are searched again."""
         nearest = view.nearest(queries, fetch, among)
-        firsts = live.first([[vector_id for vector_id, _ in its] for its in nearest], k)
+        firsts = live.first([list(its) for its in nearest], k)
         found = [
             [VectorHit(passage, scores[passage.vector_id]) for passage in passages]
-            for passages, scores in zip(firsts, map(dict, nearest), strict=True)
+            for passages, scores in zip(firsts, nearest, strict=True)
         ]
         short = [n for n, hits in enumerate(found) if len(hits) < k and len(nearest[n]) == fetch]
         if short:

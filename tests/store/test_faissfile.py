@@ -35,10 +35,10 @@ def test_the_nearest_are_found_with_their_cosines(exact: bool, width: int) -> No
     found = 0
     for query in vectors[::100]:
         hits = search_index(index, query[None], 10)[0]
-        assert [score for _, score in hits] == sorted((score for _, score in hits), reverse=True)
-        for vector_id, score in hits:
+        assert list(hits.values()) == sorted(hits.values(), reverse=True)
+        for vector_id, score in hits.items():
             assert score == pytest.approx(float(vectors[ids == vector_id][0] @ query), abs=0.02)
-        found += len({vector_id for vector_id, _ in hits} & set(nearest(ids, vectors, query, 10)))
+        found += len(set(hits) & set(nearest(ids, vectors, query, 10)))
     assert found >= (400 if exact else 380)
 
 
@@ -49,16 +49,16 @@ def test_a_search_among_some_finds_those_only(exact: bool) -> None:
     chosen = np.arange(0, COUNT, 13)
     among = np.append(ids[chosen], 60_000)  # one that came after the index was made
     for query in vectors[:20]:
-        found = [vector_id for vector_id, _ in search_index(index, query[None], 5, among=among)[0]]
+        found = search_index(index, query[None], 5, among=among)[0]
         assert len(set(found) & set(nearest(ids[chosen], vectors[chosen], query, 5))) >= (5 if exact else 4)
         assert set(found) <= set(ids[chosen].tolist())
-    assert search_index(index, vectors[0][None], 5, among=np.array([60_000]))[0] == []
+    assert search_index(index, vectors[0][None], 5, among=np.array([60_000]))[0] == {}
 
 
 def test_more_than_there_are_are_asked_for() -> None:
     ids, vectors = vectors_like_passages()
     index = build_index(ids[:50], vectors[:50], exact=False)
-    assert sorted(vector_id for vector_id, _ in search_index(index, vectors[0][None], 240)[0]) == ids[:50].tolist()
+    assert sorted(search_index(index, vectors[0][None], 240)[0]) == ids[:50].tolist()
 
 
 def test_an_index_of_an_earlier_program_is_searched_as_it_is() -> None:
@@ -69,7 +69,7 @@ def test_an_index_of_an_earlier_program_is_searched_as_it_is() -> None:
     earlier.nprobe = 16
     index = from_bytes(to_bytes(earlier))
     assert index is not None
-    assert search_index(index, vectors[7][None], 1)[0][0][0] == ids[7]
+    assert list(search_index(index, vectors[7][None], 1)[0]) == [ids[7]]
     among = ids[::50]
-    found = [vector_id for vector_id, _ in search_index(index, vectors[7][None], 3, among=among)[0]]
-    assert found == nearest(among, vectors[::50], vectors[7], 3)
+    found = search_index(index, vectors[7][None], 3, among=among)[0]
+    assert list(found) == nearest(among, vectors[::50], vectors[7], 3)
