@@ -89,7 +89,7 @@ def seal_caches(caches: Mapping[str, Cache]) -> SealedCaches:
             tail=len(tail),
             residual=len(cache.residual),
             raw_char_accuracy=cache.raw_char_accuracy,
-            checksum=checksum_of(symbols + shared + tail + cache.residual),
+            checksum=checksum_of([symbols, shared, tail, cache.residual]),
             digest=bytes.fromhex(cache.digest),
         )
         parts += [symbols, shared, tail, cache.residual]
