@@ -107,7 +107,7 @@ class CacheFile(SealedFile[Cache]):
     """A cache file, mapped where it is a path, read in ranges elsewhere; a context manager, safe for several threads.
 
     Opening checks header and index, loading an entry checks that entry. Raises CacheDamaged with the file's name;
-    ModelError where it is the installation's code book that is broken.
+    ModelError where it is the installation's code book or dictionary that is broken.
     """
 
     def __init__(self, source: Path | ByteRanges) -> None:

@@ -7,6 +7,7 @@ first, then the others, and in version 4 it names the dictionary that it needs. 
 token, and counts are as they are; in version 1 tokens are, too, and have their shape themselves.
 """
 
+import hashlib
 from functools import cache
 from typing import Any
 
@@ -16,15 +17,25 @@ from numpy.typing import NDArray
 
 from compressor.cache import Cache
 from compressor.codebook import BOOKS
+from compressor.errors import ModelError
 from compressor.formats import FORMATS, level_numbers, unpack
 from compressor.frames import FRAME_LIMIT, decompressor
 from compressor.sealed import Facts, Parts
 
 OWN_SHARE = 7 / 8  # of a token
+NUMBER_END = 8  # bytes of a dictionary up to where its number ends
+# A dictionary has no checksum of its own, and a changed one unpacks frames to something else: number -> sha256 of what
+# follows it, of those that were published; no more will be.
+PUBLISHED = {
+    510024947: "eb49b0ed373f2837ec04a40094e140d236c5d771b248f6bb9d9647bcb5366090",  # native-10
+    1608910715: "3cf51e149f1eba1ff6ab2b08b104d1d26f02dac32bb00955ef0fb31210038128",  # native-20
+    16073574: "929664cafb46f9db6b58d15f1f3287986f04d5ec5b77d50ea4f4f06de6ad8e95",  # native-40
+    929438467: "cc4163fe46af8363186dfe9a62a8036136daa2e47cf30bbacb2f3b901793fa84",  # native-80
+}
 
 
 def cache_of(facts: Facts, parts: Parts) -> Cache:
-    """An entry as a cache. Raises ValueError where it cannot be unpacked."""
+    """An entry as a cache. Raises ValueError where it cannot be unpacked, ModelError for a broken dictionary."""
     return Cache(
         codec=facts["codec"],
         format=facts["format"],
@@ -109,13 +120,35 @@ def _decode(stored: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def _dictionary(number: int) -> bytes:
-    """The dictionary of a number; 0: none. Raises ValueError."""
-    if number and number not in _by_number():
-        raise ValueError(f"its dictionary {number} is not installed")
-    return _by_number()[number] if number else b""
+    """The dictionary of a number; 0: none. Raises ModelError where a file is broken and may be it, else ValueError."""
+    if not number:
+        return b""
+    sound, broken = _installed()
+    if number in sound:
+        return sound[number]
+    if broken:
+        raise ModelError(f"the dictionary {broken[0]}: reinstall Percel")
+    raise ValueError(f"its dictionary {number} is not installed")
 
 
 @cache
-def _by_number() -> dict[int, bytes]:
-    found = (path.read_bytes() for path in BOOKS.glob("*.zdict"))
-    return {zstandard.ZstdCompressionDict(dictionary).dict_id(): dictionary for dictionary in found}
+def _installed() -> tuple[dict[int, bytes], list[str]]:
+    """Sound dictionaries by number; what is wrong with each other file, its name first."""
+    sound, broken = {}, []
+    for path in sorted(BOOKS.glob("*.zdict")):
+        try:
+            dictionary = path.read_bytes()
+            sound[_number(dictionary)] = dictionary
+        except (OSError, ValueError, zstandard.ZstdError) as error:
+            broken.append(f"{path.name} cannot be read ({error})")
+    return sound, broken
+
+
+def _number(dictionary: bytes) -> int:
+    """By which frames name a dictionary. Raises ValueError, ZstdError for a broken one."""
+    words = zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_FULLDICT)
+    words.precompute_compress(level=1)  # takes it in, which nothing but a dictionary is fit for
+    number, checksum = words.dict_id(), hashlib.sha256(dictionary[NUMBER_END:]).hexdigest()
+    if (number in PUBLISHED or checksum in PUBLISHED.values()) and PUBLISHED.get(number) != checksum:
+        raise ValueError("it is not as published")
+    return number
