@@ -8,6 +8,7 @@ token, and counts are as they are; in version 1 tokens are, too, and have their 
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from compressor.cache import Cache
 from compressor.codebook import BOOKS
+from compressor.entries import TokenKind
 from compressor.errors import ModelError
 from compressor.formats import FORMATS, level_numbers, unpack
 from compressor.frames import FRAME_LIMIT, decompressor
@@ -34,20 +36,56 @@ PUBLISHED = {
 }
 
 
-def cache_of(facts: Facts, parts: Parts) -> Cache:
-    """An entry as a cache. Raises ValueError where it cannot be unpacked, ModelError for a broken dictionary."""
-    return Cache(
-        codec=facts["codec"],
-        format=facts["format"],
-        levels=unpack(tokens_of(facts, parts).copy(), FORMATS[facts["format"]]),
-        counts=_decode(parts["counts"], facts.get("strips", parts["counts"].size)).copy(),
-        residual=parts["residual"].tobytes(),
-        digest=facts["digest"],
-        raw_char_accuracy=facts["raw_char_accuracy"],
-    )
+class EarlierEntries:
+    """The entries of a file by their facts, and the shapes of their parts of tokens."""
+
+    def __init__(self, facts: Mapping[str, Facts], shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Raises ValueError for an entry whose facts cannot be read."""
+        for entry in facts:
+            try:
+                _check(facts[entry], shapes[entry])
+            except ValueError as error:
+                raise ValueError(f"{entry} cannot be unpacked ({error})") from error
+        self._facts = facts
+        self._shapes = shapes
+
+    def kinds(self, entries: Sequence[str]) -> set[TokenKind]:
+        return {self._kind(entry) for entry in entries}
+
+    def tokens(self, entry: str) -> int:
+        tokens: int = self._facts[entry].get("shape", self._shapes[entry])[0]
+        return tokens
+
+    def way(self, entry: str) -> None:
+        """Each is read by itself, so all are alike."""
+
+    def cache(self, entry: str, parts: Parts) -> Cache:
+        facts = self._facts[entry]
+        return Cache(
+            codec=facts["codec"],
+            format=facts["format"],
+            levels=unpack(tokens_of(facts, parts).copy(), FORMATS[facts["format"]]),
+            counts=_decode(parts["counts"], facts.get("strips", parts["counts"].size)).copy(),
+            residual=parts["residual"].tobytes(),
+            digest=facts["digest"],
+            raw_char_accuracy=facts["raw_char_accuracy"],
+        )
+
+    def read_numbers(self, entries: Sequence[str], parts: Sequence[Parts], target: NDArray[np.float16]) -> None:
+        start = 0
+        for entry, each in zip(entries, parts, strict=True):
+            facts, end = self._facts[entry], start + self.tokens(entry)
+            words = _words(facts["format"])
+            np.take(words, tokens_of(facts, each), out=target[start:end].view(words.dtype), mode="clip")
+            start = end
+
+    def _kind(self, entry: str) -> TokenKind:
+        facts = self._facts[entry]
+        _, width = facts.get("shape", self._shapes[entry])
+        return TokenKind(facts["format"], width * _words(facts["format"]).itemsize // 2)  # bytes of a float16
 
 
-def check(facts: Facts, stored: tuple[int, ...]) -> None:
+def _check(facts: Facts, stored: tuple[int, ...]) -> None:
     """Raises ValueError for facts that cannot be read; `stored` is the shape of the part of tokens."""
     shape = facts.get("shape", stored)
     numbers = [*shape, facts.get("strips", 0)] if isinstance(shape, list | tuple) and len(shape) == 2 else [-1]
@@ -62,7 +100,10 @@ def check(facts: Facts, stored: tuple[int, ...]) -> None:
 
 
 def tokens_of(facts: Facts, parts: Parts) -> NDArray[np.uint8]:
-    """Packed tokens (tokens, stored width) of an entry. Raises ValueError where they cannot be unpacked."""
+    """Packed tokens (tokens, stored width) of an entry.
+
+    Raises ValueError where they cannot be unpacked, ModelError where that is for a broken dictionary.
+    """
     stored = parts["tokens"]
     tokens, width = facts.get("shape", stored.shape)
     plain = _decode(stored.ravel(), tokens * width)
@@ -73,24 +114,6 @@ def tokens_of(facts: Facts, parts: Parts) -> NDArray[np.uint8]:
     packed[:, :own] = plain[: tokens * own].reshape(tokens, own)
     packed[:, own:] = plain[tokens * own :].reshape(tokens, width - own)
     return packed
-
-
-def kind_of(facts: Facts, stored: tuple[int, ...]) -> tuple[str, int]:
-    """Format and width of an entry's tokens; `stored` is the shape of its part."""
-    _, width = facts.get("shape", stored)
-    return facts["format"], width * _words(facts["format"]).itemsize // 2  # bytes of a float16
-
-
-def tokens_in(facts: Facts, stored: tuple[int, ...]) -> int:
-    """Tokens of an entry; `stored` is the shape of its part."""
-    tokens: int = facts.get("shape", stored)[0]
-    return tokens
-
-
-def read_numbers(facts: Facts, parts: Parts, target: NDArray[np.float16]) -> None:
-    """Dequantised tokens of an entry into `target` (tokens, width). Raises ValueError where they cannot be unpacked."""
-    words = _words(facts["format"])
-    np.take(words, tokens_of(facts, parts), out=target.view(words.dtype), mode="clip")
 
 
 @cache
