@@ -1,8 +1,10 @@
 """Owns which pages a question is about: of found chunks or a whole collection, where their caches lie, and in order."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
+from compressor.sealed import load_from
 from compressor.vlm.codec import PageCodec
 from compressor.vlm.page import PageCache
 from compressor.vlm.pagefile import PageFile
@@ -13,6 +15,8 @@ from store.models import Chunk, Document
 from store.types import ChunkCache
 from workers.pages import is_drawn_from_source, owned_pages, page_entry, pages_of
 from workers.resources import Resources
+
+OPEN_FILES = 64  # page files at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +109,20 @@ def in_order(places: Sequence[PagePlace]) -> list[PagePlace]:
 
 
 def load_pages(resources: Resources, places: Sequence[PagePlace]) -> list[PageCache]:
-    """The caches of pages, each file opened once. Raises BlobMissing, CacheDamaged."""
+    """The caches of pages, each file opened once, several of them read at a time. Raises BlobMissing, CacheDamaged."""
     members: dict[str, list[int]] = {}
     for number, place in enumerate(places):
         members.setdefault(place.key.blob, []).append(number)
     pages: dict[int, PageCache] = {}
-    for blob, numbers in members.items():
-        with PageFile(resources.blobs.ranges(blob)) as file:
-            loaded = file.load_many([places[number].key.entry for number in numbers])
-        pages |= dict(zip(numbers, loaded, strict=True))
+    blobs = list(members)
+    for first in range(0, len(blobs), OPEN_FILES):
+        some = blobs[first : first + OPEN_FILES]
+        entries = [[places[number].key.entry for number in members[blob]] for blob in some]
+        with ExitStack() as stack:
+            files = [stack.enter_context(PageFile(resources.blobs.ranges(blob))) for blob in some]
+            loaded = load_from(list(zip(files, entries, strict=True)))
+        for blob, found in zip(some, loaded, strict=True):
+            pages |= dict(zip(members[blob], found, strict=True))
     return [pages[number] for number in range(len(places))]
 
 

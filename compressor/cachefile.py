@@ -3,7 +3,7 @@
 Layout, version 5. `cacheindex.py` says what the index holds of an entry. Its parts lie one behind the other: the frames
 of `symbols` and of `shared` that its code book makes of the tokens (`codebook.py`), the frame of the tail (`counts` of
 the strips, then the cells that escaped), and the residual. Frames lack their magic number (`frames.py`).
-`sealed.py` says how every byte comes under a checksum, `earlier.py` what versions 1 to 4 hold.
+`coded.py` reads them, `sealed.py` says how every byte comes under a checksum, `earlier.py` what versions 1 to 4 hold.
 A later version must still read all of them.
 """
 
@@ -11,29 +11,25 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compressor import earlier
 from compressor.cache import Cache
 from compressor.cacheindex import DIGEST_BYTES, Index, Said, Way, checksum_of, read_index, write_index
-from compressor.codebook import STREAMS, Numbers, Streams, book_for, book_named, fill, numbers_of, streams_of
-from compressor.errors import CacheDamaged
-from compressor.formats import FORMATS, level_numbers
-from compressor.frames import pack_frame, unpack_frames
+from compressor.codebook import STREAMS, book_for, streams_of
+from compressor.coded import CodedEntries
+from compressor.earlier import EarlierEntries
+from compressor.entries import Entries, TokenKind
+from compressor.formats import FORMATS
+from compressor.frames import pack_frame
 from compressor.ranges import ByteRanges
-from compressor.sealed import Contents, Facts, Kind, Parts, SealedFile, seal_indexed
+from compressor.sealed import Contents, Kind, Parts, SealedFile, seal_indexed
 
 VERSION = "5"
 BATCH_TOKENS = 2048  # are unpacked and looked up together
 _DIGEST = re.compile(rf"[0-9a-f]{{{2 * DIGEST_BYTES}}}")
-_NONE = np.zeros(0, np.uint8)
-
-Wanted = Literal["levels", "numbers"]
 
 
 def _kind() -> Kind:
@@ -53,14 +49,6 @@ class SealedCaches:
 
     data: bytes  # all of it
     stored_bytes: Mapping[str, int]  # of each entry, header and index left out
-
-
-@dataclass(frozen=True, slots=True)
-class TokenKind:
-    """What tokens must have in common to stand in one array."""
-
-    format: str
-    width: int
 
 
 def seal_caches(caches: Mapping[str, Cache]) -> SealedCaches:
@@ -89,7 +77,7 @@ def seal_caches(caches: Mapping[str, Cache]) -> SealedCaches:
             tail=len(tail),
             residual=len(cache.residual),
             raw_char_accuracy=cache.raw_char_accuracy,
-            checksum=checksum_of(symbols + shared + tail + cache.residual),
+            checksum=checksum_of([symbols, shared, tail, cache.residual]),
             digest=bytes.fromhex(cache.digest),
         )
         parts += [symbols, shared, tail, cache.residual]
@@ -107,16 +95,23 @@ class CacheFile(SealedFile[Cache]):
     """A cache file, mapped where it is a path, read in ranges elsewhere; a context manager, safe for several threads.
 
     Opening checks header and index, loading an entry checks that entry. Raises CacheDamaged with the file's name;
-    ModelError where it is the installation's code book that is broken.
+    ModelError where it is the installation's code book or dictionary that is broken.
     """
 
     def __init__(self, source: Path | ByteRanges) -> None:
         super().__init__(source, _kind())
         try:
-            self._check_facts()
-        except CacheDamaged:
+            self._entries = self._layout()
+        except ValueError as error:
             self.close()
-            raise
+            raise self._damaged(str(error)) from error
+
+    def _layout(self) -> Entries:
+        """Raises ValueError."""
+        if isinstance(self._contents, Index):
+            return CodedEntries(self._contents)
+        header = self._header()
+        return EarlierEntries(header.facts, {entry: header.places[f"{entry}.tokens"].shape for entry in header})
 
     def _read_index(self, data: bytes, size: int) -> Contents:
         index = read_index(data)
@@ -124,95 +119,34 @@ class CacheFile(SealedFile[Cache]):
             raise ValueError(f"{size} bytes of entries in place of {index.size}")
         return index
 
-    def _check_facts(self) -> None:
-        """Of a file of an earlier version; an index is checked as it is read."""
-        for entry in () if isinstance(self._contents, Index) else self:
-            with self._unpacking(entry):
-                earlier.check(self._facts(entry), self._shape(entry))
-
     def token_kinds(self, entries: Sequence[str]) -> set[TokenKind]:
         """Of entries. Touches only header and index."""
-        if isinstance(self._contents, Index):
-            ways = {self._contents.way(entry) for entry in entries}
-            return {TokenKind(way.format, way.width) for way in ways}
-        kinds = {earlier.kind_of(self._facts(entry), self._shape(entry)) for entry in entries}
-        return {TokenKind(format, width) for format, width in kinds}
+        return self._entries.kinds(entries)
 
     def token_counts(self, entries: Sequence[str]) -> list[int]:
         """Tokens of each entry. Touches only header and index."""
-        if isinstance(self._contents, Index):
-            return [self._contents[entry].tokens for entry in entries]
-        return [earlier.tokens_in(self._facts(entry), self._shape(entry)) for entry in entries]
+        return [self._entries.tokens(entry) for entry in entries]
 
     def read_numbers(self, entries: Sequence[str], target: NDArray[np.float16]) -> None:
         """Dequantised tokens of entries of one kind, checked, one after the other into `target` (tokens, width)."""
         starts = np.cumsum([0, *self.token_counts(entries)]).tolist()
-        if not isinstance(self._contents, Index):
-            for place, parts in self._checked(entries):
-                with self._unpacking(entries[place]):
-                    earlier.read_numbers(self._facts(entries[place]), parts, target[starts[place] : starts[place + 1]])
-            return
-        ways = [self._contents[entry].way for entry in entries]
+        ways = [self._entries.way(entry) for entry in entries]
+
+        def read(batch: Sequence[_Checked]) -> None:
+            part = target[starts[batch[0].place] : starts[batch[-1].place + 1]]
+            self._entries.read_numbers([entries[each.place] for each in batch], [each.parts for each in batch], part)
+
         for batch in _batches(self._checked(entries), ways, starts):
             try:
-                self._fill(target[starts[batch[0].place] : starts[batch[-1].place + 1]], entries, batch, "numbers")
+                read(batch)
             except ValueError:  # which entry it is shows one by one
                 for each in batch:
                     with self._unpacking(entries[each.place]):
-                        self._fill(target[starts[each.place] : starts[each.place + 1]], entries, [each], "numbers")
+                        read([each])
 
     def _entry(self, entry: str, parts: Parts) -> Cache:
         with self._unpacking(entry):
-            if not isinstance(self._contents, Index):
-                return earlier.cache_of(self._facts(entry), parts)
-            said, way = self._contents[entry], self._contents.way(entry)
-            levels = np.empty((said.tokens, way.width), np.uint8)
-            self._fill(levels, [entry], [_Checked(0, parts)], "levels")
-            return Cache(
-                codec=way.codec,
-                format=way.format,
-                levels=levels,
-                counts=self._tail(entry, parts)[: said.strips],
-                residual=parts["residual"].tobytes(),
-                digest=said.digest.hex(),
-                raw_char_accuracy=said.raw_char_accuracy,
-            )
-
-    def _fill(self, target: NDArray[Any], entries: Sequence[str], batch: Sequence["_Checked"], wanted: Wanted) -> None:
-        """Tokens of entries that were made in one way, one after the other. Raises ValueError."""
-        assert isinstance(self._contents, Index)
-        way = self._contents.way(entries[batch[0].place])
-        book = book_named(way.book, way.format)
-        if book.name and (book.format, book.width) != (way.format, way.width):
-            raise ValueError(f"its code book {book.name} is for {book.width} numbers of {book.format}")
-        said = [self._contents[entries[each.place]] for each in batch]
-        symbols, shared = (
-            unpack_frames(
-                [each.parts[stream].data for each in batch],
-                [book.size(stream, each.tokens, way.width) for each in said],
-                book.dictionaries[stream],
-            )
-            for stream in STREAMS
-        )
-        escaped = [
-            self._tail(entries[each.place], each.parts)[told.strips :]
-            for each, told in zip(batch, said, strict=True)
-            if told.escaped
-        ]
-        streams = Streams(symbols, shared, np.concatenate([_NONE, *escaped]))
-        fill(target, streams, book, _table(way.book, way.format, wanted))
-
-    def _tail(self, entry: str, parts: Parts) -> NDArray[np.uint8]:
-        """Counts of an entry, then its escaped cells; memory of its own."""
-        assert isinstance(self._contents, Index)
-        said = self._contents[entry]
-        return unpack_frames([parts["tail"].data], [said.strips + said.escaped]).copy()
-
-    def _facts(self, entry: str) -> Facts:
-        return self._header().facts[entry]
-
-    def _shape(self, entry: str) -> tuple[int, ...]:
-        return self._header().places[f"{entry}.tokens"].shape
+            return self._entries.cache(entry, parts)
 
     @contextmanager
     def _unpacking(self, entry: str) -> Iterator[None]:
@@ -246,7 +180,7 @@ class _Checked:
 
 
 def _batches(
-    checked: Iterable[tuple[int, Parts]], ways: Sequence[int], starts: Sequence[int]
+    checked: Iterable[tuple[int, Parts]], ways: Sequence[object], starts: Sequence[int]
 ) -> Iterator[list[_Checked]]:
     """Entries that were made in one way and go side by side, together: a call of numpy costs as much as small ones."""
     batch: list[_Checked] = []
@@ -261,13 +195,3 @@ def _batches(
         batch.append(_Checked(place, parts))
     if batch:
         yield batch
-
-
-@cache
-def _table(book: str, format: str, wanted: Wanted) -> Numbers:
-    """What tokens are looked up in."""
-    levels = FORMATS[format].levels
-    return numbers_of(
-        book_named(book, format),
-        np.arange(levels, dtype=np.uint8) if wanted == "levels" else level_numbers(FORMATS[format]),
-    )

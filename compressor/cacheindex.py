@@ -7,7 +7,7 @@ next ones: most of what lies together is alike then.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any, NamedTuple, get_type_hints
@@ -17,6 +17,7 @@ import zstandard
 
 from compressor.formats import FORMATS
 from compressor.frames import FRAME_LIMIT
+from compressor.ranges import Held
 from compressor.sealed import Parts
 
 LEVEL = 19
@@ -94,25 +95,29 @@ class Index:
         start = self._starts[entry]
         return start, start + self._said[entry].stored_bytes
 
-    def parts(self, entry: str, held: memoryview, start: int) -> Parts | None:
-        """Views of an entry's parts in bytes that were read from `start` on; None where their checksum differs."""
+    def parts(self, entry: str, held: Held, start: int) -> Parts | None:
+        """Views of an entry's parts in bytes from `start` on; None where their checksum differs. Raises EOFError."""
         said, first = self._said[entry], self._starts[entry] - start
         shared = first + said.symbols
         tail = shared + said.shared
         residual = tail + said.tail
-        if checksum_of(held[first : residual + said.residual]) != said.checksum:
+        if checksum_of(held.pieces(first, residual + said.residual)) != said.checksum:
             return None
+        view = held.view
         return {
-            "symbols": np.frombuffer(held, np.uint8, said.symbols, first),
-            "shared": np.frombuffer(held, np.uint8, said.shared, shared),
-            "tail": np.frombuffer(held, np.uint8, said.tail, tail),
-            "residual": np.frombuffer(held, np.uint8, said.residual, residual),
+            "symbols": np.frombuffer(view, np.uint8, said.symbols, first),
+            "shared": np.frombuffer(view, np.uint8, said.shared, shared),
+            "tail": np.frombuffer(view, np.uint8, said.tail, tail),
+            "residual": np.frombuffer(view, np.uint8, said.residual, residual),
         }
 
 
-def checksum_of(parts: bytes | memoryview) -> bytes:
+def checksum_of(pieces: Iterable[bytes | memoryview]) -> bytes:
     """Of an entry's parts, one behind the other; their sizes are under the checksum of the index."""
-    return hashlib.sha256(parts).digest()[:CHECKSUM_BYTES]
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.digest()[:CHECKSUM_BYTES]
 
 
 def write_index(index: Index) -> bytes:

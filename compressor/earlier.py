@@ -7,6 +7,8 @@ first, then the others, and in version 4 it names the dictionary that it needs. 
 token, and counts are as they are; in version 1 tokens are, too, and have their shape themselves.
 """
 
+import hashlib
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -16,27 +18,74 @@ from numpy.typing import NDArray
 
 from compressor.cache import Cache
 from compressor.codebook import BOOKS
+from compressor.entries import TokenKind
+from compressor.errors import ModelError
 from compressor.formats import FORMATS, level_numbers, unpack
 from compressor.frames import FRAME_LIMIT, decompressor
 from compressor.sealed import Facts, Parts
 
 OWN_SHARE = 7 / 8  # of a token
+NUMBER_END = 8  # bytes of a dictionary up to where its number ends
+# A dictionary has no checksum of its own, and a changed one unpacks frames to something else: number -> sha256 of what
+# follows it, of those that were published; no more will be.
+PUBLISHED = {
+    510024947: "eb49b0ed373f2837ec04a40094e140d236c5d771b248f6bb9d9647bcb5366090",  # native-10
+    1608910715: "3cf51e149f1eba1ff6ab2b08b104d1d26f02dac32bb00955ef0fb31210038128",  # native-20
+    16073574: "929664cafb46f9db6b58d15f1f3287986f04d5ec5b77d50ea4f4f06de6ad8e95",  # native-40
+    929438467: "cc4163fe46af8363186dfe9a62a8036136daa2e47cf30bbacb2f3b901793fa84",  # native-80
+}
 
 
-def cache_of(facts: Facts, parts: Parts) -> Cache:
-    """An entry as a cache. Raises ValueError where it cannot be unpacked."""
-    return Cache(
-        codec=facts["codec"],
-        format=facts["format"],
-        levels=unpack(tokens_of(facts, parts).copy(), FORMATS[facts["format"]]),
-        counts=_decode(parts["counts"], facts.get("strips", parts["counts"].size)).copy(),
-        residual=parts["residual"].tobytes(),
-        digest=facts["digest"],
-        raw_char_accuracy=facts["raw_char_accuracy"],
-    )
+class EarlierEntries:
+    """The entries of a file by their facts, and the shapes of their parts of tokens."""
+
+    def __init__(self, facts: Mapping[str, Facts], shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Raises ValueError for an entry whose facts cannot be read."""
+        for entry in facts:
+            try:
+                _check(facts[entry], shapes[entry])
+            except ValueError as error:
+                raise ValueError(f"{entry} cannot be unpacked ({error})") from error
+        self._facts = facts
+        self._shapes = shapes
+
+    def kinds(self, entries: Sequence[str]) -> set[TokenKind]:
+        return {self._kind(entry) for entry in entries}
+
+    def tokens(self, entry: str) -> int:
+        tokens: int = self._facts[entry].get("shape", self._shapes[entry])[0]
+        return tokens
+
+    def way(self, entry: str) -> None:
+        """Each is read by itself, so all are alike."""
+
+    def cache(self, entry: str, parts: Parts) -> Cache:
+        facts = self._facts[entry]
+        return Cache(
+            codec=facts["codec"],
+            format=facts["format"],
+            levels=unpack(tokens_of(facts, parts).copy(), FORMATS[facts["format"]]),
+            counts=_decode(parts["counts"], facts.get("strips", parts["counts"].size)).copy(),
+            residual=parts["residual"].tobytes(),
+            digest=facts["digest"],
+            raw_char_accuracy=facts["raw_char_accuracy"],
+        )
+
+    def read_numbers(self, entries: Sequence[str], parts: Sequence[Parts], target: NDArray[np.float16]) -> None:
+        start = 0
+        for entry, each in zip(entries, parts, strict=True):
+            facts, end = self._facts[entry], start + self.tokens(entry)
+            words = _words(facts["format"])
+            np.take(words, tokens_of(facts, each), out=target[start:end].view(words.dtype), mode="clip")
+            start = end
+
+    def _kind(self, entry: str) -> TokenKind:
+        facts = self._facts[entry]
+        _, width = facts.get("shape", self._shapes[entry])
+        return TokenKind(facts["format"], width * _words(facts["format"]).itemsize // 2)  # bytes of a float16
 
 
-def check(facts: Facts, stored: tuple[int, ...]) -> None:
+def _check(facts: Facts, stored: tuple[int, ...]) -> None:
     """Raises ValueError for facts that cannot be read; `stored` is the shape of the part of tokens."""
     shape = facts.get("shape", stored)
     numbers = [*shape, facts.get("strips", 0)] if isinstance(shape, list | tuple) and len(shape) == 2 else [-1]
@@ -51,7 +100,10 @@ def check(facts: Facts, stored: tuple[int, ...]) -> None:
 
 
 def tokens_of(facts: Facts, parts: Parts) -> NDArray[np.uint8]:
-    """Packed tokens (tokens, stored width) of an entry. Raises ValueError where they cannot be unpacked."""
+    """Packed tokens (tokens, stored width) of an entry.
+
+    Raises ValueError where they cannot be unpacked, ModelError where that is for a broken dictionary.
+    """
     stored = parts["tokens"]
     tokens, width = facts.get("shape", stored.shape)
     plain = _decode(stored.ravel(), tokens * width)
@@ -62,24 +114,6 @@ def tokens_of(facts: Facts, parts: Parts) -> NDArray[np.uint8]:
     packed[:, :own] = plain[: tokens * own].reshape(tokens, own)
     packed[:, own:] = plain[tokens * own :].reshape(tokens, width - own)
     return packed
-
-
-def kind_of(facts: Facts, stored: tuple[int, ...]) -> tuple[str, int]:
-    """Format and width of an entry's tokens; `stored` is the shape of its part."""
-    _, width = facts.get("shape", stored)
-    return facts["format"], width * _words(facts["format"]).itemsize // 2  # bytes of a float16
-
-
-def tokens_in(facts: Facts, stored: tuple[int, ...]) -> int:
-    """Tokens of an entry; `stored` is the shape of its part."""
-    tokens: int = facts.get("shape", stored)[0]
-    return tokens
-
-
-def read_numbers(facts: Facts, parts: Parts, target: NDArray[np.float16]) -> None:
-    """Dequantised tokens of an entry into `target` (tokens, width). Raises ValueError where they cannot be unpacked."""
-    words = _words(facts["format"])
-    np.take(words, tokens_of(facts, parts), out=target.view(words.dtype), mode="clip")
 
 
 @cache
@@ -109,13 +143,35 @@ def _decode(stored: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def _dictionary(number: int) -> bytes:
-    """The dictionary of a number; 0: none. Raises ValueError."""
-    if number and number not in _by_number():
-        raise ValueError(f"its dictionary {number} is not installed")
-    return _by_number()[number] if number else b""
+    """The dictionary of a number; 0: none. Raises ModelError where a file is broken and may be it, else ValueError."""
+    if not number:
+        return b""
+    sound, broken = _installed()
+    if number in sound:
+        return sound[number]
+    if broken:
+        raise ModelError(f"the dictionary {broken[0]}: reinstall Percel")
+    raise ValueError(f"its dictionary {number} is not installed")
 
 
 @cache
-def _by_number() -> dict[int, bytes]:
-    found = (path.read_bytes() for path in BOOKS.glob("*.zdict"))
-    return {zstandard.ZstdCompressionDict(dictionary).dict_id(): dictionary for dictionary in found}
+def _installed() -> tuple[dict[int, bytes], list[str]]:
+    """Sound dictionaries by number; what is wrong with each other file, its name first."""
+    sound, broken = {}, []
+    for path in sorted(BOOKS.glob("*.zdict")):
+        try:
+            dictionary = path.read_bytes()
+            sound[_number(dictionary)] = dictionary
+        except (OSError, ValueError, zstandard.ZstdError) as error:
+            broken.append(f"{path.name} cannot be read ({error})")
+    return sound, broken
+
+
+def _number(dictionary: bytes) -> int:
+    """By which frames name a dictionary. Raises ValueError, ZstdError for a broken one."""
+    words = zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_FULLDICT)
+    words.precompute_compress(level=1)  # takes it in, which nothing but a dictionary is fit for
+    number, checksum = words.dict_id(), hashlib.sha256(dictionary[NUMBER_END:]).hexdigest()
+    if (number in PUBLISHED or checksum in PUBLISHED.values()) and PUBLISHED.get(number) != checksum:
+        raise ValueError("it is not as published")
+    return number

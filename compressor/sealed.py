@@ -17,7 +17,7 @@ import json
 import math
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +29,13 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from compressor.errors import CacheDamaged
-from compressor.ranges import ByteRanges, MappedFile, ReadFile, reading_threads
+from compressor.ranges import ByteRanges, Elsewhere, Held, MappedFile, ReadFile, Source, reading_threads
 
 HEADER_LIMIT = 1 << 28  # bytes; a longer header is no header
 HEAD_BYTES = 1 << 16  # asked for first: the header of some hundred entries, or all of a small file
 GAP_BYTES = 1 << 16  # unwanted bytes between two entries that cost less than another request
 RUN_BYTES = 1 << 23  # most that is read at once
+THREAD_BYTES = 1 << 20  # that are worth a thread of their own, and another request
 _UNSIGNED = "0" * 64
 
 Facts = dict[str, Any]  # of one entry: JSON that the kind of file gives its own type
@@ -65,8 +66,8 @@ class Contents(Protocol):
         """Start and end of an entry. Raises KeyError."""
         ...
 
-    def parts(self, entry: str, held: memoryview, start: int) -> Parts | None:
-        """Views of an entry's parts in bytes that were read from `start` on; None where their checksum differs."""
+    def parts(self, entry: str, held: Held, start: int) -> Parts | None:
+        """Views of an entry's parts in bytes from `start` on; None where their checksum differs. Raises EOFError."""
         ...
 
 
@@ -99,12 +100,17 @@ class _InHeader:
         places = [self.places[f"{entry}.{name}"] for name in self.names]
         return min(place.start for place in places), max(place.end for place in places)
 
-    def parts(self, entry: str, held: memoryview, start: int) -> Parts | None:
-        parts = {name: self._part(self.places[f"{entry}.{name}"], held, start) for name in self.names}
-        return parts if _checksum(list(parts.values())) == self.facts[entry]["sha256"] else None
-
-    def _part(self, place: _Place, held: memoryview, start: int) -> NDArray[np.uint8]:
-        return np.frombuffer(held, np.uint8, place.end - place.start, place.start - start).reshape(place.shape)
+    def parts(self, entry: str, held: Held, start: int) -> Parts | None:
+        places = {name: self.places[f"{entry}.{name}"] for name in self.names}
+        checksum = _checksum(
+            (place.end - place.start, held.pieces(place.start - start, place.end - start)) for place in places.values()
+        )
+        if checksum != self.facts[entry]["sha256"]:
+            return None
+        return {
+            name: np.frombuffer(held.view, np.uint8, place.end - place.start, place.start - start).reshape(place.shape)
+            for name, place in places.items()
+        }
 
 
 def seal(kind: Kind, entries: Mapping[str, tuple[Mapping[str, Any], Parts]]) -> bytes:
@@ -113,7 +119,8 @@ def seal(kind: Kind, entries: Mapping[str, tuple[Mapping[str, Any], Parts]]) -> 
     facts: dict[str, Facts] = {}
     for entry, (known, parts) in entries.items():
         tensors |= {f"{entry}.{part}": np.ascontiguousarray(parts[part]) for part in kind.parts}
-        facts[entry] = {**known, "sha256": _checksum([parts[part] for part in kind.parts])}
+        checksum = _checksum((parts[part].size, [np.ascontiguousarray(parts[part]).data]) for part in kind.parts)
+        facts[entry] = {**known, "sha256": checksum}
     metadata = {
         kind.version_key: kind.version,
         "header_sha256": _UNSIGNED,
@@ -161,8 +168,7 @@ class SealedFile(ABC, Generic[Entry]):
 
     def __init__(self, source: Path | ByteRanges, kind: Kind) -> None:
         self._kind = kind
-        self._ranges: ByteRanges = self._local(source) if isinstance(source, Path) else source
-        self._head = b""  # of what is elsewhere: a small file comes whole with the first read
+        self._source: Source = self._local(source) if isinstance(source, Path) else Elsewhere(source, HEAD_BYTES)
         try:
             self._contents, self._data = self._read_header()
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
@@ -186,8 +192,7 @@ class SealedFile(ABC, Generic[Entry]):
 
     def close(self) -> None:
         """Lets go of a local file; a view of a map keeps that until it goes itself, and what was loaded stays."""
-        if isinstance(self._ranges, self._local):
-            self._ranges.close()
+        self._source.close()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._contents)
@@ -201,21 +206,7 @@ class SealedFile(ABC, Generic[Entry]):
 
     def load_many(self, entries: Sequence[str]) -> list[Entry]:
         """Entries in the order asked for, as `load`; what lies side by side comes in one read."""
-
-        def load_run(run: _Run) -> dict[int, Entry]:
-            return {place: self._entry(entries[place], parts) for place, parts in self._checked_run(entries, run)}
-
-        runs = list(_runs([self._contents.stretch(entry) for entry in entries]))
-        threads = min(len(runs), reading_threads()) if self._at_once else 1
-        if threads > 1:
-            with ThreadPoolExecutor(threads, "sealed") as pool:
-                loaded = list(pool.map(load_run, runs))
-        else:
-            loaded = [load_run(run) for run in runs]
-        found: dict[int, Entry] = {}
-        for part in loaded:
-            found |= part
-        return [found[place] for place in range(len(entries))]
+        return load_from([(self, entries)])[0]
 
     def check(self, entry: str) -> None:
         """Compares an entry with its checksum. Raises CacheDamaged, KeyError."""
@@ -242,33 +233,30 @@ class SealedFile(ABC, Generic[Entry]):
         Views of a map, or of the bytes that one read brought; what lies side by side comes in one read.
         Raises CacheDamaged; KeyError for an entry that is not there.
         """
-        for run in _runs([self._contents.stretch(entry) for entry in entries]):
+        for run in _runs([self._contents.stretch(entry) for entry in entries], RUN_BYTES):
             yield from self._checked_run(entries, run)
 
+    def _load_run(self, entries: Sequence[str], run: "_Run") -> dict[int, Entry]:
+        return {place: self._entry(entries[place], parts) for place, parts in self._checked_run(entries, run)}
+
     def _checked_run(self, entries: Sequence[str], run: "_Run") -> Iterator[tuple[int, Parts]]:
-        held = self._read(self._data + run.start, run.end - run.start)
-        if len(held) != run.end - run.start:
-            raise self._damaged("it is cut off")
-        view = memoryview(held)
+        held = self._source.hold(self._data + run.start, run.end - run.start)
         for place in run.members:
-            parts = self._contents.parts(entries[place], view, run.start)
+            try:
+                parts = self._contents.parts(entries[place], held, run.start)
+            except EOFError as error:
+                raise self._damaged("it is cut off") from error
             if parts is None:
                 raise self._damaged(f"the checksum of {entries[place]} differs")
             yield place, parts
 
     def _damaged(self, why: str) -> CacheDamaged:
         """The error for this file."""
-        return CacheDamaged(f"{self._kind.name} {self._ranges.name} is damaged: {why}; {self._kind.remedy}")
-
-    def _read(self, start: int, length: int) -> bytes | memoryview:
-        if start + length <= len(self._head):
-            return memoryview(self._head)[start : start + length]
-        return self._ranges.read(start, length)
+        return CacheDamaged(f"{self._kind.name} {self._source.name} is damaged: {why}; {self._kind.remedy}")
 
     def _read_header(self) -> tuple[Contents, int]:
-        head = self._ranges.read(0, HEAD_BYTES)
-        self._head = b"" if isinstance(head, memoryview) else head
-        total = self._ranges.size()
+        head = self._source.read(0, HEAD_BYTES)
+        total = self._source.size()
         if not total:
             raise self._damaged("it is empty")
         (length,) = struct.unpack("<Q", bytes(head[:8]).ljust(8, b"\0"))
@@ -276,7 +264,7 @@ class SealedFile(ABC, Generic[Entry]):
             raise self._damaged(f"it is cut off or not a {self._kind.name}")
         text = bytes(head[8 : 8 + length])
         if len(text) < length:
-            text += self._ranges.read(8 + len(text), length - len(text))
+            text += self._source.read(8 + len(text), length - len(text))
         header = json.loads(text)
         metadata = header.pop("__metadata__")
         signature = metadata["header_sha256"].encode()
@@ -298,13 +286,41 @@ class SealedFile(ABC, Generic[Entry]):
 
     def _read_indexed(self, data: int, index: _Place, parts: _Place, checksum: str) -> tuple[Contents, int]:
         """The contents of a file whose places count from `data` on."""
-        told = bytes(self._read(data + index.start, index.end - index.start))
+        told = bytes(self._source.read(data + index.start, index.end - index.start))
         if hashlib.sha256(told).hexdigest() != checksum:
             raise self._damaged("the checksum of its index differs")
         try:
             return self._read_index(told, parts.end - parts.start), data + parts.start
         except ValueError as error:
             raise self._damaged(f"its index cannot be read ({error})") from error
+
+
+def load_from(wanted: Sequence[tuple[SealedFile[Entry], Sequence[str]]]) -> list[list[Entry]]:
+    """Entries of each file in the order asked for, as `SealedFile.load_many`.
+
+    Files whose kind allows it are read and checked side by side, with each other and in themselves, on as many cores as
+    there are: what is read at once is cut so that all of these have as much to do. Raises as `SealedFile.load`.
+    """
+    threads = reading_threads() if all(file._at_once for file, _ in wanted) else 1
+    stretches = [[file._contents.stretch(entry) for entry in entries] for file, entries in wanted]
+    share = -(-sum(end - start for each in stretches for start, end in each) // threads)
+    most = min(RUN_BYTES, max(THREAD_BYTES, share)) if threads > 1 else RUN_BYTES
+    runs = [(number, run) for number, each in enumerate(stretches) for run in _runs(each, most)]
+
+    def load_run(task: tuple[int, _Run]) -> dict[int, Entry]:
+        file, entries = wanted[task[0]]
+        return file._load_run(entries, task[1])
+
+    threads = min(threads, len(runs))
+    if threads > 1:
+        with ThreadPoolExecutor(threads, "sealed") as pool:
+            loaded = list(pool.map(load_run, runs))
+    else:
+        loaded = [load_run(task) for task in runs]
+    found: list[dict[int, Entry]] = [{} for _ in wanted]
+    for (number, _), part in zip(runs, loaded, strict=True):
+        found[number] |= part
+    return [[part[place] for place in range(len(part))] for part in found]
 
 
 def _place(tensor: Mapping[str, Any]) -> _Place:
@@ -327,13 +343,13 @@ class _Run:
     members: tuple[int, ...]
 
 
-def _runs(stretches: Sequence[tuple[int, int]]) -> Iterator[_Run]:
-    """Stretches that lie side by side, together, in the order of the file."""
+def _runs(stretches: Sequence[tuple[int, int]], most: int) -> Iterator[_Run]:
+    """Stretches that lie side by side, together up to so many bytes, in the order of the file."""
     start = end = 0
     members: list[int] = []
     for place in sorted(range(len(stretches)), key=stretches.__getitem__):
         first, last = stretches[place]
-        if members and (first > end + GAP_BYTES or last > start + RUN_BYTES):
+        if members and (first > end + GAP_BYTES or last > start + most):
             yield _Run(start, end, tuple(members))
             members = []
         if not members:
@@ -344,9 +360,11 @@ def _runs(stretches: Sequence[tuple[int, int]]) -> Iterator[_Run]:
         yield _Run(start, end, tuple(members))
 
 
-def _checksum(parts: list[NDArray[np.uint8]]) -> str:
+def _checksum(parts: Iterable[tuple[int, Iterable[memoryview]]]) -> str:
+    """Over parts in their order: the size of each, then its bytes, in pieces."""
     digest = hashlib.sha256()
-    for part in parts:
-        digest.update(struct.pack("<Q", part.size))
-        digest.update(np.ascontiguousarray(part).data)
+    for size, pieces in parts:
+        digest.update(struct.pack("<Q", size))
+        for piece in pieces:
+            digest.update(piece)
     return digest.hexdigest()

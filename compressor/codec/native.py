@@ -109,7 +109,7 @@ class NativeCodec:
             right = int(((grid_of(found, grid.counts).codes == grid.codes) & characters).sum())
             residual = write_residual(grid.cells, found, doubt[strips])
             replayed = found.copy()
-            apply_residual(replayed, residual)
+            apply_residual(replayed, residual, chunk_cells=replayed.size)
             if (replayed != grid.cells).any() or read_grid(grid) != text:
                 raise CacheDamaged(f"a fresh cache of {self.name} does not read back to its text; it was not kept")
             cache = Cache(
@@ -179,7 +179,10 @@ class NativeCodec:
         ]
 
     def _read_grids(self, readings: Sequence[Reading]) -> list[tuple[TextGrid, int]]:
-        """The strips that hold each reading's characters, corrected, and how many characters stand before them."""
+        """The strips that hold each reading's characters, corrected, and how many characters stand before them.
+
+        Raises CacheDamaged, UnknownCodec.
+        """
         plans = []
         for reading in readings:
             self._check(reading.cache)
@@ -197,7 +200,8 @@ class NativeCodec:
         for reading, part, (first, last, ends) in zip(readings, tokens, plans, strict=True):
             found = cells[start : start + last - first].copy()
             start += len(part) * self.strips_per_token
-            apply_residual(found, reading.cache.residual, first * STRIP_CELLS)
+            chunk_cells = len(reading.cache.levels) * self.strips_per_token * STRIP_CELLS
+            apply_residual(found, reading.cache.residual, chunk_cells=chunk_cells, first=first * STRIP_CELLS)
             grids.append((grid_of(found, reading.cache.counts[first:last]), int(ends[first - 1]) if first else 0))
         return grids
 

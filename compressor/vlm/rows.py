@@ -53,16 +53,26 @@ class Rows:
         numbers = torch.empty(len(values), self.width, device=device, dtype=dtype)
         # On a CPU a few rows at a time stay in a core's own memory: nine times as fast as all at once.
         step = max(1, CPU_BLOCK // self.width) if numbers.device.type == "cpu" else max(1, len(values))
+        # Where the wide numbers are not the ones asked for, a block of them is made again and again in one place.
+        wide = None if dtype == torch.float32 else torch.empty(min(step, len(values)), self.width, device=device)
         for first in range(0, len(values), step):
             rows = slice(first, first + step)
-            numbers[rows] = self._levels(values[rows]).mul_(scales[rows])
+            part = numbers[rows]
+            block = part if wide is None else wide[: len(part)]
+            self._levels(values[rows], block)
+            block.mul_(scales[rows])
+            if wide is not None:
+                part.copy_(block)
         return numbers
 
-    def _levels(self, values: Tensor) -> Tensor:
-        """Stored bytes of some rows -> their levels, (rows, width) float32."""
+    def _levels(self, values: Tensor, out: Tensor) -> None:
+        """Stored bytes of some rows -> their levels, into `out` (rows, width) float32."""
         if self.format == "int8":
-            return values.view(torch.int8).to(torch.float32)
-        return torch.stack([values >> 4, values & 15], dim=-1).flatten(-2).to(torch.float32).sub_(8)
+            out.copy_(values.view(torch.int8))
+            return
+        pairs = out.view(*values.shape, 2)
+        pairs[..., 0], pairs[..., 1] = values >> 4, values & 15
+        out.sub_(8)
 
 
 def row_bytes(format: RowFormat, width: int) -> int:

@@ -11,6 +11,7 @@ import zstandard
 from compressor import cacheindex
 from compressor.cacheindex import Index, Said, Way, checksum_of, read_index, write_index
 from compressor.frames import FRAME_LIMIT
+from compressor.ranges import Whole
 
 WAY = Way("native-20@0123456789ab", "int4", 512, "native-20-01234567")
 FACTS = {"codec": "c", "format": "int4", "width": 512, "book": ""}
@@ -20,7 +21,7 @@ ENTRY_BYTES = 8 * 4 + 8 + 16 + 32
 def said(place: int = 0, **changed: Any) -> Said:
     """What differs from entry to entry, in every byte of its numbers."""
     numbers = np.random.default_rng(place).integers(0, 10_000, 7).tolist()
-    known = Said(0, *numbers, 0.5 + place / 1000, checksum_of(bytes([place])), bytes([place] * 32))
+    known = Said(0, *numbers, 0.5 + place / 1000, checksum_of([bytes([place])]), bytes([place] * 32))
     return known._replace(**changed)
 
 
@@ -49,9 +50,9 @@ def test_entries_lie_one_behind_the_other() -> None:
 
 
 def test_the_parts_of_an_entry_are_found_and_checked() -> None:
-    entry = said(symbols=1, shared=2, tail=0, residual=3, checksum=checksum_of(b"abbccc"))
+    entry = said(symbols=1, shared=2, tail=0, residual=3, checksum=checksum_of([b"abbccc"]))
     index = Index({"first": said(tokens=1, symbols=9, shared=0, tail=0, residual=0), "a": entry}, [WAY])
-    parts = index.parts("a", memoryview(b"--abbccc"), 7)  # read from the seventh byte on
+    parts = index.parts("a", Whole(memoryview(b"--abbccc")), 7)  # read from the seventh byte on
     assert parts is not None
     assert {name: part.tobytes() for name, part in parts.items()} == {
         "symbols": b"a",
@@ -59,7 +60,7 @@ def test_the_parts_of_an_entry_are_found_and_checked() -> None:
         "tail": b"",
         "residual": b"ccc",
     }
-    assert index.parts("a", memoryview(b"--abbccd"), 7) is None
+    assert index.parts("a", Whole(memoryview(b"--abbccd")), 7) is None
 
 
 HEADS = {

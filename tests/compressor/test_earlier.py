@@ -1,6 +1,8 @@
 """What is told of caches of versions 1 to 4 whose frames cannot be unpacked; golden files are in test_cachefile."""
 
+import shutil
 import tracemalloc
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +10,11 @@ import numpy as np
 import pytest
 import zstandard
 
-from compressor import cachefile
+from compressor import cachefile, earlier
 from compressor.cachefile import CacheFile
+from compressor.codebook import BOOKS
 from compressor.earlier import tokens_of
-from compressor.errors import CacheDamaged
+from compressor.errors import CacheDamaged, ModelError
 from compressor.formats import INT4, unpack
 from compressor.frames import FRAME_LIMIT
 from compressor.sealed import seal
@@ -29,6 +32,58 @@ def test_a_frame_of_an_unknown_dictionary_names_it() -> None:
     frame = zstandard.ZstdCompressor(dict_data=unknown).compress(samples[0])
     with pytest.raises(ValueError, match=f"its dictionary {unknown.dict_id()} is not installed"):
         tokens_of(FACTS, parts(frame))
+
+
+@pytest.fixture
+def dictionaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory with the published dictionaries alone, to be broken."""
+    for path in BOOKS.glob("*.zdict"):
+        shutil.copy(path, tmp_path)
+    monkeypatch.setattr(earlier, "BOOKS", tmp_path)
+    earlier._installed.cache_clear()
+    yield tmp_path
+    earlier._installed.cache_clear()
+
+
+def frame_by(path: Path) -> tuple[bytes, bytes]:
+    """800 bytes, and their frame by a dictionary."""
+    plain = np.random.default_rng(1).integers(0, 4, 800, np.uint8).tobytes()
+    return plain, zstandard.ZstdCompressor(dict_data=zstandard.ZstdCompressionDict(path.read_bytes())).compress(plain)
+
+
+def test_every_published_dictionary_is_known(dictionaries: Path) -> None:
+    sound, broken = earlier._installed()
+    assert (set(sound), broken) == (set(earlier.PUBLISHED), [])
+    assert len(sound) == 4
+
+
+@pytest.mark.parametrize("place", [0, 4, 7, 8, 20, 60, 112_635, "half", "empty"])
+def test_a_damaged_dictionary_is_the_installations_fault_and_named(dictionaries: Path, place: int | str) -> None:
+    path = dictionaries / "native-20.zdict"
+    _, frame = frame_by(path)
+    data = bytearray(path.read_bytes())
+    if isinstance(place, int):
+        data[place] ^= 1
+    path.write_bytes(data[: {"half": len(data) // 2, "empty": 0}.get(place, len(data))])
+    with pytest.raises(ModelError, match=r"^the dictionary native-20\.zdict cannot be read \(.+\): reinstall Percel$"):
+        tokens_of(FACTS, parts(frame))
+
+
+def test_a_damaged_dictionary_does_not_stand_in_the_way_of_others(dictionaries: Path) -> None:
+    (dictionaries / "native-10.zdict").write_bytes(b"no dictionary")
+    plain, frame = frame_by(dictionaries / "native-20.zdict")
+    assert sorted(tokens_of(FACTS, parts(frame)).tobytes()) == sorted(plain)
+
+
+def test_a_cache_of_a_damaged_dictionary_is_not_called_damaged(dictionaries: Path) -> None:
+    golden = Path(__file__).parent / "golden" / "caches-4"
+    for path in dictionaries.glob("*.zdict"):
+        path.write_bytes(path.read_bytes()[:-1])
+    with (
+        CacheFile(golden) as file,
+        pytest.raises(ModelError, match=r"native-10\.zdict cannot be read .it is not as pub"),
+    ):
+        file.load_many(list(file))
 
 
 def test_a_frame_of_another_size_is_refused() -> None:

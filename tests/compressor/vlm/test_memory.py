@@ -11,7 +11,7 @@ from compressor.vlm.families import FAMILIES
 from compressor.vlm.load import load_decoder
 from compressor.vlm.memory import SPARE_TOKENS, Shape, check_memory, chunk_of, largest_context, plan_memory
 from compressor.vlm.room import RoomyLayer
-from compressor.vlm.shape import read_shape
+from compressor.vlm.shape import model_shape, read_shape
 from tests.compressor.vlm.cases import case
 from tests.compressor.vlm.tiny import LATENTS, build
 
@@ -71,6 +71,40 @@ def test_a_language_model_of_which_nothing_is_known_has_no_plan(tmp_path: Path) 
     build("deepseek_vl", model_type="phi3").config.save_pretrained(tmp_path)
     with pytest.raises(UnsupportedModel, match="how much memory a language model of type 'phi3' takes for a context"):
         read_shape(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("language", "fields"),
+    [
+        ("mixtral", {"intermediate_size": 24, "num_local_experts": 4, "num_experts_per_tok": 2}),
+        ("olmoe", {"intermediate_size": 24, "num_experts": 4, "num_experts_per_tok": 2}),
+        ("gpt_oss", {"intermediate_size": 24, "num_local_experts": 4, "num_experts_per_tok": 2}),  # laid out otherwise
+        ("aria_text", {"intermediate_size": 24, "moe_num_experts": 4, "moe_topk": 2}),
+        (
+            "qwen3_moe",
+            {"intermediate_size": 40, "moe_intermediate_size": 24, "num_experts": 4, "num_experts_per_tok": 2},
+        ),
+        ("solar_open", {"moe_intermediate_size": 24, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 1}),
+    ],
+)
+def test_experts_are_measured_whatever_their_settings_are_called(
+    language: str, fields: dict[str, int], tmp_path: Path
+) -> None:
+    build("deepseek_vl", model_type=language, **fields).config.save_pretrained(tmp_path)
+    shape = read_shape(tmp_path)
+    assert shape.experts % 4 == 0 < shape.experts
+    assert (shape.routed, shape.expert_width) == (2, 24)
+    assert plan_memory(shape, 100, number_bytes=2).working > 0
+
+
+def test_settings_that_do_not_say_how_many_experts_a_token_goes_to_are_refused_by_name() -> None:
+    model = build("deepseek_vl", model_type="deepseek_v2", **LATENTS | {"num_experts_per_tok": None})
+    message = (
+        "^how much memory a language model of type 'deepseek_v2' takes for a context is not known: "
+        "its settings do not say num_experts_per_tok or moe_topk or moe_k or top_k_experts$"
+    )
+    with pytest.raises(UnsupportedModel, match=message):
+        model_shape(model)
 
 
 def test_a_real_shape_takes_what_the_arithmetic_says() -> None:

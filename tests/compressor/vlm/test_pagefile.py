@@ -1,12 +1,14 @@
 """A page file keeps pages as they are stored, and no byte of it can change unnoticed."""
 
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 import torch
 
 from compressor.cachefile import CacheFile
 from compressor.errors import CacheDamaged
+from compressor.sealed import load_from
 from compressor.vlm.page import PageCache, PageTokens, store_page
 from compressor.vlm.pagefile import PageFile, write_pages
 from compressor.vlm.rows import ROW_FORMATS, RowFormat
@@ -124,6 +126,62 @@ def test_one_page_of_a_large_file_is_read_alone() -> None:
         assert equal(file.load("0017"), pages["0017"])
     assert len(far.requests) == opened + 1
     assert far.requests[-1] < len(far.data) / 30
+
+
+class Meeting(Counted):
+    """A remote file whose pages come only when as many requests for them wait as there are to be at once."""
+
+    def __init__(self, data: bytes, barrier: Barrier) -> None:
+        super().__init__(data)
+        self.barrier = barrier
+
+    def read(self, start: int, length: int) -> bytes:
+        if start:  # not the head
+            self.barrier.wait(timeout=20)
+        return super().read(start, length)
+
+
+def test_pages_of_one_file_and_of_several_are_read_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compressor.sealed.reading_threads", lambda: 2)
+    pages = {f"{number}": make_page(number, rows=200, columns=300) for number in range(2)}  # a megabyte each
+    one = Meeting(write_pages(pages), Barrier(2))
+    with PageFile(one) as file:
+        loaded = file.load_many(["1", "0"])
+    assert [equal(page, pages[entry]) for page, entry in zip(loaded, ["1", "0"], strict=True)] == [True, True]
+    barrier = Barrier(2)
+    files = [PageFile(Meeting(write_pages({entry: page}), barrier)) for entry, page in pages.items()]
+    assert [
+        [equal(page, pages[entry]) for page in part]
+        for entry, part in zip(
+            pages, load_from([(file, [entry]) for file, entry in zip(files, pages, strict=True)]), strict=True
+        )
+    ] == [[True], [True]]
+
+
+def test_small_pages_come_in_one_request() -> None:
+    pages = {f"{number}": make_page(number, rows=30, columns=70) for number in range(20)}
+    far = Counted(write_pages(pages))
+    with PageFile(far) as file:
+        opened = len(far.requests)
+        assert len(file.load_many(list(pages))) == 20
+    assert len(far.requests) == opened + 1
+
+
+def test_damage_is_found_wherever_it_lies_among_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compressor.ranges.PIECE_BYTES", 64)
+    pages = {f"{number}": make_page(number, rows=5, columns=7, levels=2) for number in range(3)}
+    data = write_pages(pages)
+    path = tmp_path / "pages"
+    path.write_bytes(data)
+    with PageFile(path) as file:
+        assert all(equal(page, pages[entry]) for page, entry in zip(file.load_many("201"), "201", strict=True))
+    first = len(data) - sum(page.stored_bytes for page in pages.values())
+    for place in range(first, len(data), 29):
+        damaged = bytearray(data)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with PageFile(path) as file, pytest.raises(CacheDamaged, match=r"the checksum of [012] differs"):
+            file.load_many("012")
 
 
 def test_int8_takes_at_most_half_of_bf16_and_one_percent() -> None:

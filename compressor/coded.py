@@ -1,0 +1,92 @@
+"""Owns what entries of a cache file, version 5, are read as: tokens coded with a book, as its index tells."""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compressor.cache import Cache
+from compressor.cacheindex import Index
+from compressor.codebook import STREAMS, Numbers, Streams, book_named, fill, numbers_of
+from compressor.entries import TokenKind
+from compressor.formats import FORMATS, level_numbers
+from compressor.frames import unpack_frames
+from compressor.sealed import Parts
+
+_NONE = np.zeros(0, np.uint8)
+
+Wanted = Literal["levels", "numbers"]
+
+
+class CodedEntries:
+    """The entries that an index tells of."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def kinds(self, entries: Sequence[str]) -> set[TokenKind]:
+        ways = {self._index.way(entry) for entry in entries}
+        return {TokenKind(way.format, way.width) for way in ways}
+
+    def tokens(self, entry: str) -> int:
+        return self._index[entry].tokens
+
+    def way(self, entry: str) -> int:
+        return self._index[entry].way
+
+    def cache(self, entry: str, parts: Parts) -> Cache:
+        said, way = self._index[entry], self._index.way(entry)
+        levels = np.empty((said.tokens, way.width), np.uint8)
+        self._fill(levels, [entry], [parts], "levels")
+        return Cache(
+            codec=way.codec,
+            format=way.format,
+            levels=levels,
+            counts=self._tail(entry, parts)[: said.strips],
+            residual=parts["residual"].tobytes(),
+            digest=said.digest.hex(),
+            raw_char_accuracy=said.raw_char_accuracy,
+        )
+
+    def read_numbers(self, entries: Sequence[str], parts: Sequence[Parts], target: NDArray[np.float16]) -> None:
+        self._fill(target, entries, parts, "numbers")
+
+    def _fill(self, target: NDArray[Any], entries: Sequence[str], parts: Sequence[Parts], wanted: Wanted) -> None:
+        """Tokens of entries that were made in one way, one after the other."""
+        way = self._index.way(entries[0])
+        book = book_named(way.book, way.format)
+        if book.name and (book.format, book.width) != (way.format, way.width):
+            raise ValueError(f"its code book {book.name} is for {book.width} numbers of {book.format}")
+        said = [self._index[entry] for entry in entries]
+        symbols, shared = (
+            unpack_frames(
+                [each[stream].data for each in parts],
+                [book.size(stream, each.tokens, way.width) for each in said],
+                book.dictionaries[stream],
+            )
+            for stream in STREAMS
+        )
+        escaped = [
+            self._tail(entry, each)[told.strips :]
+            for entry, each, told in zip(entries, parts, said, strict=True)
+            if told.escaped
+        ]
+        streams = Streams(symbols, shared, np.concatenate([_NONE, *escaped]))
+        fill(target, streams, book, _table(way.book, way.format, wanted))
+
+    def _tail(self, entry: str, parts: Parts) -> NDArray[np.uint8]:
+        """Counts of an entry, then its escaped cells; memory of its own."""
+        said = self._index[entry]
+        return unpack_frames([parts["tail"].data], [said.strips + said.escaped]).copy()
+
+
+@cache
+def _table(book: str, format: str, wanted: Wanted) -> Numbers:
+    """What tokens are looked up in."""
+    levels = FORMATS[format].levels
+    return numbers_of(
+        book_named(book, format),
+        np.arange(levels, dtype=np.uint8) if wanted == "levels" else level_numbers(FORMATS[format]),
+    )
