@@ -1,8 +1,7 @@
 """Owns attention over texts laid end to end, each of which sees itself only.
 
 On a CPU torch's kernel takes the exponentials of a row 16 at a time, and what is left over one by one: of 47 keys it
-takes twice the time of 48. So a text is given a few keys more, of its neighbours, which are masked. The shortest texts
-are attended to in float32 by plain products, for which the kernel's fixed costs are most of the work.
+takes twice the time of 48. So a text is shown a few keys more, of its neighbours, which are masked.
 """
 
 from collections.abc import Sequence
@@ -16,7 +15,6 @@ from torch.nn.functional import scaled_dot_product_attention
 from compressor.device import rounded
 
 STEP_TOKENS = 16  # exponentials taken at once
-SHORT_TOKENS = 48  # up to here plain products are faster
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,7 @@ def places_of(lengths: Sequence[int], tokens: int, like: Tensor) -> list[Place]:
     for length in lengths:
         text = slice(start, start + length)
         width = rounded(length, STEP_TOKENS)
-        if not like.is_cpu or length <= SHORT_TOKENS or width == length or width > tokens:
+        if not like.is_cpu or width == length or width > tokens:
             places.append(Place(text, text, None))
         else:
             first = min(start, tokens - width)
@@ -61,13 +59,7 @@ def attend(qkv: Tensor, places: Sequence[Place], heads: int) -> Tensor:
 
 def _attend_one(split: Tensor, place: Place) -> Tensor:
     """(3, heads, tokens, width) -> (heads, tokens of the text, width)."""
-    length = place.text.stop - place.text.start
-    if split.is_cpu and length <= SHORT_TOKENS:
-        query, key, value = split[:, :, place.text].float()
-        scale = query.shape[2] ** -0.5
-        weights = torch.baddbmm(query.new_empty(1, 1, 1), query, key.transpose(1, 2), beta=0, alpha=scale).softmax(-1)
-        return torch.bmm(weights, value).to(split.dtype)
     query = split[:1, :, place.text]
     key, value = split[1:, None, :, place.keys]
-    mask = None if place.mask is None else place.mask.expand(length, -1)
+    mask = None if place.mask is None else place.mask.expand(query.shape[2], -1)
     return scaled_dot_product_attention(query, key, value, attn_mask=mask)[0]
