@@ -78,9 +78,8 @@ from store.catalog.references import (
     blobs_in_use,
     discarded_blobs,
     forget_discarded,
-    hold_blobs,
-    is_blob_discardable,
     is_blob_in_use,
+    lock_discarded,
 )
 from store.catalog.replies import find_reply, keep_reply
 from store.catalog.totals import cache_totals, document_totals, due_work
@@ -174,10 +173,8 @@ __all__ = [
     "has_keys",
     "has_live_jobs",
     "has_other_embedders",
-    "hold_blobs",
     "hold_document",
     "index_state",
-    "is_blob_discardable",
     "is_blob_in_use",
     "keep_chunks",
     "keep_reply",
@@ -192,6 +189,7 @@ __all__ = [
     "live_blobs",
     "live_documents",
     "load_document",
+    "lock_discarded",
     "metadata_of",
     "move_caches",
     "note_use",

@@ -149,7 +149,7 @@ def test_a_file_name_is_metadata_and_never_a_path(resources: Resources, tmp_path
     (document,) = documents_of(resources, "default", "test")
     assert (document.title, document.state) == (title, DocumentState.READY)
     below = {found.relative_to(resources.settings.home).parts[0] for found in resources.settings.home.rglob("*")}
-    assert below <= {"blobs", "percel.db", "percel.db-wal", "percel.db-shm", "workers", "vectors"}
+    assert below <= {"blobs", "percel.db", "percel.db-wal", "percel.db-shm", "percel.db-holds", "workers", "vectors"}
 
 
 def test_a_long_document_ends_up_in_one_cache_file(resources: Resources, tmp_path: Path) -> None:
