@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from compressor.cache import Cache
-from compressor.cachefile import CacheFile, seal_caches, write_caches
+from compressor.cachefile import CacheFile, PackedCache, join_caches, seal_caches
 from compressor.chunk import chunk_blocks
 from compressor.errors import DeviceFull, EmptyDocument
 from compressor.styles import StyleRun, styles_of
@@ -359,7 +359,7 @@ def finish(resources: Resources, job: Job, *, owner: str) -> None:
         with transaction(resources.engine) as session:
             _complete(resources, session, job, owner=owner)
         return
-    together = write_caches(_load_all(resources, rows))
+    together = join_caches(_packed(resources, rows)).data
     put = partial(resources.blobs.put_bytes, together, tenant=document.tenant)
     key = put().key
     with (
@@ -378,10 +378,11 @@ def _complete(resources: Resources, session: Session, job: Job, *, owner: str) -
         catalog.enqueue(session, job.document_id, JobKind.PAGES)
 
 
-def _load_all(resources: Resources, rows: Sequence[ChunkCache]) -> dict[str, Cache]:
-    caches: dict[str, Cache] = {}
+def _packed(resources: Resources, rows: Sequence[ChunkCache]) -> dict[str, PackedCache]:
+    """Caches by entry as they lie in their files, checked. Raises CacheDamaged, BlobMissing."""
+    packed: dict[str, PackedCache] = {}
     for blob in dict.fromkeys(row.blob for row in rows):
         entries = [row.entry for row in rows if row.blob == blob]
         with CacheFile(resources.blobs.ranges(blob)) as file:
-            caches |= dict(zip(entries, file.load_many(entries), strict=True))
-    return caches
+            packed |= dict(zip(entries, file.packed(entries), strict=True))
+    return packed
