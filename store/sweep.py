@@ -45,7 +45,8 @@ def sweep_blobs(engine: Engine, blobs: BlobStore) -> int:
             if gone:
                 blobs.delete([discard.key for discard in gone])  # together: elsewhere each delete is a request
                 with transaction(engine, held.connection) as session:
-                    catalog.forget_discarded(session, gone)
+                    still = {discard.key for discard in catalog.lock_discarded(session, [each.key for each in gone])}
+                    catalog.forget_discarded(session, [discard for discard in gone if discard.key in still])
         deleted += len(gone)
         if len(keys) < _BATCH or not listed:
             return deleted

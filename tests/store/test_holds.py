@@ -1,12 +1,15 @@
 """Holds keep a blob from the sweep while a row that names it is on its way, and whoever names it from the sweep's."""
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 from sqlalchemy import Engine, text
 
 from store import catalog
+from store.blobs import DirectoryBlobs
 from store.database import reading, transaction
 from store.errors import DatabaseUnreachable
 from store.holds import hold, hold_alone
@@ -70,6 +73,28 @@ def test_nobody_waits_for_the_deletes_of_a_sweep(
     assert wrote == [document.blob]
     with reading(engine) as session:  # listed anew while it was deleted, by whom it may have been put again: looked at
         assert set(catalog.discarded_blobs(session, 10)) == {document.blob, "another"}
+
+
+@pytest.mark.servers
+def test_a_sweep_does_not_wait_for_a_blob_that_is_being_listed_anew(
+    postgresql_engine: Engine, blobs: DirectoryBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would wait with some of the list locked, for somebody who goes on to list these."""
+    engine, key = postgresql_engine, blobs.put_bytes(b"bytes", tenant="default").key
+    with transaction(engine) as session:
+        catalog.discard_blobs(session, [key])
+    delete = DirectoryBlobs.delete
+    with ExitStack() as stack:
+
+        def listed_meanwhile(self: DirectoryBlobs, keys: Sequence[str]) -> None:
+            catalog.discard_blobs(stack.enter_context(transaction(engine)), keys)
+            delete(self, keys)
+
+        monkeypatch.setattr(DirectoryBlobs, "delete", listed_meanwhile)
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(sweep_blobs, engine, blobs).result(20) == 1
+    with reading(engine) as session:
+        assert catalog.discarded_blobs(session, 10) == [key]
 
 
 def test_a_sweep_that_ends_at_its_deletes_is_made_up_for_by_the_next(
