@@ -1,5 +1,5 @@
-# One image for api, workers and one-shot commands. Writes only to /data and /tmp, so the root file system can be
-# read-only. The build asks pip for packages; its index is pip's own default or what these arguments name.
+# One image for api, workers and one-shot commands. Writes only to /data and TMPDIR, /tmp or a volume at /spool, so the
+# root file system can be read-only. The build asks pip for packages; its index is pip's own default or what these arguments name.
 ARG PYTHON=3.11-slim
 
 FROM python:${PYTHON} AS build
@@ -34,7 +34,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --gid 10001 percel \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin percel \
-    && install -d -o percel -g percel -m 0700 /data
+    && install -d -o percel -g percel -m 0700 /data /spool
 COPY --from=build /opt/percel /opt/percel
 ENV PATH=/opt/percel/bin:$PATH \
     PYTHONUNBUFFERED=1 \

@@ -2,23 +2,29 @@
 
 import base64
 import binascii
+from typing import Literal
 
 from api.errors import BadCursor
 from store.models import Document
 from store.types import Place
 
-
-def cursor_of(document: Document) -> str:
-    """The cursor behind a document."""
-    return _write(f"{document.created_at!r} {document.id}")
+Order = Literal["oldest", "newest"]
+_MARKS: dict[Order, str] = {"oldest": "", "newest": " newest"}  # a cursor from before there were two has none
 
 
-def place_of(cursor: str | None) -> Place | None:
-    """The place that a cursor stands for. Raises BadCursor."""
+def cursor_of(document: Document, order: Order) -> str:
+    """The cursor behind a document in a listing of that order."""
+    return _write(f"{document.created_at!r} {document.id}{_MARKS[order]}")
+
+
+def place_of(cursor: str | None, order: Order) -> Place | None:
+    """The place that a cursor stands for. Raises BadCursor, also for one of a listing in the other order."""
     if cursor is None:
         return None
     try:
-        created_at, document_id = _read(cursor).split(" ")
+        created_at, document_id, *mark = _read(cursor).split(" ")
+        if mark != _MARKS[order].split():
+            raise ValueError(cursor)
         return Place(float(created_at), document_id)
     except ValueError as error:
         raise BadCursor(cursor) from error

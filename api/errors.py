@@ -61,10 +61,12 @@ class KeyReused(EdgeError):
 
 
 class BadCursor(EdgeError):
-    """A cursor that no listing gave."""
+    """A cursor that no such listing gave: not of these things, or not in this order."""
 
     def __init__(self, cursor: str) -> None:
-        super().__init__(f"{cursor!r} is not a cursor: pass on the `next` of the page before, or none to begin.")
+        super().__init__(
+            f"{cursor!r} is not a cursor of this list: pass on the `next` of its page before, or none to begin."
+        )
 
 
 class BodyTooLarge(EdgeError):

@@ -51,39 +51,54 @@ class SealedCaches:
     stored_bytes: Mapping[str, int]  # of each entry, header and index left out
 
 
+@dataclass(frozen=True, slots=True)
+class PackedCache:
+    """A cache as it lies in a file of this version, its checksum compared."""
+
+    way: Way
+    said: Said  # `way` is of the file that it came from, if of one
+    data: bytes  # its parts, one behind the other
+
+
 def seal_caches(caches: Mapping[str, Cache]) -> SealedCaches:
     """A cache file that holds these caches by entry name; equal caches give equal bytes.
 
     Raises ModelError for a broken code book, ValueError for a cache that could not be read again.
     """
+    return join_caches({name: _pack(name, caches[name]) for name in sorted(caches)})
+
+
+def join_caches(packed: Mapping[str, PackedCache]) -> SealedCaches:
+    """The file of `seal_caches` out of caches that are packed already, by entry name. Raises ValueError."""
+    names = sorted(packed)
     ways: dict[Way, int] = {}
-    said: dict[str, Said] = {}
-    parts: list[bytes] = []
-    for name in sorted(caches):
-        cache = caches[name]
-        _check(name, cache)
-        book = book_for(cache.codec.partition("@")[0], cache.format, cache.levels.shape[1])
-        way = Way(cache.codec, cache.format, cache.levels.shape[1], book.name)
-        streams = streams_of(cache.levels, book)
-        symbols, shared = (pack_frame(getattr(streams, stream), book.dictionaries[stream]) for stream in STREAMS)
-        tail = pack_frame(np.concatenate([cache.counts, streams.escaped]))
-        said[name] = Said(
-            way=ways.setdefault(way, len(ways)),
-            tokens=len(cache.levels),
-            strips=len(cache.counts),
-            escaped=streams.escaped.size,
-            symbols=len(symbols),
-            shared=len(shared),
-            tail=len(tail),
-            residual=len(cache.residual),
-            raw_char_accuracy=cache.raw_char_accuracy,
-            checksum=checksum_of([symbols, shared, tail, cache.residual]),
-            digest=bytes.fromhex(cache.digest),
-        )
-        parts += [symbols, shared, tail, cache.residual]
+    said = {name: packed[name].said._replace(way=ways.setdefault(packed[name].way, len(ways))) for name in names}
     index = write_index(Index(said, tuple(ways)))
     sizes = {name: each.stored_bytes for name, each in said.items()}
-    return SealedCaches(seal_indexed(_kind(), index, b"".join(parts)), sizes)
+    return SealedCaches(seal_indexed(_kind(), index, b"".join(packed[name].data for name in names)), sizes)
+
+
+def _pack(name: str, cache: Cache) -> PackedCache:
+    _check(name, cache)
+    book = book_for(cache.codec.partition("@")[0], cache.format, cache.levels.shape[1])
+    streams = streams_of(cache.levels, book)
+    symbols, shared = (pack_frame(getattr(streams, stream), book.dictionaries[stream]) for stream in STREAMS)
+    tail = pack_frame(np.concatenate([cache.counts, streams.escaped]))
+    data = symbols + shared + tail + cache.residual
+    said = Said(
+        way=0,
+        tokens=len(cache.levels),
+        strips=len(cache.counts),
+        escaped=streams.escaped.size,
+        symbols=len(symbols),
+        shared=len(shared),
+        tail=len(tail),
+        residual=len(cache.residual),
+        raw_char_accuracy=cache.raw_char_accuracy,
+        checksum=checksum_of([data]),
+        digest=bytes.fromhex(cache.digest),
+    )
+    return PackedCache(Way(cache.codec, cache.format, cache.levels.shape[1], book.name), said, data)
 
 
 def write_caches(caches: Mapping[str, Cache]) -> bytes:
@@ -143,6 +158,20 @@ class CacheFile(SealedFile[Cache]):
                 for each in batch:
                     with self._unpacking(entries[each.place]):
                         read([each])
+
+    def packed(self, entries: Sequence[str]) -> list[PackedCache]:
+        """Entries in the order asked for, checked, as `join_caches` takes them; of an earlier version packed anew."""
+        if not isinstance(self._contents, Index):
+            return [_pack(entry, cache) for entry, cache in zip(entries, self.load_many(entries), strict=True)]
+        found = {
+            place: PackedCache(
+                self._contents.way(entries[place]),
+                self._contents[entries[place]],
+                np.concatenate(list(parts.values())).tobytes(),
+            )
+            for place, parts in self._checked(entries)
+        }
+        return [found[place] for place in range(len(entries))]
 
     def _entry(self, entry: str, parts: Parts) -> Cache:
         with self._unpacking(entry):

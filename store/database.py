@@ -106,22 +106,16 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 @contextmanager
-def transaction(engine: Engine) -> Iterator[Session]:
+def transaction(engine: Engine, connection: Connection | None = None) -> Iterator[Session]:
     """A session that may write. Commits at the end, rolls back on an exception. Keep it short; never nest it.
 
+    It goes over that `connection` of the engine, where one is given (see `holds`).
     Raises: StoreFull when the database cannot grow, DatabaseUnreachable when the server does not answer; nothing was
     changed then (or, where the connection broke during the commit itself, nobody knows: do the same again).
     """
-    try:
-        with (
-            _turn(engine),
-            Session(engine.execution_options(writes=True), expire_on_commit=False) as session,
-            session.begin(),
-        ):
-            yield session
-    except OperationalError as error:
-        _explain(engine, error)
-        raise
+    bind = engine.execution_options(writes=True) if connection is None else connection
+    with explaining(engine), _turn(engine), Session(bind, expire_on_commit=False) as session, session.begin():
+        yield session
 
 
 def _turn(engine: Engine) -> AbstractContextManager[object]:
@@ -137,9 +131,15 @@ def reading(engine: Engine) -> Iterator[Session]:
     """
     if engine.dialect.name == "postgresql":
         engine = engine.execution_options(isolation_level="REPEATABLE READ")  # SQLite's transactions are like that
+    with explaining(engine), Session(engine, expire_on_commit=False) as session:
+        yield session
+
+
+@contextmanager
+def explaining(engine: Engine) -> Iterator[None]:
+    """Raises StoreFull and DatabaseUnreachable in the place of the errors that mean them."""
     try:
-        with Session(engine, expire_on_commit=False) as session:
-            yield session
+        yield
     except OperationalError as error:
         _explain(engine, error)
         raise

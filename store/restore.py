@@ -18,11 +18,13 @@ from store.backup import Progress, counts_up
 from store.blobs import BlobStore
 from store.database import build_schema, migrate, open_database, reading, schema_revisions, transaction
 from store.errors import BackupDamaged, SchemaTooNew, StoreNotEmpty
+from store.holds import hold
 from store.models import DEFAULT_TENANT, Base, Discard, JobState
 from store.rowlines import kept_tables, read_row, table_rows
 
 Rows = Callable[[Table], Iterator[dict[str, object]]]
 _PAGE = 1_000  # rows in one statement
+_HELD = 100  # blobs held together
 _BLOBS = "blobs/"  # what the names of blobs begin with in the archive
 _VIEWS = ("passage_text", "passage_text_total")  # full text; the second one is PostgreSQL's
 _EMBEDDINGS = "passage_embedding"  # pgvector's; made anew from the vector rows when it is next asked for
@@ -54,7 +56,8 @@ def restore_backup(engine: Engine, blobs: BlobStore, path: Path, *, replace: boo
                     session.execute(insert(table), page)
                     progress(table.name, len(page), 0)
             _keep_counting(session, archive.manifest.highest_ids)
-            _settle_blobs(session, archive, blobs, before, keys)
+            catalog.discard_blobs(session, sorted(before - set(keys.values())))
+        _put_again(engine, archive, blobs, keys)
         return archive.manifest
 
 
@@ -176,13 +179,11 @@ def _keep_counting(session: Session, highest: Mapping[str, int]) -> None:
             session.execute(select(func.setval(sequence, max(backed_up, here or 0))))
 
 
-def _settle_blobs(
-    session: Session, archive: Archive, blobs: BlobStore, before: set[str], keys: Mapping[str, str]
-) -> None:
-    """What was replaced is put on the list for deletion; what a sweep took meanwhile is put once more."""
-    here = set(keys.values())
-    catalog.discard_blobs(session, sorted(before - here))
-    doomed = set(session.scalars(select(Discard.key)))
-    for key, key_here in keys.items():
-        if key_here in doomed and not blobs.exists(key_here):
-            _put(archive, blobs, key)
+def _put_again(engine: Engine, archive: Archive, blobs: BlobStore, keys: Mapping[str, str]) -> None:
+    """Puts what a sweep took before the rows were there: now none takes it, once one that is at it is through."""
+    left = iter(keys.items())
+    while page := dict(islice(left, _HELD)):
+        with hold(engine, page.values()):
+            for key, key_here in page.items():
+                if not blobs.exists(key_here):
+                    _put(archive, blobs, key)

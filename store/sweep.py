@@ -9,6 +9,7 @@ from store import catalog
 from store.blobs import BlobStore
 from store.database import reading, transaction
 from store.errors import BlobError
+from store.holds import hold_alone
 
 _BATCH = 100
 _ORPHAN_AGE = 3600.0  # seconds; a younger blob may be one whose row is about to commit
@@ -26,20 +27,28 @@ class BlobCheck:
 def sweep_blobs(engine: Engine, blobs: BlobStore) -> int:
     """Deletes the blobs on the discard list that no row names any more. Call it after a commit and at the start.
 
-    Nobody can commit a row for a blob between the look and the delete: on SQLite the sweep holds the write lock, on
-    PostgreSQL a lock on the blob. Who commits a row for a blob therefore calls `hold_blobs` and makes sure, inside the
-    same transaction or after it, that the blob (still) exists. A blob that is held stays on the list for the next one.
+    Nobody can commit a row for a blob between the look and the delete: the sweep holds it alone, and who names a blob
+    in a row holds it too, and makes sure that it is there, before that commits. A blob that somebody holds stays on the
+    list for the next sweep, and so does one whose deletion a kill cut short. No transaction waits for the deletes.
     """
     deleted = 0
     while True:
-        with transaction(engine) as session:
+        with reading(engine) as session:
             keys = catalog.discarded_blobs(session, _BATCH)
-            free = [key for key in keys if catalog.is_blob_discardable(session, key)]
-            gone = [key for key in free if not catalog.is_blob_in_use(session, key)]
-            blobs.delete(gone)  # together: nobody else can write meanwhile, and elsewhere each delete is a request
-            deleted += len(gone)
-            catalog.forget_discarded(session, free)
-        if len(keys) < _BATCH or not free:
+        if not keys:
+            return deleted
+        with hold_alone(engine, keys) as held:
+            with transaction(engine, held.connection) as session:
+                listed = catalog.lock_discarded(session, held.keys)
+                gone = [discard for discard in listed if not catalog.is_blob_in_use(session, discard.key)]
+                catalog.forget_discarded(session, [discard for discard in listed if discard not in gone])
+            if gone:
+                blobs.delete([discard.key for discard in gone])  # together: elsewhere each delete is a request
+                with transaction(engine, held.connection) as session:
+                    still = {discard.key for discard in catalog.lock_discarded(session, [each.key for each in gone])}
+                    catalog.forget_discarded(session, [discard for discard in gone if discard.key in still])
+        deleted += len(gone)
+        if len(keys) < _BATCH or not listed:
             return deleted
 
 

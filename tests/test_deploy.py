@@ -162,6 +162,45 @@ def test_every_service_may_do_as_little_as_possible(services: dict) -> None:
         assert service["healthcheck"], name
 
 
+UNITS = {"m": 2**20, "g": 2**30}
+
+
+def in_bytes(size: str) -> int:
+    """Of a size as Compose has it, "6g", or of what a variable is by default."""
+    plain = re.sub(r"^\$\{\w+:-(.*)\}$", r"\1", str(size))
+    return int(plain[:-1]) * UNITS[plain[-1]] if plain[-1] in UNITS else int(plain)
+
+
+def test_every_service_has_room_and_a_limit(services: dict) -> None:
+    limit = {name: in_bytes(each["deploy"]["resources"]["limits"]["memory"]) for name, each in services.items()}
+    kept = {name: in_bytes(each["deploy"]["resources"]["reservations"]["memory"]) for name, each in services.items()}
+    assert [name for name in services if not 0 < kept[name] < limit[name]] == []
+    indexes = in_bytes(services["api"]["environment"]["PERCEL_INDEX_BYTES"])
+    assert limit["api"] >= indexes + 2 * 2**30
+    words = services["worker"]["command"]
+    processes = in_bytes(words[words.index("--processes") + 1])
+    parser = Settings.model_fields["parse_memory_bytes"].default
+    (scratch,) = services["worker"]["tmpfs"]
+    assert processes > 0
+    assert limit["worker"] >= processes * (parser + 10**9) + in_bytes(scratch.partition("size=")[2])
+    words = services["redis"]["command"]
+    assert limit["redis"] > 2 * in_bytes(words[words.index("--maxmemory") + 1].removesuffix("b"))
+    assert limit["postgres"] > in_bytes(services["postgres"]["shm_size"])
+
+
+def test_the_example_gives_what_the_file_gives_without_it() -> None:
+    example = dict(re.findall(r"^(\w+)=(.+)$", (ROOT / ".env.example").read_text("utf-8"), flags=re.M))
+    given = dict(re.findall(r"\$\{(\w+):-([^}]+)\}", COMPOSE.read_text("utf-8")))
+    assert given.items() <= example.items()
+
+
+def test_uploads_are_spooled_on_a_disk_that_the_image_makes_the_users_own(services: dict) -> None:
+    api = services["api"]
+    spool = api["environment"]["TMPDIR"]
+    assert spool in [volume.split(":")[1] for volume in api["volumes"]]
+    assert f"install -d -o percel -g percel -m 0700 /data {spool}" in DOCKERFILE  # a new volume is owned as it is there
+
+
 def test_the_commands_of_our_services_exist_with_their_options(services: dict) -> None:
     for name in OURS:
         words = services[name]["command"]

@@ -9,7 +9,7 @@ import time
 
 from store import catalog
 from store.catalog import DueDelivery
-from store.database import transaction
+from store.database import reading, transaction
 from workers.errors import WorkerError
 from workers.outbound import request
 from workers.resources import Resources
@@ -22,6 +22,9 @@ TICK_SECONDS = 2.0
 
 def deliver_due(resources: Resources) -> int:
     """Sends what is due; -> how many messages were tried."""
+    with reading(resources.engine) as session:
+        if not catalog.has_due_deliveries(session):
+            return 0
     with transaction(resources.engine) as session:
         due = catalog.claim_deliveries(session)
     for delivery in due:

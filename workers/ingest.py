@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from compressor.cache import Cache
-from compressor.cachefile import CacheFile, seal_caches, write_caches
+from compressor.cachefile import CacheFile, PackedCache, join_caches, seal_caches
 from compressor.chunk import chunk_blocks
 from compressor.errors import DeviceFull, EmptyDocument
 from compressor.styles import StyleRun, styles_of
@@ -33,7 +33,7 @@ from store.types import ChunkCache, EncodedChunk, NewCache, NewChunk, NewVector,
 from workers.events import Event, Listener, Stage
 from workers.pending import PendingText, read_pending, write_pending
 from workers.resources import Resources
-from workers.stored import Put, discarded_if_lost, ensure_stored
+from workers.stored import Put, discarded_if_lost, stored
 
 log = logging.getLogger(__name__)
 
@@ -92,9 +92,8 @@ def accept(
         raise EmptyDocument(f"{offer.title} is empty: it has no bytes")
     put = partial(_put, resources, tenant, offer.source)
     blob = put()
-    with transaction(resources.engine) as session:
+    with stored(resources, {blob.key: put}) as held, transaction(resources.engine, held.connection) as session:
         home = catalog.ensure_collection(session, tenant, collection)
-        catalog.hold_blobs(session, [blob.key])
         accepted = catalog.accept_document(
             session,
             home,
@@ -106,7 +105,6 @@ def accept(
             metadata=offer.metadata,
         )
         also(session, accepted)
-    ensure_stored(resources, blob.key, put)
     if accepted.job is not None:
         resources.wake(JobKind.PARSE)
     return accepted
@@ -154,12 +152,10 @@ def parse(resources: Resources, job: Job, *, owner: str, listen: Listener) -> No
     )
     with discarded_if_lost(resources, blob.key):
         _add_chunks(resources, job, found.chunks, owner=owner)
-        with transaction(resources.engine) as session:
-            catalog.hold_blobs(session, [blob.key])
+        with stored(resources, {blob.key: put}) as held, transaction(resources.engine, held.connection) as session:
             if catalog.record_parsed(session, document.id, found):
                 catalog.enqueue(session, document.id, JobKind.ENCODE)
             catalog.complete_job(session, job.id, owner=owner)
-    ensure_stored(resources, blob.key, put)
     resources.wake(JobKind.ENCODE)
     listen(Event(Stage.ENCODE, document.id, document.title, due=len(chunks)))
 
@@ -229,14 +225,14 @@ def encode(resources: Resources, jobs: Sequence[Job], *, owner: str, listen: Lis
 
 
 def publish(resources: Resources, chunks: Sequence[EncodedChunk], files: Mapping[str, Put]) -> None:
-    """Makes encoded chunks known. `files` are those that no row named before, by key."""
-    named = {cache.blob for item in chunks for cache in item.caches}
-    with resources.timings.step("publish"):
-        with transaction(resources.engine) as session:
-            catalog.hold_blobs(session, named)
-            catalog.publish(session, chunks)
-        for key in sorted(named & files.keys()):
-            ensure_stored(resources, key, files[key])  # each time: documents with the same bytes share it
+    """Makes encoded chunks known. `files` are the cache files that they are in, by key."""
+    named = {cache.blob: files[cache.blob] for item in chunks for cache in item.caches}
+    with (
+        resources.timings.step("publish"),
+        stored(resources, named) as held,  # each time: documents with the same bytes share a file
+        transaction(resources.engine, held.connection) as session,
+    ):
+        catalog.publish(session, chunks)
 
 
 def encode_as_fits(resources: Resources, batch: Sequence[Work]) -> Encoded:
@@ -363,14 +359,16 @@ def finish(resources: Resources, job: Job, *, owner: str) -> None:
         with transaction(resources.engine) as session:
             _complete(resources, session, job, owner=owner)
         return
-    together = write_caches(_load_all(resources, rows))
+    together = join_caches(_packed(resources, rows)).data
     put = partial(resources.blobs.put_bytes, together, tenant=document.tenant)
     key = put().key
-    with discarded_if_lost(resources, key), transaction(resources.engine) as session:
-        catalog.hold_blobs(session, [key])
+    with (
+        discarded_if_lost(resources, key),
+        stored(resources, {key: put}) as held,
+        transaction(resources.engine, held.connection) as session,
+    ):
         catalog.move_caches(session, job.document_id, moved=files, key=key)
         _complete(resources, session, job, owner=owner)
-    ensure_stored(resources, key, put)
 
 
 def _complete(resources: Resources, session: Session, job: Job, *, owner: str) -> None:
@@ -380,10 +378,11 @@ def _complete(resources: Resources, session: Session, job: Job, *, owner: str) -
         catalog.enqueue(session, job.document_id, JobKind.PAGES)
 
 
-def _load_all(resources: Resources, rows: Sequence[ChunkCache]) -> dict[str, Cache]:
-    caches: dict[str, Cache] = {}
+def _packed(resources: Resources, rows: Sequence[ChunkCache]) -> dict[str, PackedCache]:
+    """Caches by entry as they lie in their files, checked. Raises CacheDamaged, BlobMissing."""
+    packed: dict[str, PackedCache] = {}
     for blob in dict.fromkeys(row.blob for row in rows):
         entries = [row.entry for row in rows if row.blob == blob]
         with CacheFile(resources.blobs.ranges(blob)) as file:
-            caches |= dict(zip(entries, file.load_many(entries), strict=True))
-    return caches
+            packed |= dict(zip(entries, file.packed(entries), strict=True))
+    return packed

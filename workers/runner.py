@@ -96,8 +96,11 @@ class Runner:
         make_pages(self.resources, jobs[0], owner=self.owner, listen=self.listen)
 
     def claim(self, kind: JobKind, limit: int) -> list[Job]:
-        """Leases due jobs of a kind."""
+        """Leases due jobs of a kind. Where there seem to be none nobody who writes has to wait for it."""
         settings = self.resources.settings
+        with reading(self.resources.engine) as session:
+            if not catalog.has_claimable(session, [kind], max_attempts=settings.max_attempts):
+                return []
         with transaction(self.resources.engine) as session:
             jobs = catalog.claim_jobs(
                 session,
@@ -252,6 +255,9 @@ def recover(resources: Resources, listen: Listener = silent) -> None:
     """
     settings = resources.settings
     gone = departed(resources.workers_directory)
+    with reading(resources.engine) as session:
+        if not gone and not catalog.has_expired(session):
+            return
     with transaction(resources.engine) as session:
         catalog.abandon_leases(session, gone)
         expired = catalog.expire_leases(session, max_attempts=settings.max_attempts)

@@ -3,28 +3,30 @@
 The store of blobs is not asked inside a transaction: where it is elsewhere and slow, nobody could write meanwhile.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from store import catalog
 from store.blobs import StoredBlob
 from store.database import transaction
 from store.errors import LeaseLost
+from store.holds import Held, hold
 from workers.resources import Resources
 
 Put = Callable[[], StoredBlob]  # puts the same bytes each time
 
 
-def ensure_stored(resources: Resources, key: str, put: Put) -> None:
-    """Puts a blob again that a sweep took before its row was there: the same bytes were deleted elsewhere meanwhile.
+@contextmanager
+def stored(resources: Resources, puts: Mapping[str, Put]) -> Iterator[Held]:
+    """Blobs by key that are there and stay there until the block ends: commit the rows that name them inside it.
 
-    Call it when the transaction that names the blob in a row has committed: from then on no sweep takes it.
+    One that a sweep took since it was put (the same bytes were deleted elsewhere meanwhile) is put again.
     """
-    if resources.blobs.exists(key):
-        return
-    put()
-    with transaction(resources.engine) as session:
-        catalog.discard_blobs(session, [key])  # the row may be gone by now; the sweep keeps what a row names
+    with hold(resources.engine, puts.keys()) as held:
+        for key, put in sorted(puts.items()):
+            if not resources.blobs.exists(key):
+                put()
+        yield held
 
 
 @contextmanager

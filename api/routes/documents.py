@@ -13,7 +13,7 @@ from pydantic import AfterValidator
 from starlette.concurrency import run_in_threadpool
 
 from api.access import Caller, FoundDocument, Ingester, Opened, Reader, find_document, find_home
-from api.cursors import cursor_of, place_of
+from api.cursors import Order, cursor_of, place_of
 from api.events import document_events
 from api.images import chunk_image, page_image
 from api.library import TextFormat, delete_documents, read_document, read_styled
@@ -165,15 +165,23 @@ def list_documents(
     caller: Reader,
     collection: Name,
     state: DocumentState | None = None,
+    order: Annotated[Order, Query(description="Which come first; the same for every page of a list.")] = "oldest",
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> DocumentPage:
-    """A collection's documents in the order of their arrival."""
+    """A collection's documents in the order of their arrival, the oldest first or the newest."""
     home = find_home(resources, caller, collection)
     with reading(resources.engine) as session:
-        found = catalog.list_documents(session, home.id, state=state, after=place_of(cursor), limit=limit + 1)
+        found = catalog.list_documents(
+            session,
+            home.id,
+            state=state,
+            newest_first=order == "newest",
+            after=place_of(cursor, order),
+            limit=limit + 1,
+        )
         items = documents_out(session, found[:limit], collection=collection)
-    return DocumentPage(items=items, next=cursor_of(found[limit - 1]) if len(found) > limit else None)
+    return DocumentPage(items=items, next=cursor_of(found[limit - 1], order) if len(found) > limit else None)
 
 
 @router.delete("", summary="Delete documents by their metadata")

@@ -53,7 +53,7 @@ async function listed(name) {
   let next = null;
   do {
     const from = next ? `&cursor=${encodeURIComponent(next)}` : "";
-    const page = await get(`/v1/documents?limit=${BATCH}&collection=${encodeURIComponent(name)}${from}`);
+    const page = await get(`/v1/documents?order=newest&limit=${BATCH}&collection=${encodeURIComponent(name)}${from}`);
     items.push(...page.items);
     next = page.next;
   } while (next && items.length < wanted);
@@ -72,11 +72,22 @@ function put(found) {
   rows.set(found.id, row);
   if (before?.contains(document.activeElement)) queueMicrotask(() => row.querySelector("button")?.focus());
   if (before) before.replaceWith(row);
-  else body().append(row);
+  else body().insertBefore(row, rowBehind(found));
   if (found.state !== "ready" || found.external_id == null) return;
   for (const other of documents.values()) { // the version that it replaces
     if (other.external_id === found.external_id && other.version < found.version) forget(other.id);
   }
+}
+
+const arrival = found => Date.parse(found.created_at);
+
+// The row that a document's own belongs before: of the newest among the older ones, null for none.
+function rowBehind(found) {
+  let behind = null;
+  for (const other of documents.values()) {
+    if (arrival(other) < arrival(found) && (!behind || arrival(other) > arrival(behind))) behind = other;
+  }
+  return behind && rows.get(behind.id);
 }
 
 function forget(id) {
@@ -87,9 +98,9 @@ function forget(id) {
   documents.delete(id);
 }
 
-// The documents that are on their way, some at a time in the order of the list.
+// The documents that are on their way, some at a time, the oldest first, as they are worked on.
 function follow() {
-  for (const found of documents.values()) {
+  for (const found of [...documents.values()].sort((one, other) => arrival(one) - arrival(other))) {
     if (followed.size >= AT_ONCE) return;
     if (!ended(found) && !followed.has(found.id)) track(found.id);
   }

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, literal, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from store.catalog.jobs import begin, enqueue
@@ -132,17 +132,23 @@ def list_documents(
     collection_id: str,
     *,
     state: DocumentState | None = None,
+    newest_first: bool = False,
     after: Place | None = None,
     limit: int | None = None,
 ) -> list[Document]:
-    """A collection's documents in the order of their arrival; `after` is the place of the last one already seen."""
+    """A collection's documents in the order of their arrival, or the other way round.
+
+    `after` is the place of the last one already seen in that order.
+    """
     query = select(Document).where(Document.collection_id == collection_id)
     if state is not None:
         query = query.where(Document.state == state)
     if after is not None:
-        later = Document.created_at > after.created_at
-        query = query.where(later | ((Document.created_at == after.created_at) & (Document.id > after.id)))
-    return list(session.scalars(query.order_by(Document.created_at, Document.id).limit(limit)))
+        place = tuple_(Document.created_at, Document.id)
+        seen = tuple_(literal(after.created_at), literal(after.id))
+        query = query.where(place < seen if newest_first else place > seen)
+    order = [column.desc() if newest_first else column.asc() for column in (Document.created_at, Document.id)]
+    return list(session.scalars(query.order_by(*order).limit(limit)))
 
 
 def ready_chunks(session: Session, document_ids: Iterable[str]) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import ColumnElement, exists, func, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from store.catalog import clock
@@ -70,7 +70,7 @@ def claim_jobs(
     `owner` must be unique to the worker process and its start (host, pid, random).
     """
     now = clock.now(session) if now is None else now
-    due: list[ColumnElement[bool]] = [Job.kind.in_(kinds), _is_due(now), Job.attempts < max_attempts]
+    due = _claimable(kinds, max_attempts, now)
     if job_id is not None:
         due.append(Job.id == job_id)
     waiting = select(Collection.id).where(exists().where(Job.collection_id == Collection.id, *due))
@@ -90,6 +90,16 @@ def claim_jobs(
         free = its.with_for_update(skip_locked=True, key_share=True).cte("free")
         session.execute(update(Collection).where(Collection.id.in_(select(free.c.id))).values(served_at=now))
     return sorted(claimed, key=lambda job: job.id)
+
+
+def has_claimable(session: Session, kinds: Sequence[JobKind], *, max_attempts: int = MAX_ATTEMPTS) -> bool:
+    """Whether `claim_jobs` would find any, for now: only the claim itself decides."""
+    due = _claimable(kinds, max_attempts, clock.now(session))
+    return session.scalars(select(Job.id).where(*due).limit(1)).first() is not None
+
+
+def _claimable(kinds: Sequence[JobKind], max_attempts: int, now: float) -> list[ColumnElement[bool]]:
+    return [Job.kind.in_(kinds), _is_due(now), Job.attempts < max_attempts]
 
 
 def _claim(
@@ -133,8 +143,11 @@ def has_live_jobs(session: Session) -> bool:
 
 def _is_due(now: float) -> ColumnElement[bool]:
     waiting = (Job.state == JobState.QUEUED) & (Job.not_before <= now)
-    abandoned = (Job.state == JobState.RUNNING) & (Job.lease_until < now)
-    return waiting | abandoned
+    return waiting | and_(*_is_silent(now))
+
+
+def _is_silent(now: float) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return Job.state == JobState.RUNNING, Job.lease_until < now
 
 
 def extend_lease(session: Session, job_id: int, *, owner: str, lease_seconds: float, now: float | None = None) -> None:
@@ -189,7 +202,7 @@ def expire_leases(session: Session, *, max_attempts: int = MAX_ATTEMPTS, now: fl
     """
     now = clock.now(session) if now is None else now
     silent = select(Job).join(Document, Document.id == Job.document_id)  # both are locked, or the job waits its turn
-    silent = silent.where(Job.state == JobState.RUNNING, Job.lease_until < now)
+    silent = silent.where(*_is_silent(now))
     expired = list(session.scalars(silent.order_by(Job.id).with_for_update(skip_locked=True)))
     for job in expired:
         job.last_error = job.last_error or f"its worker {job.lease_owner} fell silent"
@@ -197,6 +210,11 @@ def expire_leases(session: Session, *, max_attempts: int = MAX_ATTEMPTS, now: fl
         job.lease_owner, job.lease_until, job.updated_at = None, None, now
     session.flush()
     return expired
+
+
+def has_expired(session: Session) -> bool:
+    """Whether `expire_leases` would find any, for now."""
+    return session.scalars(select(Job.id).where(*_is_silent(clock.now(session))).limit(1)).first() is not None
 
 
 def _end(session: Session, job_id: int, owner: str, state: JobState, error: str | None) -> None:

@@ -1,11 +1,10 @@
 """Owns the queries about which blobs are in use, and which wait for deletion."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 
-from sqlalchemy import CompoundSelect, delete, exists, or_, select, union
+from sqlalchemy import CompoundSelect, delete, exists, or_, select, tuple_, union
 from sqlalchemy.orm import Session
 
-from store.locks import lock_shared, naming, try_lock
 from store.models import Cache, Discard, Document
 
 
@@ -19,19 +18,6 @@ def blobs_in_use(session: Session) -> set[str]:
     return set(session.scalars(keys))
 
 
-def hold_blobs(session: Session, keys: Iterable[str]) -> None:
-    """No sweep deletes these blobs until the transaction ends.
-
-    Call it before looking whether they exist, in the transaction that names them in a row.
-    """
-    lock_shared(session, [naming(key) for key in keys])
-
-
-def is_blob_discardable(session: Session, key: str) -> bool:
-    """Whether the sweep may decide about the key now: nobody is about to name it, until the transaction ends."""
-    return try_lock(session, naming(key))
-
-
 def is_blob_in_use(session: Session, key: str) -> bool:
     """Whether a row names the key."""
     document = exists().where(or_(Document.blob == key, Document.pending_blob == key))
@@ -39,11 +25,17 @@ def is_blob_in_use(session: Session, key: str) -> bool:
 
 
 def discarded_blobs(session: Session, limit: int) -> list[str]:
-    """Keys that wait for deletion, the oldest first, without those that another sweep is at."""
-    waiting = select(Discard.key).order_by(Discard.created_at, Discard.key).limit(limit)
-    return list(session.scalars(waiting.with_for_update(skip_locked=True)))
+    """Keys that wait for deletion, the oldest first."""
+    return list(session.scalars(select(Discard.key).order_by(Discard.created_at, Discard.key).limit(limit)))
 
 
-def forget_discarded(session: Session, keys: Sequence[str]) -> None:
-    """Takes keys off the list: their blobs are deleted, or in use again."""
-    session.execute(delete(Discard).where(Discard.key.in_(keys)))
+def lock_discarded(session: Session, keys: Collection[str]) -> list[Discard]:
+    """Those of the keys that are on the list, but where a discard is about to commit, which is not to be forgotten."""
+    return list(session.scalars(select(Discard).where(Discard.key.in_(keys)).with_for_update(skip_locked=True)))
+
+
+def forget_discarded(session: Session, discards: Iterable[Discard]) -> None:
+    """Takes keys off the list: their blobs are deleted, or in use again. One that was listed anew meanwhile stays."""
+    same = [(discard.key, discard.created_at) for discard in discards]
+    if same:
+        session.execute(delete(Discard).where(tuple_(Discard.key, Discard.created_at).in_(same)))

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from uuid import uuid4
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import ColumnElement, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from store.catalog import clock
@@ -95,7 +95,7 @@ def claim_deliveries(session: Session, *, limit: int = 20, now: float | None = N
     """Messages to send now, their attempt counted; one whose sender dies is due again after ten minutes."""
     now = clock.now(session) if now is None else now
     due = select(Delivery, Webhook).join(Webhook, Webhook.id == Delivery.webhook_id)
-    due = due.where(Delivery.state == DeliveryState.QUEUED, Delivery.not_before <= now)
+    due = due.where(*_is_due(now))
     due = due.order_by(Delivery.not_before).limit(limit).with_for_update(skip_locked=True, of=Delivery)
     claimed = []
     for delivery, hook in session.execute(due).all():
@@ -106,6 +106,15 @@ def claim_deliveries(session: Session, *, limit: int = 20, now: float | None = N
         )
     session.flush()
     return claimed
+
+
+def has_due_deliveries(session: Session) -> bool:
+    """Whether `claim_deliveries` would find any, for now: only the claim itself decides."""
+    return session.scalars(select(Delivery.id).where(*_is_due(clock.now(session))).limit(1)).first() is not None
+
+
+def _is_due(now: float) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return Delivery.state == DeliveryState.QUEUED, Delivery.not_before <= now
 
 
 def forget_deliveries(session: Session, *, now: float | None = None) -> None:

@@ -9,7 +9,7 @@ import zstandard
 
 from compressor import cachefile
 from compressor.cache import Cache, text_digest
-from compressor.cachefile import CacheFile, TokenKind, seal_caches, write_caches
+from compressor.cachefile import CacheFile, PackedCache, TokenKind, join_caches, seal_caches, write_caches
 from compressor.cacheindex import Index, write_index
 from compressor.codebook import book_for, book_named
 from compressor.context import numbers_of
@@ -126,6 +126,39 @@ def test_an_index_that_is_none_is_damage(tmp_path: Path) -> None:
 
 def test_equal_caches_give_equal_bytes(caches: dict[str, Cache]) -> None:
     assert write_caches(caches) == write_caches(dict(reversed(caches.items())))
+
+
+def packed_of(path: Path) -> dict[str, PackedCache]:
+    with CacheFile(path) as file:
+        return dict(zip(file, file.packed(list(file)), strict=True))
+
+
+def test_files_joined_are_the_file_that_is_written_of_all_their_caches(
+    tmp_path: Path, caches: dict[str, Cache]
+) -> None:
+    both = caches | of_every_version()
+    packed: dict[str, PackedCache] = {}
+    for names in (["3", "1", "6"], ["5", "0"], ["7", "4", "2"]):
+        path = tmp_path / "part"
+        path.write_bytes(write_caches({name: both[name] for name in names}))
+        packed |= packed_of(path)
+    assert join_caches(packed) == seal_caches(both)
+
+
+def test_caches_of_an_earlier_version_are_packed_anew_to_be_joined(tmp_path: Path, caches: dict[str, Cache]) -> None:
+    path = tmp_path / "part"
+    path.write_bytes(write_caches({"3": letters(4)}))
+    packed = packed_of(GOLDEN / "caches-1") | packed_of(path)
+    assert join_caches(packed).data == write_caches(caches | {"3": letters(4)})
+
+
+def test_a_damaged_cache_is_not_joined(tmp_path: Path, caches: dict[str, Cache]) -> None:
+    data = bytearray(write_caches(caches))
+    data[-1] ^= 1
+    path = tmp_path / "caches"
+    path.write_bytes(data)
+    with pytest.raises(CacheDamaged, match=r"^cache file caches is damaged: the checksum of 2 differs; `percel doctor"):
+        packed_of(path)
 
 
 def letters(tokens: int, *, codec: str = "native-20@0123456789ab") -> Cache:

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from store import catalog, embeddings
 from store.blobs import DirectoryBlobs
 from store.database import migrate, open_database, reading, transaction
+from store.holds import hold
 from store.models import DEFAULT_TENANT, Collection, Document, JobKind
 from store.types import EncodedChunk, NewCache, NewChunk, NewVector, Parsed, Published
 
@@ -87,8 +88,7 @@ class Library:
         self, texts: Sequence[str], *, external_id: str | None = None, metadata: dict[str, object] | None = None
     ) -> catalog.Accepted:
         stored = self.blobs.put_bytes("\n".join(texts).encode(), tenant=DEFAULT_TENANT)
-        with transaction(self.engine) as session:
-            catalog.hold_blobs(session, [stored.key])
+        with hold(self.engine, [stored.key]) as held, transaction(self.engine, held.connection) as session:
             if not self.blobs.exists(stored.key):  # as a worker does: another test thread's sweep may have been there
                 self.blobs.put_bytes("\n".join(texts).encode(), tenant=DEFAULT_TENANT)
             return catalog.accept_document(
@@ -118,8 +118,7 @@ class Library:
         )
         with transaction(self.engine) as session:
             catalog.start_parsing(session, document_id)
-        with transaction(self.engine) as session:
-            catalog.hold_blobs(session, [pending.key])
+        with hold(self.engine, [pending.key]) as held, transaction(self.engine, held.connection) as session:
             if not self.blobs.exists(pending.key):
                 self.blobs.put_bytes(f"pending {texts}".encode(), tenant=DEFAULT_TENANT)
             parsed = Parsed("text/plain", None, 1, ("no text layer",), pending.key, chunks)

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, func, select, text
 from store import catalog
 from store.database import check_schema, open_database, reading, transaction
 from store.errors import DatabaseUnreachable
+from store.holds import hold
 from store.models import Base, Collection, Discard, Document, Job, JobKind, Vector
 from store.sweep import BlobCheck, check_blobs, sweep_blobs
 from tests.servers.postgresql import Server
@@ -162,8 +163,7 @@ def test_a_delete_waits_for_a_publication_and_takes_its_blobs_too(engine: Engine
 def test_the_sweep_leaves_a_blob_that_is_about_to_be_named(engine: Engine, library: Library) -> None:
     gone = library.accept(["same bytes"]).document
     library.delete(gone.id)
-    with transaction(engine) as session:
-        catalog.hold_blobs(session, [gone.blob])
+    with hold(engine, [gone.blob]) as held, transaction(engine, held.connection) as session:
         assert library.blobs.exists(gone.blob)
         assert sweep_blobs(engine, library.blobs) == 0
         home = session.get_one(Collection, library.collection_id)
@@ -194,8 +194,7 @@ def test_ingests_deletes_and_sweeps_at_once_end_well(engine: Engine, library: Li
             library.parse(document_id, texts)
             encoded = library.encode(document_id, texts)
             files = {cache.blob for item in encoded for cache in item.caches}
-            with transaction(engine) as session:
-                catalog.hold_blobs(session, files)
+            with hold(engine, files) as held, transaction(engine, held.connection) as session:
                 if all(library.blobs.exists(key) for key in files):
                     catalog.publish(session, encoded)
             if step % 4 == number:

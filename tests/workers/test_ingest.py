@@ -71,11 +71,13 @@ def test_tokens_are_compressed_once_for_the_file_and_its_rows(
         return frame
 
     monkeypatch.setattr("compressor.cachefile.pack_frame", counted)
-    document = ingest(resources, offer(tmp_path, "a.txt", STORY))["a.txt"]
+    resources.__dict__["batch_chunks"] = 1  # several files, which `finish` joins
+    document = ingest(resources, offer(tmp_path, "a.txt", STORY * 6))["a.txt"]
     with reading(resources.engine) as session:
         (figures,) = catalog.document_figures(session, [document.id])[document.id]
-    assert figures.chunks == 1
-    assert len(compressed) == 3  # symbols, shared and tail
+        assert len({row.blob for row in catalog.document_caches(session, document.id)}) == 1
+    assert figures.chunks > 1
+    assert len(compressed) == 3 * figures.chunks  # symbols, shared and tail
     assert sum(compressed) <= figures.cache_bytes < sum(compressed) + 200
 
 
@@ -149,7 +151,7 @@ def test_a_file_name_is_metadata_and_never_a_path(resources: Resources, tmp_path
     (document,) = documents_of(resources, "default", "test")
     assert (document.title, document.state) == (title, DocumentState.READY)
     below = {found.relative_to(resources.settings.home).parts[0] for found in resources.settings.home.rglob("*")}
-    assert below <= {"blobs", "percel.db", "percel.db-wal", "percel.db-shm", "workers", "vectors"}
+    assert below <= {"blobs", "percel.db", "percel.db-wal", "percel.db-shm", "percel.db-holds", "workers", "vectors"}
 
 
 def test_a_long_document_ends_up_in_one_cache_file(resources: Resources, tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """What a runner does when things go wrong between a claim and its end."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Connection, event, update
+from sqlalchemy.orm import Session
 
 from compressor.errors import DeviceLost
 from store import catalog
@@ -11,9 +13,12 @@ from store.database import reading, transaction
 from store.errors import StoreFull
 from store.models import Document, DocumentState, Job, JobKind, JobState
 from workers import runner as runners
+from workers.deliver import deliver_due
 from workers.ingest import Offer, accept
+from workers.lease import presence
 from workers.resources import Resources
 from workers.runner import Runner, run_due_jobs
+from workers.tend import Tender
 
 
 def offer(resources: Resources, tmp_path: Path, name: str) -> str:
@@ -122,3 +127,47 @@ def test_a_lost_device_counts_as_an_attempt(resources: Resources, tmp_path: Path
         runner.work(jobs, lose)
     (job,) = jobs_of(resources, JobKind.PARSE)
     assert (job.attempts, job.lease_owner) == (1, "a")
+
+
+def test_an_idle_worker_writes_nothing(resources: Resources, tmp_path: Path) -> None:
+    offer(resources, tmp_path, "a.txt")
+    writes: list[Connection] = []
+
+    def look(connection: Connection) -> None:
+        if connection.get_execution_options().get("writes", False):
+            writes.append(connection)
+
+    event.listen(resources.engine, "begin", look)
+    with presence(resources.workers_directory) as owner:
+        runner = Runner(resources, owner)
+        while any(runner.step(kind) for kind in JobKind):
+            pass
+        tender = Tender(resources)
+        tender.tick()  # sweeps what the document's journey left
+        assert writes
+        writes.clear()
+        assert not any(runner.step(kind) for kind in JobKind)
+        tender.tick()
+        assert deliver_due(resources) == 0
+    assert writes == []
+
+
+def test_of_two_that_see_the_same_job_due_one_gets_it(
+    resources: Resources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(resources, tmp_path, "a.txt")
+    quick: list[Job] = []
+    look = catalog.has_claimable
+
+    def claimed_meanwhile(session: Session, kinds: Sequence[JobKind], *, max_attempts: int) -> bool:
+        seen = look(session, kinds, max_attempts=max_attempts)
+        if not quick:
+            with transaction(resources.engine) as other:
+                quick.extend(catalog.claim_jobs(other, kinds, owner="quick", lease_seconds=60))
+        return seen
+
+    monkeypatch.setattr(catalog, "has_claimable", claimed_meanwhile)
+    slow = Runner(resources, "slow")
+    assert slow.claim(JobKind.PARSE, 1) == []
+    assert slow.held == {}
+    assert [job.lease_owner for job in jobs_of(resources, JobKind.PARSE)] == ["quick"]

@@ -26,7 +26,7 @@ from percel_client.models import (
     Jobs,
     Webhook,
 )
-from percel_client.requests import Filter, Metadata
+from percel_client.requests import Filter, Metadata, Order
 from percel_client.retries import Retries
 from percel_client.sources import Source, opened
 from percel_client.watch import Progress, Watch
@@ -196,10 +196,18 @@ class Percel:
         return self._connection.run(requests.document(document_id))
 
     def documents(
-        self, collection: str, *, state: str | None = None, page_size: int | None = None
+        self,
+        collection: str,
+        *,
+        state: str | None = None,
+        order: Order | None = None,
+        page_size: int | None = None,
     ) -> Iterator[Document]:
-        """The documents of a collection, or those in a state; pages are fetched as they are needed."""
-        return self._connection.pages(requests.documents(collection, state=state, page_size=page_size))
+        """The documents of a collection, or those in a state, the oldest first unless asked for "newest".
+
+        Pages are fetched as they are needed.
+        """
+        return self._connection.pages(requests.documents(collection, state=state, order=order, page_size=page_size))
 
     def document_text(self, document_id: str, *, chunk: int | None = None, markdown: bool = False) -> DocumentText:
         """The text, read out of the caches; of one chunk where it is named; with `markdown` its styles as marks."""

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Literal, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -30,6 +30,7 @@ from percel_client.sources import is_repeatable
 T = TypeVar("T")
 Metadata = Mapping[str, object]
 Filter = Mapping[str, object]
+Order = Literal["oldest", "newest"]  # which documents come first
 
 
 def upload(
@@ -96,8 +97,10 @@ def document(document_id: str) -> Call[Document]:
     return Call("GET", f"/v1/documents/{_part(document_id)}", _one(Document))
 
 
-def documents(collection: str, *, state: str | None, page_size: int | None) -> Call[Page[Document]]:
-    return _list("/v1/documents", Document, collection=collection, state=state, limit=page_size)
+def documents(
+    collection: str, *, state: str | None, order: Order | None, page_size: int | None
+) -> Call[Page[Document]]:
+    return _list("/v1/documents", Document, collection=collection, state=state, order=order, limit=page_size)
 
 
 def events(document_id: str) -> Call[None]:

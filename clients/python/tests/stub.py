@@ -107,6 +107,8 @@ class Stub:
     def _page(self, request: httpx.Request) -> httpx.Response:
         asked = request.url.params
         chosen = [d for d in self.documents.values() if asked.get("collection") in (None, d["collection"])]
+        if asked.get("order") == "newest":
+            chosen.reverse()
         start, size = int(asked.get("cursor", 0)), int(asked.get("limit", 50))
         after = str(start + size) if start + size < len(chosen) else None
         return httpx.Response(200, json={"items": chosen[start : start + size], "next": after})

@@ -61,6 +61,14 @@ def test_a_list_goes_over_all_pages(percel, stub):
     assert [request.url.params.get("cursor") for request in stub.requests[5:]] == [None, "2", "4"]
 
 
+def test_a_list_goes_over_all_pages_in_the_order_asked_for(percel, stub):
+    for number in range(3):
+        percel.upload(f"text {number}".encode(), collection="c", name=f"{number}.txt")
+    titles = [document.title for document in percel.documents("c", order="newest", page_size=2)]
+    assert titles == ["2.txt", "1.txt", "0.txt"]
+    assert [request.url.params.get("order") for request in stub.requests[3:]] == ["newest", "newest"]
+
+
 def test_pages_are_fetched_only_as_they_are_needed(stub):
     with Percel("http://percel.test", transport=httpx.MockTransport(stub.handle)) as percel:
         for number in range(5):

@@ -163,7 +163,38 @@ def test_a_listing_goes_on_where_it_was_though_its_last_document_is_gone(service
         last = client.get("/v1/documents", params={"collection": "main", "cursor": second["next"]}).json()
         assert ([d["id"] for d in last["items"]], last["next"]) == ([ids[4]], None)
         wrong = client.get("/v1/documents", params={"collection": "main", "cursor": "%%%"})
-        assert (wrong.status_code, wrong.json()["detail"].startswith("'%%%' is not a cursor")) == (422, True)
+        assert wrong.status_code == 422
+        assert wrong.json()["detail"].startswith("'%%%' is not a cursor of this list: pass on the `next` of its page")
+
+
+def test_the_newest_documents_are_listed_first_where_asked_for(service: Service) -> None:
+    with service.client() as client:
+
+        def listed(**asked: object) -> httpx.Response:
+            return client.get("/v1/documents", params={"collection": "main", "limit": 2, **asked})
+
+        ids = [upload(client, f"{n}.txt", f"{WEIR}{n}").json()["id"] for n in range(5)]
+        first = listed(order="newest").json()
+        late = upload(client, "late.txt", f"{WEIR}late").json()["id"]  # stands before what was shown
+        second = listed(order="newest", cursor=first["next"]).json()
+        client.delete(f"/v1/documents/{ids[1]}")
+        third = listed(order="newest", cursor=second["next"]).json()
+        assert [d["id"] for page in (first, second, third) for d in page["items"]] == ids[::-1]
+        assert third["next"] is None
+        assert [d["id"] for d in listed(order="newest").json()["items"]] == [late, ids[4]]
+        oldest = listed(order="oldest").json()
+        assert oldest == listed().json()
+        for asked in ({"order": "oldest", "cursor": first["next"]}, {"order": "newest", "cursor": oldest["next"]}):
+            refused = listed(**asked)
+            assert refused.status_code == 422
+            assert refused.json()["detail"].startswith(f"'{asked['cursor']}' is not a cursor of this list: pass on")
+        unknown = listed(order="largest")
+        assert unknown.status_code == 422
+        assert unknown.json()["detail"] == "query.order: Input should be 'oldest' or 'newest'"
+        described = client.get("/openapi.json").json()["paths"]["/v1/documents"]["get"]["parameters"]
+        (order,) = [parameter for parameter in described if parameter["name"] == "order"]
+        assert order["schema"]["enum"] == ["oldest", "newest"]
+        assert "Which come first" in order["description"]
 
 
 def test_an_idempotency_key_gives_the_same_answer_and_runs_nothing_twice(service: Service) -> None:

@@ -268,6 +268,21 @@ def test_a_deleted_document_is_gone(page: Page, filled: Service) -> None:
 
 
 @pytest.mark.browser
+def test_the_newest_documents_stand_first_and_what_comes_next_above_them(page: Page, filled: Service) -> None:
+    titles = page.locator("#documents tbody tr td:first-child bdi")
+    with filled.client() as client:
+        for number in range(3):
+            upload(client, f"{number}.txt", f"{WEIR}{number}", collection="order")
+        page.goto(f"{filled.url}/#order")
+        expect(titles).to_have_text(["2.txt", "1.txt", "0.txt"])
+        upload(client, "elsewhere.txt", f"{WEIR}elsewhere", collection="order")
+        page.locator("#files").set_input_files([file("here.txt", f"{WEIR}here")])
+        expect(titles).to_have_text(["here.txt", "2.txt", "1.txt", "0.txt"])
+        page.evaluate("import('/web/documents.js').then(list => list.openCollection('order', true))")
+        expect(titles).to_have_text(["here.txt", "elsewhere.txt", "2.txt", "1.txt", "0.txt"])
+
+
+@pytest.mark.browser
 def test_a_key_is_asked_for_where_one_is_needed(page: Page, tmp_path: Path) -> None:
     for service in running(Settings(home=tmp_path / "home")):
         guarded = replace(service, reader=service.key(Scope.ADMIN))
