@@ -42,7 +42,7 @@ class _Sums:
         self.scores = np.zeros(passages, np.float32)  # 0: not reached
         self._reached: list[NDArray[np.intp]] = []
 
-    def set(self, places: NDArray[np.intp], scores: NDArray[np.float32], new: NDArray[np.bool_]) -> None:
+    def put(self, places: NDArray[np.intp], scores: NDArray[np.float32], new: NDArray[np.bool_]) -> None:
         """The scores of passages, each there once, of which the `new` ones were not reached before."""
         self.scores[places] = scores
         self._reached.append(places.compress(new))
@@ -152,7 +152,7 @@ class Ranker:
         for places, counts in self._postings(word):
             before = sums.scores.take(places, mode="clip")
             summed = before + self._scores(word, counts, places)
-            sums.set(places, summed, before == 0)
+            sums.put(places, summed, before == 0)
             reached.append(summed)
         return np.concatenate(reached)
 
