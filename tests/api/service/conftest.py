@@ -1,5 +1,6 @@
-"""Owns what the HTTP tests start from: a live server over a small library that was really ingested."""
+"""Owns what the HTTP tests start from: a live server over a small library that was really ingested; a browser."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -9,8 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
+from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from api.app import create_app
+from bench.page_picture import find_chromium, opened_browser
 from store import catalog
 from store.database import transaction
 from store.scopes import Scope
@@ -20,6 +23,8 @@ from workers.settings import Settings
 
 WEIR = "The gauge at Marlow Weir was read at 06:00 on 3 May 2024. It stood at 2.417 m. Its serial number is GX-20418.\n"
 LEASE = "The lease of Harbour House ends on 31 January 2027. The notice period is ninety days. The rent is 1,240 EUR.\n"
+PATIENCE = 60_000  # ms, of a browser on a machine that does much else
+REQUIRED = os.environ.get("PERCEL_TEST_BROWSER") == "1"  # read before any test empties the environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +95,36 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     for service in running(Settings(home=tmp_path_factory.mktemp("guarded"))):
         service.key(Scope.ADMIN)
         yield service
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = find_chromium()
+    if program is None:
+        reason = "Chromium is not installed (on Debian: apt-get install chromium)"
+        pytest.fail(f"PERCEL_TEST_BROWSER=1, but {reason}") if REQUIRED else pytest.skip(reason)
+    expect.set_options(timeout=PATIENCE)
+    with opened_browser(program) as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A wide window; whatever its scripts throw, or its policy refuses, fails the test."""
+    with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        faults: list[str] = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda said: faults.extend([said.text] if "Content Security Policy" in said.text else []))
+        yield page
+        assert faults == []
+
+
+def file(name: str, content: str | bytes) -> FilePayload:
+    return {"name": name, "mimeType": "", "buffer": content if isinstance(content, bytes) else content.encode()}
+
+
+def ask(page: Page, question: str, how: str = "Ask") -> None:
+    page.fill("#question", question)
+    page.get_by_role("button", name=how, exact=True).click()
