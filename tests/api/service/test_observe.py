@@ -49,7 +49,6 @@ def test_metrics_want_their_token_and_no_key_will_do(tmp_path: Path) -> None:
             assert client.get("/metrics", headers={"Authorization": "Bearer sesame"}).status_code == 200
 
 
-@pytest.mark.timeout(300)
 def test_the_stages_of_the_worker_beside_the_service_are_in_its_metrics(home: Path) -> None:
     port = free_port()
     command = [sys.executable, "-c", "from api.cli import main; main()", "serve", "--port", str(port)]

@@ -17,7 +17,6 @@ from store.scopes import Scope
 from tests.api.service.conftest import LEASE, WEIR, Service, ask, file, running, upload
 from workers.settings import Settings
 
-pytestmark = pytest.mark.timeout(300)  # a browser on a machine that does much else
 QUOTED = "The siren at Harbour Gate was tested on 9 June 2024."
 HOSTILE = "<img src=x onerror=document.title='run'>.txt"
 

@@ -12,7 +12,7 @@ from store.scopes import Scope
 from tests.api.service.conftest import LEASE, WEIR, Service, ask, file, running, upload
 from workers.settings import Settings
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.browser
 
 COLLECTIONS = re.compile(r"/v1/collections$")
 LIST = re.compile(r"/v1/documents\?")
