@@ -49,7 +49,7 @@ async function load() {
 // The collection that the page shows, or is about to show: whoever is quick asks, and brings files, before that.
 async function here() {
   if (!current || (named() && named() !== current)) await opened;
-  return current;
+  return named() || current;
 }
 
 async function enter(known) {

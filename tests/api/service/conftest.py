@@ -12,6 +12,7 @@ import pytest
 import uvicorn
 from playwright.sync_api import Browser, FilePayload, Page, expect
 
+from api import images
 from api.app import create_app
 from bench.page_picture import find_chromium, opened_browser
 from store import catalog
@@ -38,7 +39,7 @@ class Service:
     def client(self, key: str | None = None) -> httpx.Client:
         key = key or self.reader
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=60)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=200)
 
     def work(self) -> None:
         run_due_jobs(self.resources)
@@ -95,6 +96,14 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     for service in running(Settings(home=tmp_path_factory.mktemp("guarded"))):
         service.key(Scope.ADMIN)
         yield service
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _slow_machine() -> Iterator[None]:
+    """A page may take as long to draw as a machine needs that does much else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "PAGE_SECONDS", 200.0)
+        yield
 
 
 @pytest.fixture(scope="module")

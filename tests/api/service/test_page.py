@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from api.routes.page import WEB
 from store.scopes import Scope
-from tests.api.service.conftest import LEASE, WEIR, Service, ask, file, running, upload
+from tests.api.service.conftest import LEASE, PATIENCE, WEIR, Service, ask, file, running, upload
 from workers.settings import Settings
 
 QUOTED = "The siren at Harbour Gate was tested on 9 June 2024."
@@ -139,6 +139,7 @@ def test_what_stands_in_documents_is_shown_and_not_run(page: Page, filled: Servi
 def test_the_policy_stops_a_script_that_gets_in_all_the_same(browser: Browser, filled: Service) -> None:
     with browser.new_context() as context:
         page = context.new_page()
+        page.set_default_timeout(PATIENCE)
         page.goto(f"{filled.url}/#main")
         with page.expect_console_message(lambda said: "Content Security Policy" in said.text):
             page.evaluate(
