@@ -27,6 +27,7 @@ QUESTION = "When was the road closed by police?"
 WIDTH, HEIGHT = 1280, 800
 COLOURS = 128  # of the picture, so that it stays small
 PATIENCE = 300_000  # ms, for the documents to be ready
+START = 120_000  # ms, for the browser's
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # Nothing that leaves this machine, and no graphics card.
 ARGUMENTS = ["--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update"]
@@ -42,7 +43,7 @@ def opened_browser(program: str) -> Iterator[Browser]:
     """A headless Chromium with a profile of its own, closed afterwards."""
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # root has none
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=[*ARGUMENTS, *sandbox])
+        browser = playwright.chromium.launch(executable_path=program, args=[*ARGUMENTS, *sandbox], timeout=START)
         try:
             yield browser
         finally:

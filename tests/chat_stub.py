@@ -29,10 +29,10 @@ WHOLE = {"choices": [{"message": {"content": "".join(PIECES)}}]}
 ANSWERS: dict[str, tuple[int, str, list[bytes]]] = {
     "stream": (200, EVENTS, [delta(None), *map(delta, PIECES), b"data: [DONE]\n\n"]),
     "whole": (200, PLAIN, [json.dumps(WHOLE).encode()]),
-    "drips": (200, EVENTS, [delta(".")] * 20),
-    "drips a line": (200, EVENTS, [b"data: "] * 20),
-    "drips a body": (200, PLAIN, [b" "] * 20),
-    "drips a fault": (500, "text/plain", [b"the "] * 20),
+    "drips": (200, EVENTS, [delta(".")] * 600),
+    "drips a line": (200, EVENTS, [b"data: "] * 600),
+    "drips a body": (200, PLAIN, [b" "] * 600),
+    "drips a fault": (500, "text/plain", [b"the "] * 600),
     "no line end": (200, EVENTS, [b"data:" + b" " * (1 << 20)] * 9),
     "no end": (200, PLAIN, [b" " * (1 << 20) + b"\n"] * 9),
     "packed": (200, EVENTS, [b"data: this is not packed at all"]),
@@ -70,7 +70,7 @@ def handler_of(stub: Stub) -> type[BaseHTTPRequestHandler]:
             stub.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             stub.keys.append(self.headers["Authorization"])
             if stub.behaviour == "slow":
-                time.sleep(1.5)
+                time.sleep(60)
                 return
             self.answer(*ANSWERS[stub.behaviour])
 

@@ -38,7 +38,7 @@ async function answered(reply, stopped, show) {
   const words = reply.mode === "quotes" ? [] : [el("p", { className: "written", dir: "auto", textContent: reply.answer })];
   const cards = await cardsOf(reply.citations.map(citation => ({ ...citation, text: citation.quote })), stopped);
   show(...words, ...cards, loaded);
-  if (isWide() && cards.length) cards[0].querySelector("button").click();
+  if (!stopped.aborted && isWide() && cards.length) cards[0].querySelector("button").click();
 }
 
 export async function search(query, collection) {

@@ -20,7 +20,7 @@ const authorised = () => (heldKey() ? { Authorization: `Bearer ${heldKey()}` } :
 const unsaid = status => `The service answered with status ${status}.`;
 
 export async function call(path, { method = "GET", body, signal } = {}) {
-  const headers = { ...authorised(), ...(body && { "Content-Type": "application/json" }) };
+  const key = heldKey(), headers = { ...authorised(), ...(body && { "Content-Type": "application/json" }) };
   let reply;
   try {
     reply = await fetch(path, { method, headers, body: body && JSON.stringify(body), signal });
@@ -28,6 +28,7 @@ export async function call(path, { method = "GET", body, signal } = {}) {
     if (error.name === "AbortError") throw error;
     throw new Refused(0, "The service does not answer. Is it running?");
   }
+  if (reply.status === 401 && key !== heldKey()) return call(path, { method, body, signal }); // it was given meanwhile
   if (!reply.ok) {
     const problem = await reply.json().catch(() => ({}));
     throw new Refused(reply.status, problem.detail || unsaid(reply.status));

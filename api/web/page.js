@@ -2,7 +2,7 @@
 
 import { ask, clearAnswer, search } from "./answers.js";
 import { call, get, heldKey, holdKey } from "./calls.js";
-import { add, isEmpty, onChange, openCollection, showMore } from "./documents.js";
+import { add, hasRows, isEmpty, listedIds, onChange, openCollection, showMore } from "./documents.js";
 import { $, bytes, count, el, plural, times } from "./elements.js";
 import { closeViewer } from "./viewer.js";
 
@@ -18,19 +18,42 @@ function named() {
 
 let collections = [];
 let current = "";
-let opened = null; // ends when `current` is the collection that is asked for
+let opened = null; // ends when `current` is the collection that the address asks for, or cannot be
+let turn = 0; // counts the times that this was asked for: of several at once the last one holds
 let closed = false; // the service wants a key that this page does not have
 
 const refresh = () => (opened = open());
 
 async function open() {
+  const mine = ++turn, known = listedIds();
+  $("note").textContent = "";
   try {
-    collections = (await get("/v1/collections")).items;
-    closed = false;
-    $("note").textContent = "";
+    await load();
+    if (mine === turn) await enter(known);
   } catch (error) {
-    return trouble(error);
+    if (mine === turn) trouble(error);
   }
+  if (mine !== turn) return opened;
+  tell();
+}
+
+// What there is. A late answer does not replace that to a later question.
+let asked = 0, answered = 0;
+async function load() {
+  const mine = ++asked, { items } = await get("/v1/collections");
+  if (mine < answered) return;
+  answered = mine;
+  collections = items;
+}
+
+// The collection that the page shows, or is about to show: whoever is quick asks, and brings files, before that.
+async function here() {
+  if (!current || (named() && named() !== current)) await opened;
+  return named() || current;
+}
+
+async function enter(known) {
+  closed = false;
   const names = collections.map(one => one.name);
   const before = current;
   current = named() || (current && names.includes(current) ? current : names.includes(FIRST) || !names.length ? FIRST : names[0]);
@@ -40,12 +63,7 @@ async function open() {
   }
   const every = names.includes(current) ? names : [current, ...names];
   $("collection").replaceChildren(...every.map(name => new Option(name, name, false, name === current)));
-  try {
-    await openCollection(current, names.includes(current));
-  } catch (error) {
-    trouble(error);
-  }
-  tell();
+  await openCollection(current, names.includes(current), known);
 }
 
 // The figures alone: what happens to documents is followed by itself.
@@ -54,19 +72,14 @@ onChange(() => {
   tell();
   due ??= setTimeout(async () => {
     due = null;
-    try {
-      collections = (await get("/v1/collections")).items;
-    } catch (error) {
-      return trouble(error);
-    }
-    tell();
+    await load().then(tell, trouble);
   }, 400);
 });
 
 function tell() {
   const here = collections.find(one => one.name === current), empty = isEmpty();
   $("empty").hidden = !empty || closed;
-  $("documents").hidden = empty;
+  $("documents").hidden = !hasRows();
   $("drop-collection").hidden = !here;
   $("question").placeholder = empty ? "Add documents, then ask about them" : "Ask about the documents, in their language";
   $("figures").hidden = !here?.ready;
@@ -95,10 +108,10 @@ function trouble(error) {
 
 // One small form for a word: a key, a name. -> the word, or null.
 function word(label, { type = "text", value = "", pattern = "", required = true } = {}) {
+  const dialog = $("asked");
+  if (dialog.open) return Promise.resolve(null); // somebody writes into it
   $("wanted").textContent = label;
   Object.assign($("given"), { type, value, pattern, required });
-  const dialog = $("asked");
-  if (dialog.open) return Promise.resolve(null);
   dialog.showModal();
   return new Promise(done => {
     const end = given => { dialog.onclose = null; dialog.close(); done(given); };
@@ -127,27 +140,39 @@ $("new").onclick = async () => {
 addEventListener("hashchange", refresh);
 document.addEventListener("visibilitychange", () => { if (!document.hidden && !closed) refresh(); });
 
+let questions = 0;
 $("ask").onsubmit = async event => {
   event.preventDefault();
+  const mine = ++questions;
   const question = $("question").value.trim();
   const answer = event.submitter?.value === "search" ? search : ask;
-  await opened; // whoever is quick asks before the page has it
-  if (question && current) answer(question, current);
+  const collection = await here();
+  if (question && collection && mine === questions) answer(question, collection);
 };
+for (const button of $("ask").querySelectorAll("button")) button.disabled = false; // until here it would send the form
 $("more").onclick = () => showMore().catch(trouble);
 $("drop-collection").onclick = async () => {
-  if (!confirm(`Delete the collection ${current} and every document in it?`)) return;
+  const name = current;
+  if (!confirm(`Delete the collection ${name} and every document in it?`)) return;
   try {
-    await call(`/v1/collections/${encodeURIComponent(current)}`, { method: "DELETE" });
-    clearAnswer();
-    closeViewer();
+    await call(`/v1/collections/${encodeURIComponent(name)}`, { method: "DELETE" });
+    if (name === current) {
+      clearAnswer();
+      closeViewer();
+    }
     await refresh();
   } catch (error) {
     trouble(error);
   }
 };
 
-$("files").onchange = () => { add($("files").files); $("files").value = ""; };
+// `files`, or a promise of them, go into the collection of now, whatever is looked at when they have come.
+async function take(files) {
+  const into = await here();
+  if (into) add(await files, into);
+}
+
+$("files").onchange = () => { take([...$("files").files]); $("files").value = ""; };
 const carriesFiles = event => event.dataTransfer?.types.includes("Files");
 addEventListener("dragover", event => {
   if (!carriesFiles(event)) return;
@@ -156,13 +181,13 @@ addEventListener("dragover", event => {
   $("drop").hidden = false;
 });
 addEventListener("dragleave", event => { if (!event.relatedTarget) $("drop").hidden = true; });
-addEventListener("drop", async event => {
+addEventListener("drop", event => {
   $("drop").hidden = true;
   if (!carriesFiles(event)) return;
   event.preventDefault();
   const dropped = [...event.dataTransfer.items].filter(item => item.kind === "file");
   const entries = dropped.map(item => item.webkitGetAsEntry() || item.getAsFile()); // both before the first await
-  add((await Promise.all(entries.map(entry => filesBelow(entry)))).flat());
+  take(Promise.all(entries.map(entry => filesBelow(entry))).then(found => found.flat()));
 });
 
 // A folder's files, those below it included; hidden ones are left out, as `percel ingest` does.

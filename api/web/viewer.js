@@ -35,6 +35,7 @@ export function closeViewer() {
   if ($("viewer").open) $("viewer").close();
   document.body.classList.remove("viewing");
   shown = null;
+  turn += 1; // nothing is drawn of what was on its way
 }
 
 export const isViewed = id => shown?.document.id === id;

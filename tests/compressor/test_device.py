@@ -1,6 +1,7 @@
 """How batches share the cores: in order, bounded, and without changing what the caller's threads do; free memory."""
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,7 +40,10 @@ def test_many_callers_at_once_use_no_more_threads_than_there_are_cores(cores: in
         with lock:
             busy += 1
             most = max(most, busy)
-        step.wait(0.01)
+            if busy == cores:
+                step.set()
+        step.wait(60)  # for all of them to be there once
+        time.sleep(0.01)  # for one too many to come
         with lock:
             busy -= 1
         return part

@@ -38,7 +38,7 @@ class Served:
         command = [sys.executable, "-c", "from api.cli import main; main()", "serve", *options]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, preexec_fn=before)
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=120)
         self.wait(self._is_ready, "the service")
 
     def _is_ready(self) -> bool:
@@ -66,7 +66,7 @@ class Served:
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         self.client.close()
         self.process.send_signal(how)
-        return self.process.wait(60)
+        return self.process.wait(120)
 
     def said(self) -> str:
         return self.log.read_text(errors="replace")

@@ -31,7 +31,7 @@ class Redis:
         options += ["--dir", str(self.home), "--daemonize", "no", "--maxmemory-policy", "noeviction"]
         with (self.home / "log").open("ab") as log:
             self.process = subprocess.Popen([self.program, *options], stdin=-3, stdout=log, stderr=log)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.stop()

@@ -138,7 +138,7 @@ def test_vectors_of_a_collection_commit_in_the_order_of_their_ids(engine: Engine
             other = pool.submit(library.publish, encoded)
             with pytest.raises(TimeoutError):
                 other.result(0.3)  # it waits, and so cannot become visible with a higher id before this one
-        assert other.result(20).ready == (quick,)
+        assert other.result(60).ready == (quick,)
     with reading(engine) as session:
         ids = [row.id for row in catalog.vectors_after(session, library.collection_id, EMBEDDER, 0)]
         documents = list(session.scalars(select(Vector.document_id).order_by(Vector.id)))
@@ -155,7 +155,7 @@ def test_a_delete_waits_for_a_publication_and_takes_its_blobs_too(engine: Engine
             deleted = pool.submit(library.delete, document_id)
             with pytest.raises(TimeoutError):
                 deleted.result(0.3)
-        deleted.result(20)
+        deleted.result(60)
     sweep_blobs(engine, library.blobs)
     assert list(library.blobs.list()) == []
 

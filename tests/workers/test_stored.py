@@ -39,7 +39,7 @@ class Watched(DirectoryBlobs):
         writer = threading.Thread(target=self.write, daemon=True)
         writer.start()
         # Another lane may be in the middle of a transaction; one of the caller's own lasts as long as this.
-        writer.join(3)
+        writer.join(1 if self.blocking else 20)
         if writer.is_alive():
             self.blocking.append(what)
         self.asked.append(what)

@@ -43,8 +43,8 @@ def test_a_document_that_cannot_be_read_says_why(percel, stub):
 
 def test_a_wait_ends_in_time_and_the_work_goes_on(percel, stub):
     stub.script = ("encoding",)
-    with pytest.raises(WaitTimeout, match=r"Document d1 is not ready after 0.01 s: it is encoding") as caught:
-        percel.upload_and_wait(b"alpha", collection="c", name="a.txt", timeout=0.01)
+    with pytest.raises(WaitTimeout, match=r"Document d1 is not ready after 0.5 s: it is encoding") as caught:
+        percel.upload_and_wait(b"alpha", collection="c", name="a.txt", timeout=0.5)
     assert isinstance(caught.value, TimeoutError)
     assert caught.value.document.state == "encoding"
 

@@ -1,5 +1,6 @@
-"""Owns what the HTTP tests start from: a live server over a small library that was really ingested."""
+"""Owns what the HTTP tests start from: a live server over a small library that was really ingested; a browser."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -9,8 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
+from playwright.sync_api import Browser, FilePayload, Page, expect
 
+from api import images
 from api.app import create_app
+from bench.page_picture import find_chromium, opened_browser
 from store import catalog
 from store.database import transaction
 from store.scopes import Scope
@@ -20,6 +24,8 @@ from workers.settings import Settings
 
 WEIR = "The gauge at Marlow Weir was read at 06:00 on 3 May 2024. It stood at 2.417 m. Its serial number is GX-20418.\n"
 LEASE = "The lease of Harbour House ends on 31 January 2027. The notice period is ninety days. The rent is 1,240 EUR.\n"
+PATIENCE = 60_000  # ms, of a browser on a machine that does much else
+REQUIRED = os.environ.get("PERCEL_TEST_BROWSER") == "1"  # read before any test empties the environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,7 @@ class Service:
     def client(self, key: str | None = None) -> httpx.Client:
         key = key or self.reader
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=60)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=200)
 
     def work(self) -> None:
         run_due_jobs(self.resources)
@@ -90,3 +96,44 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     for service in running(Settings(home=tmp_path_factory.mktemp("guarded"))):
         service.key(Scope.ADMIN)
         yield service
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _slow_machine() -> Iterator[None]:
+    """A page may take as long to draw as a machine needs that does much else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "PAGE_SECONDS", 200.0)
+        yield
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = find_chromium()
+    if program is None:
+        reason = "Chromium is not installed (on Debian: apt-get install chromium)"
+        pytest.fail(f"PERCEL_TEST_BROWSER=1, but {reason}") if REQUIRED else pytest.skip(reason)
+    expect.set_options(timeout=PATIENCE)
+    with opened_browser(program) as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A wide window; whatever its scripts throw, or its policy refuses, fails the test."""
+    with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        faults: list[str] = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda said: faults.extend([said.text] if "Content Security Policy" in said.text else []))
+        yield page
+        assert faults == []
+
+
+def file(name: str, content: str | bytes) -> FilePayload:
+    return {"name": name, "mimeType": "", "buffer": content if isinstance(content, bytes) else content.encode()}
+
+
+def ask(page: Page, question: str, how: str = "Ask") -> None:
+    page.fill("#question", question)
+    page.get_by_role("button", name=how, exact=True).click()

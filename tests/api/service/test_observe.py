@@ -54,14 +54,14 @@ def test_the_stages_of_the_worker_beside_the_service_are_in_its_metrics(home: Pa
     command = [sys.executable, "-c", "from api.cli import main; main()", "serve", "--port", str(port)]
     with subprocess.Popen(command, env=dict(os.environ), stderr=subprocess.PIPE) as server:
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=200) as client:
                 _until(lambda: client.get("/healthz").is_success)
                 upload(client, "a.txt", "The gauge at Marlow Weir stood at 2.417 m. " * 20)
                 _until(lambda: "percel_stage_seconds_count" in client.get("/metrics").text)
                 found = samples(client.get("/metrics").content)
         finally:
             server.send_signal(signal.SIGTERM)
-            logged = server.communicate(timeout=60)[1].decode()
+            logged = server.communicate(timeout=120)[1].decode()
     assert found["percel_stage_seconds_count stage=parse"] == 1
     assert found["percel_http_requests_total method=POST route=/v1/documents status=202"] == 1
     assert '"event": "Application startup complete."' in logged

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,16 +10,13 @@ from pathlib import Path
 import pymupdf
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, FilePayload, Page, Route, expect
+from playwright.sync_api import Browser, Page, expect
 
 from api.routes.page import WEB
-from bench.page_picture import find_chromium, opened_browser
 from store.scopes import Scope
-from tests.api.service.conftest import LEASE, WEIR, Service, running, upload
+from tests.api.service.conftest import LEASE, PATIENCE, WEIR, Service, ask, file, running, upload
 from workers.settings import Settings
 
-PATIENCE = 20_000  # ms, for a machine that does much else
-REQUIRED = os.environ.get("PERCEL_TEST_BROWSER") == "1"  # read before any test empties the environment
 QUOTED = "The siren at Harbour Gate was tested on 9 June 2024."
 HOSTILE = "<img src=x onerror=document.title='run'>.txt"
 
@@ -34,17 +30,6 @@ def pdf() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = find_chromium()
-    if program is None:
-        reason = "Chromium is not installed (on Debian: apt-get install chromium)"
-        pytest.fail(f"PERCEL_TEST_BROWSER=1, but {reason}") if REQUIRED else pytest.skip(reason)
-    expect.set_options(timeout=PATIENCE)
-    with opened_browser(program) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service without keys over three ready documents."""
     for service in running(Settings(home=tmp_path_factory.mktemp("page"), max_file_bytes=2_000_000)):
@@ -54,28 +39,6 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             upload(client, HOSTILE, f"<b>Bold</b> <script>document.title='run'</script> {LEASE}")
         service.work()
         yield service
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A wide window; whatever its scripts throw, or its policy refuses, fails the test."""
-    with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE)
-        faults: list[str] = []
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda said: faults.extend([said.text] if "Content Security Policy" in said.text else []))
-        yield page
-        assert faults == []
-
-
-def file(name: str, content: str | bytes) -> FilePayload:
-    return {"name": name, "mimeType": "", "buffer": content if isinstance(content, bytes) else content.encode()}
-
-
-def ask(page: Page, question: str, how: str = "Ask") -> None:
-    page.fill("#question", question)
-    page.get_by_role("button", name=how, exact=True).click()
 
 
 def test_the_page_names_only_its_own_files_and_runs_nothing_that_stands_in_it(library: Service) -> None:
@@ -176,6 +139,7 @@ def test_what_stands_in_documents_is_shown_and_not_run(page: Page, filled: Servi
 def test_the_policy_stops_a_script_that_gets_in_all_the_same(browser: Browser, filled: Service) -> None:
     with browser.new_context() as context:
         page = context.new_page()
+        page.set_default_timeout(PATIENCE)
         page.goto(f"{filled.url}/#main")
         with page.expect_console_message(lambda said: "Content Security Policy" in said.text):
             page.evaluate(
@@ -201,17 +165,6 @@ def test_a_citation_shows_its_box_on_the_page_of_its_source(page: Page, filled: 
     expect(page.get_by_alt_text("as the encoder sees it")).to_be_visible()
     assert "8 chunks" not in page.locator("#answer").inner_text()
     expect(page.locator("#answer")).to_contain_text("3 chunks loaded")
-
-
-@pytest.mark.browser
-def test_a_question_asked_before_the_page_knows_its_collection_waits_for_it(page: Page, filled: Service) -> None:
-    held: list[Route] = []
-    page.route("**/v1/collections", lambda route: held.append(route))
-    page.goto(f"{filled.url}/#main")
-    ask(page, "When was the siren at Harbour Gate tested?")
-    for route in held:
-        route.continue_()
-    expect(page.locator("article").first).to_contain_text(QUOTED)
 
 
 @pytest.mark.browser

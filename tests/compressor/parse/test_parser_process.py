@@ -12,7 +12,7 @@ from compressor.limits import Limits
 from compressor.parse import parse
 from compressor.parse.child import ParserProcess
 
-LIMITS = Limits(seconds=30.0)
+LIMITS = Limits(seconds=200.0)
 BAD = {"text/plain": "tests.compressor.parse.bad_parsers:crash_on_request"}
 
 

@@ -118,11 +118,12 @@ print(resident() - before)
 """
 
 
+@pytest.mark.timeout(600)
 def test_what_large_tensors_took_goes_back() -> None:
     left = {}
     for call in ("", "keep_no_holes('cpu')"):
         done = subprocess.run(
-            [sys.executable, "-c", HOLES.format(call=call)], capture_output=True, text=True, check=True, timeout=60
+            [sys.executable, "-c", HOLES.format(call=call)], capture_output=True, text=True, check=True, timeout=300
         )
         left[call] = int(done.stdout)
     assert left["keep_no_holes('cpu')"] < 20_000_000 < left[""]

@@ -1,7 +1,6 @@
 """Boxes in answers become boxes on pages; those that are not sound become nothing."""
 
 import json
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -110,10 +109,9 @@ def test_whatever_a_model_writes_boxes_lie_on_the_page(pieces: list[str]) -> Non
 @pytest.mark.parametrize(
     "piece", ["<|det|>", "<|ref|>a", "{", '{"bbox_2d"', "[[", "<box>(", '{"bbox_2d": [1,', "```json"]
 )
-def test_a_runaway_answer_is_read_in_time(piece: str) -> None:
-    start = time.monotonic()
-    read_pointing(piece * 20_000)
-    assert time.monotonic() - start < 5
+def test_a_runaway_answer_does_not_hold_up_the_rest(piece: str) -> None:
+    """A quarter of a second; with work that grows as the square of the length it would not end in time."""
+    read_pointing(piece * 200_000)
 
 
 @pytest.mark.parametrize(
