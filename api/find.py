@@ -9,8 +9,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from api.passages import FoundChunk, worth_reading
 from compressor.decoders.base import ScoredPassage
 from compressor.fuse import fuse
@@ -22,6 +20,7 @@ from store.types import LivePassage
 from workers.resources import Resources
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from sqlalchemy.orm import Session
 
@@ -34,7 +33,6 @@ class Asked:
 
     collection_id: str
     query: str
-    vector: "NDArray[np.float32]"  # (d,), of length 1
     k: int  # chunks
     among: AbstractCollection[str] | None = None  # only of these documents
     texts: bool = False  # the kept texts of the passages that are worth reading, too
@@ -82,21 +80,31 @@ def find(
     """The k best chunks, and the kept texts of their best passages where they are asked for."""
     if among is not None and not among:
         return Found([], {})
-    asked = Asked(collection_id, query, resources.embed_question(query), k, among, texts)
-    if resources.engine.dialect.name != "sqlite":  # a server works on several at once by itself
-        return find_together(resources, [asked])[0]
-    return resources.together(find_together, asked)
+    asked = Asked(collection_id, query, k, among, texts)
+    if resources.engine.dialect.name == "sqlite":
+        return resources.together(find_together, asked)
+    vector = resources.together(embed_queries, query)
+    return find_together(resources, [asked], vector[None])[0]  # a server works on several by itself
 
 
-def find_together(resources: Resources, asked: Sequence[Asked]) -> list[Found]:
-    """What each question finds; what all of them need is asked for once."""
+def embed_queries(resources: Resources, queries: Sequence[str]) -> "list[NDArray[np.float32]]":
+    """The vector (d,) of each query."""
+    return list(resources.embedder.embed(queries))
+
+
+def find_together(
+    resources: Resources, asked: Sequence[Asked], vectors: "NDArray[np.float32] | None" = None
+) -> list[Found]:
+    """What each question finds; what all of them need is asked for once. Vectors (n, d) where they are known."""
+    if vectors is None:
+        vectors = resources.embedder.embed([one.query for one in asked])
     groups: dict[Hashable, list[int]] = {}
     for number, one in enumerate(asked):
         groups.setdefault(one.place, []).append(number)
     best: dict[int, dict[int, list[ScoredPassage]]] = {}  # question -> chunk id -> its passages
     with reading(resources.engine) as session:
         for numbers in groups.values():
-            ranked = find_passages(resources, session, [asked[number] for number in numbers])
+            ranked = find_passages(resources, session, [asked[number] for number in numbers], vectors[numbers])
             for number, passages in zip(numbers, ranked, strict=True):
                 best[number] = _by_chunk(passages, asked[number].k)
         rows = catalog.live_chunks(session, list({chunk_id for chunks in best.values() for chunk_id in chunks}))
@@ -122,13 +130,11 @@ def _by_chunk(ranked: Sequence[tuple[LivePassage, float]], k: int) -> dict[int, 
 
 
 def find_passages(
-    resources: Resources, session: "Session", asked: Sequence[Asked]
+    resources: Resources, session: "Session", asked: Sequence[Asked], vectors: "NDArray[np.float32]"
 ) -> list[list[tuple[LivePassage, float]]]:
-    """For each question of one `place` its live passages by meaning and words together, best first."""
+    """For each question of one `place` its live passages by meaning and words together, best first. vectors: (n, d)."""
     first = asked[0]
-    near = resources.index(first.collection_id).search_many(
-        np.stack([one.vector for one in asked]), first.pool, document_ids=first.among
-    )
+    near = resources.index(first.collection_id).search_many(vectors, first.pool, document_ids=first.among)
     known = [hit.passage for hits in near for hit in hits]
     worded = _live_words(resources, session, asked, Live(session, first.collection_id, first.among, known=known))
     ranked = []

@@ -54,7 +54,7 @@ def search_times(resources: Resources, texts: Iterator[str], count: int) -> dict
 
     steps: dict[str, Callable[[str], object]] = {
         "find": find,
-        "embed": lambda question: resources.embed_question(question).any(),
+        "embed": lambda question: resources.embedder.embed([question]).any(),
         "words": words,
         "vectors": lambda question: resources.index(home).search(vector(), POOL),
         "search": lambda question: search(resources, tenant, question, collection=COLLECTION),

@@ -44,9 +44,9 @@ def rank(resources: Resources, question: str) -> Rankings:
         home = catalog.find_collection(session, resources.settings.tenant, COLLECTION)
         worded = [hit.vector_id for hit in find_words(resources, session, home.id, [question], POOL)[0]]
         titles = {p.vector_id: p.title for p in catalog.passages_by_vector_ids(session, home.id, worded)}
-        asked = Asked(home.id, question, resources.embedder.embed([question])[0], k=POOL // 4)
-        near = resources.index(home.id).search(asked.vector, POOL)
-        fused = find_passages(resources, session, [asked])[0]
+        vectors = resources.embedder.embed([question])
+        near = resources.index(home.id).search(vectors[0], POOL)
+        fused = find_passages(resources, session, [Asked(home.id, question, k=POOL // 4)], vectors)[0]
     start = time.perf_counter()
     hits = search(resources, resources.settings.tenant, question, k=max(DEPTHS))
     seconds = time.perf_counter() - start

@@ -20,8 +20,6 @@ from workers.timing import Timings
 from workers.wake import Wake, rely_on_polling
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from sqlalchemy import Engine
 
     from compressor.codec.native import NativeCodec
@@ -165,11 +163,6 @@ class Resources:
         from compressor.embed import load_embedder
 
         return load_embedder(self.settings.embedder, device=self.settings.device)
-
-    @cached_property
-    def embed_question(self) -> "Callable[[str], NDArray[np.float32]]":
-        """A question's retrieval vector; questions that come at once are embedded together."""
-        return Together[str, "NDArray[np.float32]"](lambda questions: list(self.embedder.embed(questions)))
 
     def together(self, work: "Callable[[Resources, Sequence[Item]], Sequence[Result]]", item: Item) -> Result:
         """What `work` makes of the item; items that threads bring at once it is given together."""

@@ -34,8 +34,7 @@ def documents(resources: Resources, tmp_path: Path) -> dict[str, Document]:
 
 def asked_of(resources: Resources, questions: Sequence[str], **more: object) -> list[Asked]:
     home = home_of(resources, "default", "test").id
-    vectors = resources.embedder.embed(questions)
-    return [Asked(home, text, vector, k=3, **more) for text, vector in zip(questions, vectors, strict=True)]
+    return [Asked(home, text, k=3, **more) for text in questions]
 
 
 def titles(found: Found) -> list[str]:
@@ -66,7 +65,7 @@ def test_together_they_find_what_each_finds_alone(resources: Resources, document
     together = find_together(resources, asked)
     assert [(titles(found), found.texts) for found in together] == [(titles(found), found.texts) for found in alone]
     scores = [[[p.score for c in found.chunks for p in c.passages] for found in its] for its in (together, alone)]
-    assert scores[0] == [pytest.approx(its, rel=1e-5) for its in scores[1]]
+    assert scores[0] == [pytest.approx(its, rel=1e-3) for its in scores[1]]  # a vector depends a little on its batch
     for place, found in zip(PLACES, alone, strict=False):
         assert {title[: len(place)] for title in titles(found)} == {place}
         assert {text.split(" was read")[0] for text in found.texts.values()} == {f"The gauge at {place}"}
