@@ -1,7 +1,7 @@
 """The embedded service under load, over HTTP: how soon uploads are acknowledged, how many searches it answers.
 
     python -m bench.service uploads [--clients 50] [--seconds 30] [--megabytes 1]
-    python -m bench.service searches [--chunks 100000] [--rates 10 50 200] [--text FILE...]
+    python -m bench.service searches [--chunks 100000] [--rates 10 50 200] [--processes 1] [--text FILE...]
 
 Both start `percel serve` on a home of their own; the clients run on the same cores. Uploads are measured three times:
 each client sends one in five seconds, one a second, and the next one as soon as the last one is acknowledged. Searches
@@ -39,12 +39,12 @@ AHEAD = 3  # documents that wait for the worker meanwhile
 
 
 @contextmanager
-def serving(home: Path) -> Iterator[str]:
-    """`percel serve` on a home, with the default settings; -> its URL. Stopped in good order afterwards."""
+def serving(home: Path, processes: int) -> Iterator[str]:
+    """`percel serve` on a home, with so many processes that answer; -> its URL. Stopped in good order afterwards."""
     port = random.randint(20_000, 60_000)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PERCEL_")}
     environment |= {"PERCEL_HOME": str(home), "PERCEL_PORT": str(port), "PERCEL_LOG_LEVEL": "warning"}
-    command = [sys.executable, "-c", "from api.cli import main; main()", "serve"]
+    command = [sys.executable, "-c", "from api.cli import main; main()", "serve", "--processes", str(processes)]
     with subprocess.Popen(command, env=environment) as server:
         try:
             url = f"http://127.0.0.1:{port}"
@@ -105,7 +105,7 @@ def run_uploads(arguments: argparse.Namespace) -> list[dict[str, object]]:
     size = int(1_000_000 * arguments.megabytes)
     body = "".join(islice(passages_of(arguments.text), size // PASSAGE_CHARACTERS + 1)).encode()[:size]
     rows = []
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder) / "home") as url:
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder) / "home", arguments.processes) as url:
         for name, pace in (("one in five seconds each", 5.0), ("one a second each", 1.0), ("without a pause", 0.0)):
             load = upload_load(url, clients=arguments.clients, seconds=arguments.seconds, body=body, pace=pace)
             rows.append({"load": name, "clients": arguments.clients, **asyncio.run(load)})
@@ -179,8 +179,8 @@ def run_searches(arguments: argparse.Namespace) -> list[dict[str, object]]:
             with Resources(Settings(home=home)) as resources:
                 fill(resources, arguments.chunks, texts)
         questions = questions_of(texts)
-        with serving(home) as url:
-            warm = search_load(url, questions, rate=2, seconds=5)
+        with serving(home, arguments.processes) as url:
+            warm = search_load(url, questions, rate=4, seconds=5)
             asyncio.run(warm)
             with httpx.Client(base_url=url, timeout=60) as client, ingesting(client, texts):
                 for rate in arguments.rates:
@@ -201,6 +201,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=float, default=1, help="of an upload")
     parser.add_argument("--chunks", type=int, default=100_000, help="to search in")
     parser.add_argument("--rates", type=float, nargs="+", default=[10, 50, 200], help="searches a second")
+    parser.add_argument("--processes", type=int, default=1, help="that answer")
     parser.add_argument("--home", type=Path, help="keep the filled home here, for another run")
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
