@@ -3,15 +3,14 @@
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from store import catalog, lexical
 from store.database import reading, transaction
 from store.errors import LeaseLost, NotFound
-from store.models import DEFAULT_TENANT, Base, Cache, Chunk, Document, DocumentState, JobKind, JobState, Vector
+from store.models import DEFAULT_TENANT, Base, Cache, Chunk, DocumentState, JobKind, JobState, Vector
 from store.sweep import sweep_blobs
-from store.types import Place
 from tests.store.conftest import CODEC, EMBEDDER, Library
 
 TEXTS = ("alpha text", "beta text")
@@ -280,40 +279,6 @@ def test_a_collection_goes_with_all_that_is_in_it_and_nothing_else(engine: Engin
         assert len(lexical.search(session, other.collection_id, "shared", 10)) == 1
         document = catalog.find_document(session, "default", kept)
     assert library.blobs.read(document.blob) == b"shared words"  # the source that both had
-
-
-def test_documents_are_found_by_their_tenant_only_and_listed_in_pages(engine: Engine, library: Library) -> None:
-    ids = [library.accept([f"text {number}"]).document.id for number in range(5)]
-    with reading(engine) as session:
-        assert catalog.find_document(session, "default", ids[0]).title == "text 0.txt"
-        with pytest.raises(NotFound, match=f"There is no document '{ids[0]}'. List the documents"):
-            catalog.find_document(session, "another", ids[0])
-        page = catalog.list_documents(session, library.collection_id, limit=2)
-        rest = catalog.list_documents(session, library.collection_id, after=Place(page[-1].created_at, page[-1].id))
-        newest = catalog.list_documents(session, library.collection_id, newest_first=True, limit=2)
-        place = Place(newest[-1].created_at, newest[-1].id)
-        older = catalog.list_documents(session, library.collection_id, newest_first=True, after=place)
-    assert [document.id for document in page + rest] == ids
-    assert [document.id for document in newest + older] == ids[::-1]
-
-
-def test_documents_of_one_moment_are_each_listed_once_in_both_orders(engine: Engine, library: Library) -> None:
-    ids = sorted(library.accept([f"text {number}"]).document.id for number in range(5))
-    with transaction(engine) as session:
-        session.execute(update(Document).values(created_at=1.5))
-    for newest_first in (False, True):
-        listed: list[str] = []
-        after = None
-        while True:
-            with reading(engine) as session:
-                page = catalog.list_documents(
-                    session, library.collection_id, newest_first=newest_first, after=after, limit=2
-                )
-            if not page:
-                break
-            listed += [document.id for document in page]
-            after = Place(page[-1].created_at, page[-1].id)
-        assert listed == ids[:: -1 if newest_first else 1]
 
 
 def test_search_hits_are_live_rows_in_the_order_of_the_hits(engine: Engine, library: Library) -> None:
