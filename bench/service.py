@@ -39,7 +39,7 @@ AHEAD = 3  # documents that wait for the worker meanwhile
 
 
 @contextmanager
-def serving(home: Path, processes: int) -> Iterator[str]:
+def serving(home: Path, processes: int = 1) -> Iterator[str]:
     """`percel serve` on a home, with so many processes that answer; -> its URL. Stopped in good order afterwards."""
     port = random.randint(20_000, 60_000)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PERCEL_")}
