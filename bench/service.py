@@ -182,7 +182,7 @@ def run_searches(arguments: argparse.Namespace) -> list[dict[str, object]]:
         with serving(home, arguments.processes) as url:
             warm = search_load(url, questions, rate=4, seconds=5)
             asyncio.run(warm)
-            with httpx.Client(base_url=url, timeout=60) as client, ingesting(client, texts):
+            with httpx.Client(base_url=url, timeout=60) as client, ingesting(client, passages_of(arguments.text)):
                 for rate in arguments.rates:
                     before, start = _ready_documents(client), time.perf_counter()
                     row = asyncio.run(search_load(url, questions, rate=rate, seconds=arguments.seconds))
