@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import math
 from typing import Literal
 
 from api.errors import BadCursor
@@ -10,6 +11,7 @@ from store.types import Place
 
 Order = Literal["oldest", "newest"]
 _MARKS: dict[Order, str] = {"oldest": "", "newest": " newest"}  # a cursor from before there were two has none
+_IDS = 1 << 63  # how many a database can tell apart
 
 
 def cursor_of(document: Document, order: Order) -> str:
@@ -23,9 +25,11 @@ def place_of(cursor: str | None, order: Order) -> Place | None:
         return None
     try:
         created_at, document_id, *mark = _read(cursor).split(" ")
-        if mark != _MARKS[order].split():
+        place = Place(float(created_at), document_id)
+        # Databases refuse other text and numbers, each in its own way.
+        if mark != _MARKS[order].split() or not math.isfinite(place.created_at) or not document_id.isprintable():
             raise ValueError(cursor)
-        return Place(float(created_at), document_id)
+        return place
     except ValueError as error:
         raise BadCursor(cursor) from error
 
@@ -38,7 +42,10 @@ def cursor_of_number(number: int) -> str:
 def number_of(cursor: str | None) -> int:
     """The id that a cursor stands for, 0 for the beginning. Raises BadCursor."""
     try:
-        return 0 if cursor is None else int(_read(cursor))
+        number = 0 if cursor is None else int(_read(cursor))
+        if not 0 <= number < _IDS:
+            raise ValueError(cursor)
+        return number
     except ValueError as error:
         raise BadCursor(cursor or "") from error
 

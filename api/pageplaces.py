@@ -95,11 +95,11 @@ def find_places(resources: Resources, sizes: Sequence[PageCodec], chunk_ids: Seq
     wanted = [chunks[chunk_id] for chunk_id in chunk_ids if chunk_id in chunks]
     about = {document.id: _About(document, every[document.id]) for document in documents}
     found: dict[PageKey, PagePlace] = {}
-    with _Headers(resources, smaller) as headers:
-        for chunk in wanted:
-            if chunk.id in by_chunk and chunk.document_id in about:
-                for place in about[chunk.document_id].places(chunk, by_chunk, headers):
-                    found.setdefault(place.key, place)
+    headers = _Headers(resources, smaller)
+    for chunk in wanted:
+        if chunk.id in by_chunk and chunk.document_id in about:
+            for place in about[chunk.document_id].places(chunk, by_chunk, headers):
+                found.setdefault(place.key, place)
     return Places(tuple(found.values()), sum(chunk.id not in by_chunk for chunk in wanted))
 
 
@@ -151,20 +151,13 @@ class _About:
 
 
 class _Headers:
-    """The headers of page files, each read once."""
+    """The headers of page files, each read once; the files are closed again, as a collection may have thousands."""
 
     def __init__(self, resources: Resources, smaller: Sequence[Mapping[int, ChunkCache]]) -> None:
         """`smaller` are the rows of each smaller size, by chunk."""
         self._resources = resources
         self._smaller = smaller
         self._files: dict[str, PageFile] = {}
-
-    def __enter__(self) -> "_Headers":
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        for file in self._files.values():
-            file.close()
 
     def __contains__(self, key: PageKey) -> bool:
         return key.entry in self._file(key.blob)
@@ -201,5 +194,6 @@ class _Headers:
 
     def _file(self, blob: str) -> PageFile:
         if blob not in self._files:
-            self._files[blob] = PageFile(self._resources.blobs.ranges(blob))
+            with PageFile(self._resources.blobs.ranges(blob)) as file:
+                self._files[blob] = file
         return self._files[blob]

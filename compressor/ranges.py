@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_THREADS = 8  # that read one file
+MOST_THREADS = 8  # that read and check at once
 PIECE_BYTES = 1 << 18  # are read at a time, and still in a core's own memory when their checksum is made of them
 _ALIGNED = 8  # bytes: numbers of any type can be read there
 

@@ -25,7 +25,7 @@ _CONNECT_SECONDS = 10
 # Of 4 kB, after which a commit takes the log into the file, and waits for the disk; see `take_in_log`.
 _LOG_PAGES = 16_000
 _DISK_FULL = "53100"  # PostgreSQL's state for it
-_POOL = {"pool_size": 8, "max_overflow": 32}  # connections of a process; a search takes two at a time
+_POOL = {"pool_size": 8, "max_overflow": 32}  # connections of a process; whoever works with rows or holds takes one
 _TURNS: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
 _MIGRATION_LOCK = 0x70657263656C  # PostgreSQL advisory lock, "percel"
 
@@ -44,8 +44,11 @@ def open_database(url: str) -> Engine:
     if parsed.get_backend_name() != "sqlite":
         reason = "it is neither sqlite:// nor postgresql://"
         raise DatabaseUnusable(f"{parsed.render_as_string()} in PERCEL_DATABASE_URL", reason)
-    if parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    if parsed.database in (None, "", ":memory:") or "uri" in parsed.query:
+        # Threads and processes share the file, and what lies beside it.
+        reason = "it names no file: write sqlite:///path"
+        raise DatabaseUnusable(f"{parsed.render_as_string()} in PERCEL_DATABASE_URL", reason)
+    Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(parsed, **_POOL)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from store.database import explaining
 from store.locks import lock_key
+from store.space import on_disk
 
 _KEYS = bindparam("keys", type_=ARRAY(BigInteger))
 _SHARE = text("SELECT pg_advisory_lock_shared(key) FROM unnest(:keys) AS key").bindparams(_KEYS)
@@ -37,7 +38,7 @@ def hold(engine: Engine, keys: Iterable[str]) -> Iterator[Held]:
     """No sweep deletes these blobs until the block ends; any number may hold one. Waits for a sweep that is at one.
 
     Look whether they are there inside the block, then commit the rows that name them. Never inside a transaction.
-    Raises: DatabaseUnreachable.
+    Raises: DatabaseUnreachable, StoreFull.
     """
     held = frozenset(keys)
     if engine.dialect.name == "sqlite":
@@ -57,7 +58,7 @@ def hold(engine: Engine, keys: Iterable[str]) -> Iterator[Held]:
 def hold_alone(engine: Engine, keys: Iterable[str]) -> Iterator[Held]:
     """Those of the blobs that nobody else holds; who is about to name one waits until the block ends.
 
-    Raises: DatabaseUnreachable.
+    Raises: DatabaseUnreachable, StoreFull.
     """
     wanted = frozenset(keys)
     if engine.dialect.name == "sqlite":
@@ -99,8 +100,11 @@ def _file(engine: Engine, key: str) -> Path:
 
 
 def _lock(stack: ExitStack, path: Path, operation: int) -> None:
-    path.parent.mkdir(exist_ok=True)
-    fcntl.flock(stack.enter_context(path.open("a")), operation)
+    with on_disk(path.parent.parent):
+        path.parent.mkdir(exist_ok=True)
+        file = stack.enter_context(path.open("a+"))  # on NFS only a file that can be read is locked together
+    fcntl.flock(file, operation)
+    stack.callback(fcntl.flock, file, fcntl.LOCK_UN)  # a process that was forked meanwhile has it open for longer
 
 
 def _try_lock(stack: ExitStack, path: Path) -> bool:

@@ -1,6 +1,7 @@
 """A vision-language model answers out of page caches: which pages it reads, what is said of them, what is refused."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,16 +12,18 @@ from api.answer import ask, ask_steps
 from api.errors import ContextTooLarge, NoPageCaches, UnknownDecoder
 from api.library import documents_of, forget_gone, remove_document
 from api.pagecitations import cite_pages
-from api.pageplaces import find_places, in_order
+from api.pageplaces import _Headers, find_places, in_order
 from api.reports import AnswerReport, ContextReport, Question
 from compressor.errors import ContextTooLong, DeviceFull
 from compressor.types import Box
 from compressor.vlm.pointing import Pointed, Pointing, read_pointing
+from compressor.vlm.reader import PageKey
 from compressor.vlm.recipe import Recipe
 from store import catalog
 from store.database import reading
 from tests.compressor.vlm.saved import save_model
 from workers.ingest import Offer, accept
+from workers.pages import page_entry
 from workers.resources import Resources
 from workers.runner import run_due_jobs
 from workers.settings import Settings
@@ -203,6 +206,18 @@ def test_a_caller_cannot_name_a_path_that_the_operator_did_not(asked: Resources)
     with pytest.raises(UnknownDecoder, match="there is no decoder 'hf:/etc'; choose one of: extractive, hf:"):
         ask(asked, "default", ASKED, decoder_name="hf:/etc")
     assert ask(asked, "default", ASKED, decoder_name="extractive").mode == "quotes"
+
+
+def test_page_files_are_not_kept_open_while_the_pages_of_a_collection_are_looked_up(asked: Resources) -> None:
+    (size,) = asked.page_sizes(asked.settings.decoder)
+    with reading(asked.engine) as session:
+        home = catalog.find_collection(session, "default", "default")
+        ids = [document.id for document in catalog.list_documents(session, home.id)]
+        rows = catalog.page_caches(session, ids, size.fingerprint)
+    headers = _Headers(asked, [])
+    assert [PageKey(row.blob, page_entry(row.ordinal, 0)) in headers for row in rows] == [True, True]
+    opened = {os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")}
+    assert not opened & {os.path.realpath(asked.blobs.local_path(row.blob)) for row in rows}
 
 
 def test_boxes_become_citations_on_the_source(asked: Resources) -> None:

@@ -126,6 +126,9 @@ def test_rows_of_nothing_are_refused(engine: Engine) -> None:
     [
         ("nonsense", r"in PERCEL_DATABASE_URL cannot be used: Could not parse"),
         ("mysql://u:secret@h/d", r"mysql://u:\*\*\*@h/d in PERCEL_DATABASE_URL cannot be used: it is neither sqlite"),
+        ("sqlite://", r"sqlite:// in PERCEL_DATABASE_URL cannot be used: it names no file: write sqlite:///path\."),
+        ("sqlite:///:memory:", r"it names no file: write sqlite:///path\."),
+        ("sqlite:///file:some.db?uri=true", r"it names no file: write sqlite:///path\."),
     ],
 )
 def test_an_address_that_is_none_is_said(url: str, said: str) -> None:

@@ -1,9 +1,13 @@
 """Holds keep a blob from the sweep while a row that names it is on its way, and whoever names it from the sweep's."""
 
+import errno
+import fcntl
+import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
@@ -11,7 +15,7 @@ from sqlalchemy import Engine, text
 from store import catalog
 from store.blobs import DirectoryBlobs
 from store.database import reading, transaction
-from store.errors import DatabaseUnreachable
+from store.errors import DatabaseUnreachable, StoreFull
 from store.holds import hold, hold_alone
 from store.sweep import sweep_blobs
 from tests.store.conftest import Library
@@ -47,6 +51,47 @@ def test_a_failure_inside_lets_go(engine: Engine) -> None:
             raise KeyError
         with hold_alone(engine, ["a"]) as alone:
             assert alone.keys == {"a"}
+
+
+def test_a_process_that_was_forked_meanwhile_does_not_hold_on(sqlite_engine: Engine) -> None:
+    for grip in (hold, hold_alone):
+        with grip(sqlite_engine, ["a"]):
+            copy = os.dup(_open_file(f"{sqlite_engine.url.database}-holds"))  # as a child has it
+        try:
+            with hold_alone(sqlite_engine, ["a"]) as alone:
+                assert alone.keys == {"a"}
+        finally:
+            os.close(copy)
+
+
+def test_files_that_a_network_file_system_locks_by_their_bytes_are_held_too(
+    sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", fcntl.lockf)  # what NFS makes of it: only who can read shares a lock
+    for grip in (hold, hold_alone):
+        with grip(sqlite_engine, ["a"]) as held:
+            assert held.keys == {"a"}
+
+
+def _open_file(folder: str) -> int:
+    """The one file that this process has open in a folder."""
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # the listing itself
+            if os.readlink(f"/proc/self/fd/{number}").startswith(folder):
+                found.append(int(number))
+    (file,) = found
+    return file
+
+
+def test_a_hold_that_a_full_disk_refuses_says_so(sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(self: Path, *, exist_ok: bool) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    for grip in (hold, hold_alone):
+        with pytest.raises(StoreFull, match=r"No space left at .*Free space there"), grip(sqlite_engine, ["a"]):
+            pass
 
 
 def test_nobody_waits_for_the_deletes_of_a_sweep(
