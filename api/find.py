@@ -82,6 +82,9 @@ def find(
         return Found([], {})
     asked = Asked(collection_id, query, k, among, texts)
     if resources.engine.dialect.name == "sqlite":
+        if not resources.brief:
+            for index in resources.indexes(collection_id).every:
+                index.open()  # a large one takes seconds, in which questions to other collections need not wait
         return resources.together(find_together, asked)
     vector = resources.together(embed_queries, query)
     return find_together(resources, [asked], vector[None])[0]  # a server works on several by itself

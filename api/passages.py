@@ -59,9 +59,10 @@ def worth_reading(found: Sequence[FoundChunk]) -> set[tuple[int, int, int]]:
 
 
 def rerank_chunks(query: str, found: Sequence[FoundChunk], texts: PassageTexts, *, k: int) -> list[FoundChunk]:
-    """The k best chunks whose caches are loaded, after a look at the texts of the best passages."""
+    """The k best chunks whose texts are at hand, after a look at those of the best passages."""
     present = [chunk for chunk in found if chunk.row.id in texts]
-    best = _best_passages(present, PASSAGES)
+    # Of all that were found: the next ones, where a document is gone meanwhile, were not worth reading then.
+    best = [(chunk_id, passage) for chunk_id, passage in _best_passages(found, PASSAGES) if chunk_id in texts]
     texts.read_ahead(best)
     fused = [(texts.read(chunk_id, passage.start, passage.end), passage.score) for chunk_id, passage in best]
     scores = dict(zip(best, rerank(query, fused), strict=True))

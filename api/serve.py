@@ -61,12 +61,12 @@ def serve(settings: Settings, *, worker: bool, tell: Callable[[], None]) -> None
     check_bind(settings)
     tell()
     start_tracing()
-    for name in ("home", "host", "port", "api_processes"):  # for the other processes: an option may have said so
+    for name in ("home", "host", "port", "api_processes"):  # read there by the others: an option may have said so
         os.environ[f"{PREFIX}{name.upper()}"] = str(getattr(settings, name))
     stop = threading.Event()
     stop_on_signals(stop)  # uvicorn raises a signal again when it is through: without this, nothing after it would run
     with sharing():  # with the worker process; before anything imports prometheus_client
-        beside = start_thread("worker", lambda stop: keep_worker(settings, stop), stop) if worker else None
+        beside = start_thread("worker", keep_worker, stop) if worker else None
         try:
             uvicorn.run(
                 "api.serve:served_app",
@@ -107,8 +107,11 @@ def _end_with(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def keep_worker(settings: Settings, stop: threading.Event) -> None:
-    """Runs the worker process, and another one when it ends; it ends with this process, however this one ends."""
+def keep_worker(stop: threading.Event) -> None:
+    """Runs the worker process, and another one when it ends; it ends with this process, however this one ends.
+
+    Its settings are those of the environment.
+    """
     environment = {**os.environ, "PERCEL_BROKER_URL": ""}
     command = [sys.executable, "-c", "from api.cli import main; main()", "worker", "--with-parent"]
     while not stop.is_set():

@@ -25,7 +25,8 @@ _CONNECT_SECONDS = 10
 # Of 4 kB, after which a commit takes the log into the file, and waits for the disk; see `take_in_log`.
 _LOG_PAGES = 16_000
 _DISK_FULL = "53100"  # PostgreSQL's state for it
-_POOL = {"pool_size": 8, "max_overflow": 32}  # connections of a process; whoever works with rows or holds takes one
+# Connections of a process. A search takes one at a time, and a second one while it takes in what came.
+_POOL = {"pool_size": 8, "max_overflow": 32}
 _TURNS: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
 _MIGRATION_LOCK = 0x70657263656C  # PostgreSQL advisory lock, "percel"
 

@@ -13,9 +13,15 @@ import api.find as finding
 from api.find import POOL, Asked, Found, find_chunks, find_together
 from api.library import remove_document
 from api.search import home_of, search
+from store import words
+from store.lexical.cut import Cutter
+from store.lexical.postings import Postings
 from store.models import Document
+from store.types import PassageWords
 from tests.workers.test_ingest import ingest, offer
+from workers.ingest import accept
 from workers.resources import Resources
+from workers.runner import run_due_jobs
 
 PLACES = ("Marlow Weir", "Harbour Gate", "Linnea Quay", "Upper Lock")
 QUESTIONS = tuple(f"When was the gauge at {place} read?" for place in PLACES)
@@ -125,3 +131,30 @@ def test_threads_that_ask_at_once_share_one_look(
         titles = [[hit.title for hit in each.result(60)] for each in found]
     assert batches == [1, len(QUESTIONS) - 1]
     assert [set(its) for its in titles] == [set(its) for its in expected]
+
+
+def test_a_collection_that_is_being_opened_keeps_no_other_waiting(
+    resources: Resources, documents: dict[str, Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept(resources, "default", "other", offer(tmp_path, "other.txt", text_of("Lower Lock", 1)))
+    run_due_jobs(resources)
+    opening, go = threading.Event(), threading.Event()
+
+    def slowly(cutter: Cutter, rows: list[PassageWords]) -> Postings:
+        if "Marlow" in rows[0].body:
+            opening.set()
+            assert go.wait(120)
+        return cut(cutter, rows)
+
+    cut = words._cut
+    monkeypatch.setattr(words, "_cut", slowly)
+    with Resources(resources.settings) as fresh, ThreadPoolExecutor(3) as pool:
+        slow = [pool.submit(search, fresh, "default", QUESTIONS[0], collection="test", k=3) for _ in range(2)]
+        try:
+            assert opening.wait(60)
+            quick = pool.submit(search, fresh, "default", QUESTIONS[0], collection="other", k=3)
+            assert [hit.title for hit in quick.result(60)] == ["other.txt"]
+            assert not any(each.done() for each in slow)
+        finally:
+            go.set()
+        assert {hit.title[: len(PLACES[0])] for each in slow for hit in each.result(60)} == {PLACES[0]}

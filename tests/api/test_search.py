@@ -1,12 +1,14 @@
 """What a search shows of a passage, and what it costs: no cache is read where the text is kept."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import delete, select
 
+import api.search as searching
 from api.library import remove_document
-from api.search import search
+from api.search import load_chunks, search
 from store.database import reading, transaction
 from store.models import Passage, Vector
 from store.words import WordIndex
@@ -35,6 +37,29 @@ def test_a_hit_is_the_same_with_its_text_kept_and_out_of_its_cache(resources: Re
     with transaction(resources.engine) as session:
         session.execute(delete(Passage).where(Passage.id > session.scalar(select(Passage.id).limit(1))))
     assert search(resources, "default", QUERY, collection="test") == hits
+
+
+def test_documents_that_go_while_their_texts_are_read_leave_the_other_hits(
+    resources: Resources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left has more passages than were worth reading while the others were there, and its cache is not read."""
+    asked = "gauge at Marlow Weir read by the keeper"
+    rest = "It stood at a quarter of a metre and was rising in the reach below the lock. " * 6
+    long = "\n\n".join(f"# Gauge {n}\n\nThe gauge at Marlow Weir was read by the keeper. {rest}" for n in range(40))
+    notes = [offer(tmp_path, f"note {n}.txt", f"The {asked}, note {n}.") for n in range(5)]
+    documents = ingest(resources, offer(tmp_path, "long.md", long), *notes)
+    going = [document.id for title, document in documents.items() if title != "long.md"]
+    with transaction(resources.engine) as session:
+        session.execute(delete(Passage).where(Passage.id.in_(select(Vector.id).where(Vector.document_id.in_(going)))))
+
+    def load(*args: Any, **options: Any) -> Any:
+        for document_id in going:
+            remove_document(resources, document_id)
+        return load_chunks(*args, **options)
+
+    monkeypatch.setattr(searching, "load_chunks", load)
+    hits = search(resources, "default", asked, collection="test")
+    assert {hit.title for hit in hits} == {"long.md"}
 
 
 def test_texts_go_with_their_document(resources: Resources, tmp_path: Path) -> None:
