@@ -8,11 +8,12 @@ import logging
 import time
 
 from limits import RateLimitItemPerDay, RateLimitItemPerMinute
-from limits.errors import StorageError
+from limits.errors import ConfigurationError, StorageError
 from limits.storage import storage_from_string
 from limits.strategies import FixedWindowRateLimiter, RateLimiter, SlidingWindowCounterRateLimiter
 
 from api.errors import QuotaExceeded
+from workers.errors import SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,13 @@ class Quotas:
     """Counts what keys use. A caller without a key is on this machine and is not limited."""
 
     def __init__(self, broker_url: str, *, requests_per_minute: int, bytes_per_day: int) -> None:
-        storage = storage_from_string(broker_url or "memory://", wrap_exceptions=True)
+        """Raises SettingsError."""
+        try:
+            storage = storage_from_string(broker_url or "memory://", wrap_exceptions=True)
+        except ConfigurationError:  # its words would show a password
+            raise SettingsError(
+                "PERCEL_BROKER_URL is not the address of a Redis server, such as redis://localhost:6379/0"
+            ) from None
         self._minute = SlidingWindowCounterRateLimiter(storage)
         self._day = FixedWindowRateLimiter(storage)
         self._requests_per_minute = requests_per_minute

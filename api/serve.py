@@ -66,6 +66,10 @@ def serve(settings: Settings, *, worker: bool, tell: Callable[[], None]) -> None
     stop = threading.Event()
     stop_on_signals(stop)  # uvicorn raises a signal again when it is through: without this, nothing after it would run
     with sharing():  # with the worker process; before anything imports prometheus_client
+        if settings.api_processes > 1:  # what cannot be made here would be tried in other processes without end
+            from api.app import create_app
+
+            create_app(settings)
         beside = start_thread("worker", keep_worker, stop) if worker else None
         try:
             uvicorn.run(

@@ -130,6 +130,18 @@ def test_several_processes_answer_and_one_that_dies_is_replaced(home: Path) -> N
             time.sleep(0.1)
 
 
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_broker_that_is_none_ends_the_start_and_its_password_is_not_shown(home: Path, processes: str) -> None:
+    """Several processes do not try it without an end."""
+    command = [sys.executable, "-c", "from api.cli import main; main()", "serve", "--processes", processes]
+    environment = {**os.environ, "PERCEL_HOME": str(home), "PERCEL_PORT": "0", "PERCEL_BROKER_URL": "no://u:secret@x"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert ended.returncode == 2
+    said = "error: PERCEL_BROKER_URL is not the address of a Redis server, such as redis://localhost:6379/0"
+    assert said in ended.stderr
+    assert "secret" not in ended.stderr
+
+
 def answering(parent: int) -> list[int]:
     """The processes of a service that answer: those that it has spawned through multiprocessing."""
     pids = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
