@@ -53,7 +53,7 @@ class Found:
     """What a question finds, best first."""
 
     chunks: list[FoundChunk]
-    texts: Mapping[tuple[int, int, int], str]  # (chunk id, start, end) -> kept text; those that are not kept are not in
+    texts: Mapping[tuple[int, int, int], str | None]  # (chunk id, start, end) -> kept text; None: it is not kept
 
 
 def find_chunks(
@@ -117,10 +117,7 @@ def find_together(
         ]
         wanted = [worth_reading(chunks) if one.texts else set() for one, chunks in zip(asked, found, strict=True)]
         kept = catalog.passage_texts(session, set().union(*wanted)) if any(wanted) else {}
-    return [
-        Found(chunks, {key: kept[key] for key in keys if key in kept})
-        for chunks, keys in zip(found, wanted, strict=True)
-    ]
+    return [Found(chunks, {key: kept.get(key) for key in keys}) for chunks, keys in zip(found, wanted, strict=True)]
 
 
 def _by_chunk(ranked: Sequence[tuple[LivePassage, float]], k: int) -> dict[int, list[ScoredPassage]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from api.find import Found, find
 from api.library import load_caches
-from api.passages import FoundChunk, PassageTexts, rerank_chunks, spans_of, worth_reading
+from api.passages import FoundChunk, PassageTexts, rerank_chunks, spans_of
 from compressor.cache import Cache
 from compressor.rerank import PASSAGES
 from compressor.types import Box
@@ -95,9 +95,10 @@ def search(
 
 def _texts_of(resources: Resources, collection_id: str, found: Found) -> PassageTexts:
     """The texts of what was found: as they are kept; of chunks of which one is not, out of their caches."""
-    lacking = sorted({key[0] for key in worth_reading(found.chunks) if key not in found.texts})
-    caches = load_chunks(resources, collection_id, lacking)[1] if lacking else {}
-    return PassageTexts(resources, caches, {key: text for key, text in found.texts.items() if key[0] not in lacking})
+    lacking = {key[0] for key, text in found.texts.items() if text is None}
+    caches = load_chunks(resources, collection_id, sorted(lacking))[1] if lacking else {}
+    kept = {key: text for key, text in found.texts.items() if text is not None and key[0] not in lacking}
+    return PassageTexts(resources, caches, kept)
 
 
 def home_of(resources: Resources, tenant: str, collection: str | None) -> Collection:
