@@ -109,14 +109,19 @@ class Swept(DirectoryBlobs):
         return blob
 
 
-def test_what_a_sweep_takes_before_its_row_is_there_is_put_again_at_every_stage(
-    resources: Resources, tmp_path: Path
-) -> None:
-    whole = resources.blobs
-    assert isinstance(whole, DirectoryBlobs)
-    swept = Swept(whole.root)
+@pytest.fixture
+def swept(resources: Resources) -> Swept:
+    """What the resources store blobs in; a cache file holds one chunk."""
+    assert isinstance(resources.blobs, DirectoryBlobs)
+    swept = Swept(resources.blobs.root)
     resources.__dict__["blobs"] = swept
     resources.__dict__["batch_chunks"] = 1
+    return swept
+
+
+def test_what_a_sweep_takes_before_its_row_is_there_is_put_again_at_every_stage(
+    resources: Resources, swept: Swept, tmp_path: Path
+) -> None:
     (document,) = ingest(resources, offer(tmp_path, "a.txt", STORY * 6)).values()
     assert document.state is DocumentState.READY
     assert STORY.strip() in "\n".join(read_document(resources, document))
@@ -124,17 +129,12 @@ def test_what_a_sweep_takes_before_its_row_is_there_is_put_again_at_every_stage(
     assert len(swept.taken) == 3 + (document.chunk_count or 0)
     with reading(resources.engine) as session:
         assert set(session.scalars(select(Job.attempts))) == {1}
-    assert check_blobs(resources.engine, whole, now=2e10) == BlobCheck((), (), ())
+    assert check_blobs(resources.engine, swept, now=2e10) == BlobCheck((), (), ())
 
 
 def test_an_end_right_after_each_commit_that_names_a_swept_blob_leaves_nothing_to_repair(
-    resources: Resources, tmp_path: Path
+    resources: Resources, swept: Swept, tmp_path: Path
 ) -> None:
-    whole = resources.blobs
-    assert isinstance(whole, DirectoryBlobs)
-    swept = Swept(whole.root)
-    resources.__dict__["blobs"] = swept
-    resources.__dict__["batch_chunks"] = 1
     ended_at: set[str] = set()
 
     def end(_session: Session) -> None:
@@ -150,16 +150,16 @@ def test_an_end_right_after_each_commit_that_names_a_swept_blob_leaves_nothing_t
             accept(resources, "default", "test", offer(tmp_path, "a.txt", STORY * 6))
         (document,) = documents_of(resources, "default", "test")
         while document.state is not DocumentState.READY or has_live_jobs(resources):
-            assert check_blobs(resources.engine, whole).missing == ()
+            assert check_blobs(resources.engine, swept).missing == ()
             with suppress(KeyboardInterrupt):
                 run_due_jobs(resources)
             (document,) = documents_of(resources, "default", "test")
     finally:
         event.remove(Session, "after_commit", end)
     assert len(ended_at) == 3 + (document.chunk_count or 0) >= 5
-    sweep_blobs(resources.engine, whole)
+    sweep_blobs(resources.engine, swept)
     assert STORY.strip() in "\n".join(read_document(resources, document))
-    assert check_blobs(resources.engine, whole, now=2e10) == BlobCheck((), (), ())
+    assert check_blobs(resources.engine, swept, now=2e10) == BlobCheck((), (), ())
 
 
 def has_live_jobs(resources: Resources) -> bool:
