@@ -3,7 +3,7 @@
 import ipaddress
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from api.errors import AccessDenied, NotAuthenticated, QuotaExceeded
+from api.gathered import Gathered
 from api.problems import problem_of
 from api.quotas import Quotas
 from store import catalog
@@ -24,6 +25,7 @@ from store.errors import NotFound, StoreError
 from store.models import ApiKey, Collection, Document
 from store.scopes import Scope
 from workers.resources import Resources
+from workers.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -89,16 +91,23 @@ async def identify(
     known = getattr(request.state, "caller", None)
     if isinstance(known, Caller):  # `KeyFirst` has looked
         return known
-    return await run_in_threadpool(_identify, request, resources, credentials)
-
-
-def _identify(request: Request, resources: Resources, credentials: HTTPAuthorizationCredentials | None) -> Caller:
-    caller = _keyed(resources, credentials.credentials) if credentials else None
-    caller = caller or _keyless(request, resources)
-    quotas = request.app.state.quotas
+    keys, quotas = request.app.state.keys, request.app.state.quotas
+    assert isinstance(keys, Gathered)
     assert isinstance(quotas, Quotas)
-    quotas.count_request(caller.key_id, caller.requests_per_minute)
-    return caller
+    found = await keys(None if credentials is None else credentials.credentials)
+    assert isinstance(found, KnownKey)
+    if found.key is not None:
+        caller = caller_of(found.key)
+        if quotas.shared:
+            await run_in_threadpool(quotas.count_request, caller.key_id, caller.requests_per_minute)
+        else:
+            quotas.count_request(caller.key_id, caller.requests_per_minute)
+        if _is_use_due(found.key):
+            await run_in_threadpool(_note_use, resources, found.key.id)
+        return caller
+    if found.had_keys or not is_local(request, resources.settings):
+        raise NotAuthenticated
+    return Caller(resources.settings.tenant, frozenset(Scope))
 
 
 class KeyFirst:
@@ -119,19 +128,32 @@ class KeyFirst:
         await self._app(scope, receive, send)
 
 
-def _keyed(resources: Resources, secret: str) -> Caller | None:
+@dataclass(frozen=True, slots=True)
+class KnownKey:
+    """What is known of a request's key."""
+
+    key: ApiKey | None  # None: there is none, or it is not valid
+    had_keys: bool  # whether any key was ever made, usable or not
+
+
+def look_up_keys(resources: Resources, secrets: Sequence[str | None]) -> list[KnownKey]:
+    """What is known of each key that requests bring; of those that come at once in one look."""
     with reading(resources.engine) as session:
-        key = catalog.find_key(session, secret)
-    if key is None:
-        return None
-    now = time.time()
-    if key.last_used_at is None or now - key.last_used_at > catalog.KEY_USE_NOTED_EVERY:
-        try:
-            with transaction(resources.engine) as session:
-                catalog.note_use(session, key.id, now=now)
-        except (StoreError, DBAPIError):  # a full disk, say: no reason to refuse a reader
-            log.warning("use of a key not noted", exc_info=True)
-    return caller_of(key)
+        had_keys = catalog.had_keys(session)
+        rows = {secret: catalog.find_key(session, secret) for secret in set(secrets) if secret is not None}
+    return [KnownKey(None if secret is None else rows[secret], had_keys) for secret in secrets]
+
+
+def _is_use_due(key: ApiKey) -> bool:
+    return key.last_used_at is None or time.time() - key.last_used_at > catalog.KEY_USE_NOTED_EVERY
+
+
+def _note_use(resources: Resources, key_id: str) -> None:
+    try:
+        with transaction(resources.engine) as session:
+            catalog.note_use(session, key_id, now=time.time())
+    except (StoreError, DBAPIError):  # a full disk, say: no reason to refuse a reader
+        log.warning("use of a key not noted", exc_info=True)
 
 
 def caller_of(key: ApiKey) -> Caller:
@@ -146,26 +168,28 @@ def caller_of(key: ApiKey) -> Caller:
     )
 
 
-def _keyless(request: Request, resources: Resources) -> Caller:
-    if not is_private(request, resources):
-        raise NotAuthenticated
-    return Caller(resources.settings.tenant, frozenset(Scope))
-
-
 def is_private(request: Request, resources: Resources) -> bool:
     """Whether nobody but this machine's user can ask, so that no key is needed.
 
-    Never once there was a key: that the last one was revoked must not open the service. And not for a page of another
-    site in that user's browser: it says its own origin, or comes under a name that is not this machine's.
+    Never once there was a key: that the last one was revoked must not open the service.
     """
-    client = request.client.host if request.client else ""
-    origin = request.headers.get("origin")
-    if not is_loopback(client) or not is_loopback(resources.settings.host):
-        return False
-    if not is_loopback(request.url.hostname or "") or (origin and urlsplit(origin).netloc != request.url.netloc):
+    if not is_local(request, resources.settings):
         return False
     with reading(resources.engine) as session:
         return not catalog.had_keys(session)
+
+
+def is_local(request: Request, settings: Settings) -> bool:
+    """Whether a request comes from this machine to a service that only this machine reaches.
+
+    And not from a page of another site in its user's browser: it says its own origin, or comes under a name that is not
+    this machine's.
+    """
+    client = request.client.host if request.client else ""
+    origin = request.headers.get("origin")
+    if not is_loopback(client) or not is_loopback(settings.host):
+        return False
+    return is_loopback(request.url.hostname or "") and not (origin and urlsplit(origin).netloc != request.url.netloc)
 
 
 def needs(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:
@@ -196,10 +220,14 @@ TenantAdmin = Annotated[Caller, Depends(administer)]
 
 def find_home(resources: Resources, caller: Caller, name: str) -> Collection:
     """A collection that the caller may touch. Raises AccessDenied, NotFound."""
-    caller.require(name)
+    return named_home(resources, caller.tenant, caller.require(name))
+
+
+def named_home(resources: Resources, tenant: str, name: str) -> Collection:
+    """A tenant's collection, for a caller who may touch it. Raises NotFound."""
     try:
         with reading(resources.engine) as session:
-            return catalog.find_collection(session, caller.tenant, name)
+            return catalog.find_collection(session, tenant, name)
     except NotFound:  # what else there is is not every key's to know
         raise NotFound("collection", name, "List the collections to see which there are.") from None
 

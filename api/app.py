@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 from anyio import CapacityLimiter, to_thread
@@ -13,12 +14,14 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
 
-from api.access import KeyFirst
+from api.access import KeyFirst, look_up_keys
+from api.gathered import Gathered
 from api.library import forget_gone
 from api.observe import Observed, observe
 from api.problems import RESPONSES, install_problems
 from api.quotas import Quotas
 from api.routes import chat, collections, documents, health, jobs, keys, metrics, page, questions, webhooks
+from api.searches import Searches
 from api.uploads import BodyLimit
 from workers.resources import Resources
 from workers.settings import Settings, load_settings
@@ -47,6 +50,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         with Resources(settings) as resources:
             app.state.resources = resources
             await run_in_threadpool(lambda: resources.engine)  # migrated before the first request
+            app.state.keys = Gathered(partial(look_up_keys, resources))
+            app.state.searches = Searches(resources)
             observe(app, resources)
             start_thread("index keeper", lambda stop: keep_indexes(resources, stop), stop)
             start_thread("log", lambda stop: keep_log_short(resources, stop), stop)

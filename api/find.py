@@ -78,16 +78,7 @@ def find(
     texts: bool = False,
 ) -> Found:
     """The k best chunks, and the kept texts of their best passages where they are asked for."""
-    if among is not None and not among:
-        return Found([], {})
-    asked = Asked(collection_id, query, k, among, texts)
-    if resources.engine.dialect.name == "sqlite":
-        if not resources.brief:
-            for index in resources.indexes(collection_id).every:
-                index.open()  # a large one takes seconds, in which questions to other collections need not wait
-        return resources.together(find_together, asked)
-    vector = resources.together(embed_queries, query)
-    return find_together(resources, [asked], vector[None])[0]  # a server works on several by itself
+    return find_together(resources, [Asked(collection_id, query, k, among, texts)])[0]
 
 
 def embed_queries(resources: Resources, queries: Sequence[str]) -> "list[NDArray[np.float32]]":
@@ -103,17 +94,18 @@ def find_together(
         vectors = resources.embedder.embed([one.query for one in asked])
     groups: dict[Hashable, list[int]] = {}
     for number, one in enumerate(asked):
-        groups.setdefault(one.place, []).append(number)
-    best: dict[int, dict[int, list[ScoredPassage]]] = {}  # question -> chunk id -> its passages
+        if one.among is None or one.among:
+            groups.setdefault(one.place, []).append(number)
+    best: list[dict[int, list[ScoredPassage]]] = [{} for _ in asked]  # of each its chunks' passages by chunk id
     with reading(resources.engine) as session:
         for numbers in groups.values():
             ranked = find_passages(resources, session, [asked[number] for number in numbers], vectors[numbers])
             for number, passages in zip(numbers, ranked, strict=True):
                 best[number] = _by_chunk(passages, asked[number].k)
-        rows = catalog.live_chunks(session, list({chunk_id for chunks in best.values() for chunk_id in chunks}))
+        rows = catalog.live_chunks(session, list({chunk_id for chunks in best for chunk_id in chunks}))
         found = [
-            [FoundChunk(rows[chunk_id], passages) for chunk_id, passages in best[number].items() if chunk_id in rows]
-            for number in range(len(asked))
+            [FoundChunk(rows[chunk_id], passages) for chunk_id, passages in chunks.items() if chunk_id in rows]
+            for chunks in best
         ]
         wanted = [worth_reading(chunks) if one.texts else set() for one, chunks in zip(asked, found, strict=True)]
         kept = catalog.passage_texts(session, set().union(*wanted)) if any(wanted) else {}

@@ -29,6 +29,7 @@ class Quotas:
             raise SettingsError(
                 "PERCEL_BROKER_URL is not the address of a Redis server, such as redis://localhost:6379/0"
             ) from None
+        self.shared = bool(broker_url)  # with other nodes: counting waits for a server
         self._minute = SlidingWindowCounterRateLimiter(storage)
         self._day = FixedWindowRateLimiter(storage)
         self._requests_per_minute = requests_per_minute

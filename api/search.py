@@ -3,8 +3,9 @@
 from collections.abc import Collection as AbstractCollection
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from api.find import Found, find
+from api.find import Asked, Found, find, find_together
 from api.library import load_caches
 from api.passages import FoundChunk, PassageTexts, rerank_chunks, spans_of
 from compressor.cache import Cache
@@ -18,7 +19,20 @@ from store.types import ChunkCache
 from workers.resources import Resources
 from workers.timing import measured
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 RANKED = 100  # chunks of a whole collection that come first in what matters; the others follow by arrival
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """What a search is for."""
+
+    query: str
+    k: int = 8  # hits
+    where: Mapping[str, object] | None = None  # a filter over metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +80,26 @@ def search(
     Of the collection of that name, or `home` where the caller has looked it up.
     """
     home = home or home_of(resources, tenant, collection)
-    among = filtered_documents(resources, home.id, where)
-    found, texts = rank_chunks(resources, home.id, query, k=k, among=among)
+    return search_together(resources, home, [Sought(query, k, where)])[0]
+
+
+def search_together(
+    resources: Resources, home: Collection, sought: Sequence[Sought], vectors: "NDArray[np.float32] | None" = None
+) -> list[list[Hit]]:
+    """The same for several searches of one collection. Vectors (n, d) of the queries where they are known."""
+    asked = [
+        Asked(home.id, one.query, max(one.k, PASSAGES), filtered_documents(resources, home.id, one.where), texts=True)
+        for one in sought
+    ]
+    hits = []
+    for one, found in zip(sought, find_together(resources, asked, vectors), strict=True):
+        texts = _texts_of(resources, home.id, found)
+        hits.append(_hits_of(rerank_chunks(one.query, found.chunks, texts, k=one.k), texts))
+    return hits
+
+
+def _hits_of(found: Sequence[FoundChunk], texts: PassageTexts) -> list[Hit]:
+    """What is shown of found chunks."""
     texts.read_ahead([(chunk.row.id, chunk.passages[0]) for chunk in found])
     hits = []
     for chunk in found:

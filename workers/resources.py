@@ -4,13 +4,12 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 from compressor.limits import Limits
-from compressor.together import Together
 from store.blobs import BlobStore, open_blobs
 from store.database import migrate, open_database
 from store.models import JobKind
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
     from store.generated import KeptIndex
     from store.vectors import VectorIndex
     from store.words import WordIndex
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +58,6 @@ class Resources:
         self._page_codecs: dict[str, PageCodec] = {}
         self._page_encoders: dict[str, PageEncoder] = {}
         self._page_reader: PageReader | None = None
-        self._together: dict[object, Together[Any, Any]] = {}  # by what is done
         self._indexes: dict[str, Indexes] = {}  # the one that was asked last is the last
 
     def __enter__(self) -> Self:
@@ -163,13 +158,6 @@ class Resources:
         from compressor.embed import load_embedder
 
         return load_embedder(self.settings.embedder, device=self.settings.device)
-
-    def together(self, work: "Callable[[Resources, Sequence[Item]], Sequence[Result]]", item: Item) -> Result:
-        """What `work` makes of the item; items that threads bring at once it is given together."""
-        with self._lock:
-            joined = self._together.setdefault(work, Together(partial(work, self)))
-        result: Result = joined(item)
-        return result
 
     def codec(self, name: str) -> "NativeCodec":
         """A codec by name or fingerprint, loaded once."""

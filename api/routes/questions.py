@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
 
 from api.access import Opened, Reader, find_home
@@ -13,7 +13,7 @@ from api.context import open_context
 from api.events import answer_events
 from api.reports import Question
 from api.schemas import AnswerOut, AskIn, ContextIn, HitOut, Hits, SearchIn
-from api.search import search
+from api.searches import Searches
 
 PIECE = 1 << 20  # bytes sent at a time
 CONTEXT_TYPE = "application/octet-stream"  # safetensors has no media type of its own
@@ -26,11 +26,18 @@ CONTEXT_FILE = (
 router = APIRouter(prefix="/v1", tags=["questions"])
 
 
+async def searches_of(request: Request) -> Searches:
+    """What joins the searches of this process."""
+    searches = request.app.state.searches
+    assert isinstance(searches, Searches)
+    return searches
+
+
 @router.post("/search", summary="Find chunks")
-def find(resources: Opened, caller: Reader, body: SearchIn) -> Hits:
+async def find(searches: Annotated[Searches, Depends(searches_of)], caller: Reader, body: SearchIn) -> Hits:
     """Chunks by meaning and words together, best first."""
-    home = find_home(resources, caller, body.collection)
-    hits = search(resources, caller.tenant, body.query, home=home, k=body.k, where=body.filter)
+    collection = caller.require(body.collection)
+    hits = await searches(caller.tenant, collection, body.query, k=body.k, where=body.filter)
     return Hits(hits=[HitOut.of(hit) for hit in hits])
 
 

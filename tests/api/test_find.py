@@ -1,41 +1,18 @@
 """Finding: questions that are looked up together find what each finds alone, at hardly more than the cost of one."""
 
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from sqlalchemy import event
 
 import api.find as finding
-from api.find import POOL, Asked, Found, find_chunks, find_together
+from api.find import POOL, Asked, Found, find_together
 from api.library import remove_document
-from api.search import home_of, search
-from store import words
-from store.lexical.cut import Cutter
-from store.lexical.postings import Postings
+from api.search import home_of
 from store.models import Document
-from store.types import PassageWords
-from tests.workers.test_ingest import ingest, offer
-from workers.ingest import accept
+from tests.api.conftest import PLACES, QUESTIONS
 from workers.resources import Resources
-from workers.runner import run_due_jobs
-
-PLACES = ("Marlow Weir", "Harbour Gate", "Linnea Quay", "Upper Lock")
-QUESTIONS = tuple(f"When was the gauge at {place} read?" for place in PLACES)
-
-
-def text_of(place: str, number: int) -> str:
-    return f"The gauge at {place} was read on {number + 1} May 2024. The water stood at {number}.25 metres."
-
-
-@pytest.fixture
-def documents(resources: Resources, tmp_path: Path) -> dict[str, Document]:
-    """Each place in documents of its own, one chunk and a passage or two each."""
-    names = [(place, number) for place in PLACES for number in range(4)]
-    return ingest(resources, *(offer(tmp_path, f"{place} {n}.txt", text_of(place, n)) for place, n in names))
 
 
 def asked_of(resources: Resources, questions: Sequence[str], **more: object) -> list[Asked]:
@@ -103,58 +80,3 @@ def test_deleted_documents_hide_nothing(
     for found in find_together(resources, before):
         assert {title[: len(PLACES[0])] for title in titles(found)} == {PLACES[0]}
         assert len(found.chunks) == 3
-
-
-def test_threads_that_ask_at_once_share_one_look(
-    resources: Resources, documents: dict[str, Document], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, go = threading.Event(), threading.Event()
-    batches: list[int] = []
-
-    def held(resources: Resources, asked: Sequence[Asked]) -> list[Found]:
-        batches.append(len(asked))
-        first.set()
-        assert go.wait(60)
-        return find_together(resources, asked)
-
-    home = home_of(resources, "default", "test").id
-    expected = [[chunk.row.title for chunk in find_chunks(resources, home, text, k=3)] for text in QUESTIONS]
-    monkeypatch.setattr(finding, "find_together", held)
-    with ThreadPoolExecutor(len(QUESTIONS)) as pool:
-        found = [pool.submit(search, resources, "default", QUESTIONS[0], collection="test", k=3)]
-        assert first.wait(60)
-        found += [pool.submit(search, resources, "default", text, collection="test", k=3) for text in QUESTIONS[1:]]
-        joined = resources._together[held]
-        while len(joined._waiting) < len(QUESTIONS) - 1:
-            pass
-        go.set()
-        titles = [[hit.title for hit in each.result(60)] for each in found]
-    assert batches == [1, len(QUESTIONS) - 1]
-    assert [set(its) for its in titles] == [set(its) for its in expected]
-
-
-def test_a_collection_that_is_being_opened_keeps_no_other_waiting(
-    resources: Resources, documents: dict[str, Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    accept(resources, "default", "other", offer(tmp_path, "other.txt", text_of("Lower Lock", 1)))
-    run_due_jobs(resources)
-    opening, go = threading.Event(), threading.Event()
-
-    def slowly(cutter: Cutter, rows: list[PassageWords]) -> Postings:
-        if "Marlow" in rows[0].body:
-            opening.set()
-            assert go.wait(120)
-        return cut(cutter, rows)
-
-    cut = words._cut
-    monkeypatch.setattr(words, "_cut", slowly)
-    with Resources(resources.settings) as fresh, ThreadPoolExecutor(3) as pool:
-        slow = [pool.submit(search, fresh, "default", QUESTIONS[0], collection="test", k=3) for _ in range(2)]
-        try:
-            assert opening.wait(60)
-            quick = pool.submit(search, fresh, "default", QUESTIONS[0], collection="other", k=3)
-            assert [hit.title for hit in quick.result(60)] == ["other.txt"]
-            assert not any(each.done() for each in slow)
-        finally:
-            go.set()
-        assert {hit.title[: len(PLACES[0])] for each in slow for hit in each.result(60)} == {PLACES[0]}

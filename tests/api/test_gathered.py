@@ -1,0 +1,158 @@
+"""What is asked for at once is worked on at once, and each gets its own result, or its own error."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+
+from api.gathered import MOST, Gathered
+
+PATIENCE = 60.0  # seconds, for a machine that does much else
+
+
+class Doubling:
+    """Doubles numbers, batch by batch; the first batch waits until it may go on."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.first = threading.Event()
+        self.go = threading.Event()
+
+    def __call__(self, items: Sequence[int]) -> list[int]:
+        self.batches.append(list(items))
+        self.first.set()
+        assert self.go.wait(PATIENCE)
+        if 13 in items:
+            raise ValueError("no thirteen")
+        return [2 * item for item in items]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+async def behind_the_first(work: Doubling, gathered: Gathered[int, int], items: Sequence[int]) -> list[object]:
+    """What becomes of 0, and of items that all come while it is worked on."""
+
+    async def ask(item: int) -> int:
+        return await gathered(item)
+
+    asked = [asyncio.create_task(ask(0))]
+    await until(work.first.is_set)
+    asked += [asyncio.create_task(ask(item)) for item in items]
+    await until(lambda: len(gathered._waiting[None]) == len(items))
+    work.go.set()
+    return await asyncio.gather(*asked, return_exceptions=True)
+
+
+def run(main: Awaitable[object]) -> object:
+    async def patiently() -> object:
+        return await asyncio.wait_for(main, PATIENCE)
+
+    return asyncio.run(patiently())
+
+
+def test_one_that_comes_alone_is_done_alone() -> None:
+    work = Doubling()
+    work.go.set()
+
+    async def main() -> list[int]:
+        gathered = Gathered(work)
+        found = [await gathered(number) for number in range(3)]
+        await until(lambda: not gathered._waiting and not gathered._tasks)
+        return found
+
+    assert run(main()) == [0, 2, 4]
+    assert work.batches == [[0], [1], [2]]
+
+
+def test_those_that_wait_go_together_and_each_gets_its_own() -> None:
+    work = Doubling()
+    assert run(behind_the_first(work, Gathered(work), range(20, 49))) == [0, *range(40, 98, 2)]
+    assert [len(batch) for batch in work.batches] == [1, MOST, 29 - MOST]
+
+
+def test_of_a_batch_only_what_cannot_be_done_fails() -> None:
+    work = Doubling()
+    gathered = Gathered(work)
+    zero, twelve, thirteen, fourteen = run(behind_the_first(work, gathered, (12, 13, 14)))
+    assert (zero, twelve, fourteen) == (0, 24, 28)
+    assert isinstance(thirteen, ValueError)
+    assert str(thirteen) == "no thirteen"
+    assert work.batches == [[0], [12, 13, 14], [12], [13], [14]]
+    with pytest.raises(ValueError, match="no thirteen"):
+        run(gathered(13))
+    assert run(gathered(7)) == 14
+
+
+def test_where_no_thread_can_be_had_nobody_is_left_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("api.gathered.run_in_threadpool", refuse)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        run(Gathered(Doubling())(1))
+
+
+def test_a_panic_of_a_library_leaves_nobody_waiting() -> None:
+    class Panic(BaseException):
+        pass
+
+    class Panicking(Doubling):
+        def __call__(self, items: Sequence[int]) -> list[int]:
+            found = super().__call__(items)
+            if 0 not in items:
+                raise Panic("the library is broken")
+            return found
+
+    work = Panicking()
+    zero, *others = run(behind_the_first(work, Gathered(work), (1, 2, 3)))
+    assert zero == 0
+    assert [str(error) for error in others] == ["the library is broken"] * 3
+    assert work.batches == [[0], [1, 2, 3]]
+
+
+def test_a_place_keeps_no_other_waiting_and_is_forgotten_afterwards() -> None:
+    held, go = threading.Event(), threading.Event()
+
+    def work(items: Sequence[str]) -> list[str]:
+        if "slow" in items:
+            held.set()
+            assert go.wait(PATIENCE)
+        return [item.upper() for item in items]
+
+    async def main() -> None:
+        gathered = Gathered(work)
+        slow = asyncio.create_task(_ask(gathered, "slow", "here"))
+        await until(held.is_set)
+        assert await gathered("quick", "there") == "QUICK"
+        assert not slow.done()
+        go.set()
+        assert await slow == "SLOW"
+        await until(lambda: not gathered._waiting)
+
+    run(main())
+
+
+def test_a_request_that_is_gone_takes_nothing_from_the_others() -> None:
+    work = Doubling()
+
+    async def main() -> list[int]:
+        gathered = Gathered(work)
+        gone, other = (asyncio.create_task(_ask(gathered, number)) for number in (1, 2))
+        await until(work.first.is_set)
+        gone.cancel()
+        third = asyncio.create_task(_ask(gathered, 3))
+        await until(lambda: bool(gathered._waiting[None]))
+        work.go.set()
+        found = [await other, await third]
+        assert gone.cancelled()
+        return found
+
+    assert run(main()) == [4, 6]
+
+
+async def _ask(gathered: Gathered[object, object], item: object, place: object = None) -> object:
+    return await gathered(item, place)
