@@ -22,8 +22,9 @@ export async function ask(question, collection) {
         written.append(data.text);
         show(written);
       }
-      if (name === "done") await answered(data, stop.signal, show);
+      if (name === "done") return answered(data, stop.signal, show);
     }
+    throw new Error("The answer broke off: the service went away. Ask again.");
   });
 }
 

@@ -43,7 +43,10 @@ export async function* events(path, options) {
   const reader = (await call(path, options)).body.pipeThrough(new TextDecoderStream()).getReader();
   let held = "";
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch(error => {
+      if (error.name === "AbortError") throw error;
+      return { done: true }; // who waits for an event that says the end knows that it has not come
+    });
     if (done) return;
     const parts = (held + value).split(/\r\n\r\n|\n\n/);
     held = parts.pop();

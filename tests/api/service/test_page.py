@@ -200,6 +200,10 @@ def test_what_a_model_writes_is_shown_while_it_writes_it(page: Page, filled: Ser
     page.route("**/v1/ask", lambda route: route.fulfill(content_type="text/event-stream", body=failed))
     ask(page, "And now?")
     expect(page.locator("#answer .failed")).to_have_text("The model is gone.")
+    begun = 'event: answer\ndata: {"text": "On"}\n\n'
+    page.route("**/v1/ask", lambda route: route.fulfill(content_type="text/event-stream", body=begun))
+    ask(page, "And then?")
+    expect(page.locator("#answer .failed")).to_have_text("The answer broke off: the service went away. Ask again.")
 
 
 @pytest.mark.browser
