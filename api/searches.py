@@ -25,11 +25,10 @@ class _Asked:
     tenant: str
     collection: str
     sought: Sought
-    vector: "NDArray[np.float32]"  # (d,) of the query
 
 
 class Searches:
-    """Answers the searches of one event loop. While some are embedded, those before them are looked up."""
+    """Answers the searches of one event loop."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
@@ -40,18 +39,18 @@ class Searches:
         self, tenant: str, collection: str, query: str, *, k: int, where: Mapping[str, object] | None
     ) -> list[Hit]:
         """As `api.search.search`. Raises NotFound, BadFilter."""
+        asked = _Asked(tenant, collection, Sought(query, k, where))
         with self._resources.timings.step("search"):
-            asked = _Asked(tenant, collection, Sought(query, k, where), await self._embed(query))
-            if self._resources.engine.dialect.name != "sqlite":  # a server works on several by itself
-                return (await run_in_threadpool(_look_up, self._resources, [asked]))[0]
-            # Of one collection each: another one whose indexes are being opened, for seconds, keeps nobody waiting.
-            return await self._look_up(asked, place=(tenant, collection))
+            if self._resources.engine.dialect.name == "sqlite":
+                # Of one collection each: another one whose indexes are being opened, for seconds, keeps nobody waiting.
+                return await self._look_up(asked, place=(tenant, collection))
+            vector = await self._embed(query)  # a server works on several by itself
+            return (await run_in_threadpool(_look_up, self._resources, [asked], vector[None]))[0]
 
 
-def _look_up(resources: Resources, asked: Sequence[_Asked]) -> list[list[Hit]]:
-    """The hits of each; all ask one collection."""
-    import numpy as np
-
+def _look_up(
+    resources: Resources, asked: Sequence[_Asked], vectors: "NDArray[np.float32] | None" = None
+) -> list[list[Hit]]:
+    """The hits of each; all ask one collection. Vectors (n, d) of the queries where they are known."""
     home = named_home(resources, asked[0].tenant, asked[0].collection)
-    vectors = np.stack([one.vector for one in asked])
     return search_together(resources, home, [one.sought for one in asked], vectors)
