@@ -20,12 +20,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
 
 import httpx
 import numpy as np
 
+from bench.client import LightClient
 from bench.filled import COLLECTION, PASSAGE_CHARACTERS, fill, passages_of, questions_of
 from bench.report import OUT, show, write
 from workers.resources import Resources
@@ -117,25 +119,30 @@ async def search_load(url: str, questions: Iterator[str], *, rate: float, second
     """Searches that arrive at a fixed rate; the latency counts from when one was due."""
     took: list[float] = []
     failed = 0
-    async with httpx.AsyncClient(base_url=url, timeout=PATIENCE, limits=httpx.Limits(max_connections=200)) as client:
+    address = httpx.URL(url)
+    client = LightClient(address.host, address.port or 80)
 
-        async def one(question: str, due: float) -> None:
-            nonlocal failed
-            asked = {"query": question, "collection": COLLECTION}
-            try:
-                (await client.post("/v1/search", json=asked)).raise_for_status()
-            except httpx.HTTPError:
-                failed += 1
-            else:
-                took.append(time.perf_counter() - due)
+    async def one(question: str, due: float) -> None:
+        nonlocal failed
+        try:
+            async with asyncio.timeout(PATIENCE):
+                status = await client.post("/v1/search", {"query": question, "collection": COLLECTION})
+        except (OSError, EOFError):  # a timeout is an OSError
+            failed += 1
+            return
+        if status == HTTPStatus.OK:
+            took.append(time.perf_counter() - due)
+        else:
+            failed += 1
 
-        start = time.perf_counter()
-        async with asyncio.TaskGroup() as tasks:
-            for number in range(int(rate * seconds)):
-                due = start + number / rate
-                await asyncio.sleep(max(0.0, due - time.perf_counter()))
-                tasks.create_task(one(next(questions), due))
-        answered = len(took) / (time.perf_counter() - start)
+    start = time.perf_counter()
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(int(rate * seconds)):
+            due = start + number / rate
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            tasks.create_task(one(next(questions), due))
+    answered = len(took) / (time.perf_counter() - start)
+    await client.aclose()
     return {"asked_per_s": rate, "answered_per_s": answered, "failed": failed, **summary(took or [float("nan")])}
 
 
