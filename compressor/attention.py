@@ -19,26 +19,31 @@ STEP_TOKENS = 16  # exponentials taken at once
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a text and the keys that it is shown lie in its batch."""
+    """How many tokens of a batch, one after the other, ask for one text, and the keys that they are shown."""
 
-    text: slice
-    keys: slice
-    mask: Tensor | None  # (1, keys) -inf outside the text; None where it is shown itself only
+    queries: int
+    first_key: int
+    keys: int
+    mask: Tensor | None  # (queries, keys) -inf outside the text; None where they are shown the text only
 
 
 def places_of(lengths: Sequence[int], tokens: int, like: Tensor) -> list[Place]:
-    """The places of texts of those lengths in a batch of `tokens`; masks are of the device and dtype of `like`."""
+    """The places of texts of those lengths in a batch of `tokens`; masks are of the device and dtype of `like`.
+
+    Padding behind the last text asks with it: so a text that is alone needs no step of its own for the padding.
+    """
     places, start = [], 0
-    for length in lengths:
-        text = slice(start, start + length)
+    padding = tokens - sum(lengths)
+    for index, length in enumerate(lengths):
+        queries = length + padding if index == len(lengths) - 1 else length
         width = rounded(length, STEP_TOKENS)
         if not like.is_cpu or width == length or width > tokens:
-            places.append(Place(text, text, None))
+            places.append(Place(queries, start, length, None))
         else:
             first = min(start, tokens - width)
             mask = like.new_full((1, width), -inf)
             mask[:, start - first : start - first + length] = 0
-            places.append(Place(text, slice(first, first + width), mask))
+            places.append(Place(queries, first, width, mask.expand(queries, width)))
         start += length
     return places
 
@@ -46,20 +51,18 @@ def places_of(lengths: Sequence[int], tokens: int, like: Tensor) -> list[Place]:
 def attend(qkv: Tensor, places: Sequence[Place], heads: int) -> Tensor:
     """(tokens, 3 * width) -> (tokens, width): queries, keys and values of all heads to what they attend to.
 
-    The places cover the tokens from the first on; padding behind them attends to nothing and becomes 0.
+    What stands for padding behind the last text is some finite number.
     """
-    tokens, width = qkv.shape[0], qkv.shape[1] // 3
-    split = qkv.view(tokens, 3, heads, width // heads).permute(1, 2, 0, 3)  # (3, heads, tokens, width of a head)
-    attended = [_attend_one(split, place).transpose(0, 1) for place in places]
-    padding = tokens - places[-1].text.stop
-    if padding:
-        attended.append(qkv.new_zeros(padding, heads, width // heads))
-    return torch.cat(attended).reshape(tokens, width)
-
-
-def _attend_one(split: Tensor, place: Place) -> Tensor:
-    """(3, heads, tokens, width) -> (heads, tokens of the text, width)."""
-    query = split[:1, :, place.text]
-    key, value = split[1:, None, :, place.keys]
-    mask = None if place.mask is None else place.mask.expand(query.shape[2], -1)
-    return scaled_dot_product_attention(query, key, value, attn_mask=mask)[0]
+    tokens = len(qkv)
+    # each (1, heads, tokens, width of a head)
+    query, key, value = qkv.view(1, tokens, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind()
+    attended = [
+        scaled_dot_product_attention(
+            asking,
+            key.narrow(2, place.first_key, place.keys),
+            value.narrow(2, place.first_key, place.keys),
+            attn_mask=place.mask,
+        ).transpose(1, 2)  # (1, queries, heads, width of a head), as it lies in memory
+        for place, asking in zip(places, query.split_with_sizes([place.queries for place in places], 2), strict=True)
+    ]
+    return (attended[0] if len(attended) == 1 else torch.cat(attended, 1)).reshape(tokens, -1)

@@ -6,6 +6,7 @@ Native bf16 is 2.7 times as fast as fp32 on one core and moves a vector by less 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.functional import gelu, layer_norm, normalize
+from torch.nn.functional import embedding, linear, normalize
 
 from compressor.attention import attend, places_of
 from compressor.device import has_native_bf16, rounded, side_by_side
-from compressor.packed import PackedLinear, can_pack
+from compressor.packed import PackedLinear, Then, can_pack
 
 WIDTH = 384
 HEADS = 12
@@ -25,7 +26,8 @@ LAYERS = 6
 EPSILON = 1e-12
 MAX_TOKENS = 256  # special tokens included; what the model was trained to read
 BATCH_TOKENS = 1024  # activations of this many still fit a core's cache
-STEP_TOKENS = 32  # batches are padded to whole steps
+STEP_TOKENS = 32  # batches are padded to whole steps,
+SMALL_TOKENS, SMALL_STEP_TOKENS = 256, 16  # and small ones, such as a few questions, to smaller ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +38,34 @@ class Norm:
     bias: Tensor
 
 
+class PlainLinear:
+    """What PackedLinear is, on any device and in any number format."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, *, then: Then = "none") -> None:
+        self._weight, self._bias = weight, bias
+        self._then = {"none": nn.Identity(), "relu": nn.ReLU(), "gelu": nn.GELU()}[then]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y: Tensor = self._then(linear(x, self._weight, self._bias))
+        return y
+
+    def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
+        """residual + layer(x)."""
+        return residual + linear(x, self._weight, self._bias)
+
+
+Linear = PackedLinear | PlainLinear
+
+
 @dataclass(frozen=True, slots=True)
 class Layer:
     """One transformer layer, norms after the sums."""
 
-    qkv: nn.Module
-    attention: nn.Module
+    qkv: Linear
+    attention: Linear
     attention_norm: Norm
-    widen: nn.Module
-    narrow: nn.Module
+    widen: Linear
+    narrow: Linear
     norm: Norm
 
 
@@ -73,16 +94,19 @@ class MiniLM:
     @torch.inference_mode()
     def _forward(self, texts: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         lengths = [len(ids) for ids in texts]
-        padding = rounded(sum(lengths), STEP_TOKENS) - sum(lengths)
-        ids = torch.tensor([id for ids in texts for id in ids] + [0] * padding, device=self._device)
-        places = [place for length in lengths for place in range(length)] + [0] * padding
-        positions = torch.tensor(places, device=self._device)
-        x = _norm(self._words[ids] + self._positions[positions], self._norm).to(self._dtype)  # (tokens, 384)
-        texts_at = places_of(lengths, len(x), x)
+        total = sum(lengths)
+        tokens = rounded(total, SMALL_STEP_TOKENS if total <= SMALL_TOKENS else STEP_TOKENS)
+        ids, places = np.zeros((2, tokens), np.int64)  # padding is of token 0 at place 0
+        ids[:total] = np.fromiter(chain.from_iterable(texts), np.int64, total)
+        places[:total] = np.concatenate([np.arange(length) for length in lengths])
+        words = embedding(torch.from_numpy(ids).to(self._device), self._words)
+        positions = embedding(torch.from_numpy(places).to(self._device), self._positions)
+        x = _norm(words + positions, self._norm).to(self._dtype)  # (tokens, 384)
+        texts_at = places_of(lengths, tokens, x)
         for layer in self._layers:
-            x = _norm(x + layer.attention(attend(layer.qkv(x), texts_at, HEADS)), layer.attention_norm)
-            x = _norm(x + layer.narrow(gelu(layer.widen(x))), layer.norm)
-        means = [text.mean(0) for text in torch.split_with_sizes(x[: sum(lengths)].float(), lengths)]
+            x = _norm(layer.attention.add_to(x, attend(layer.qkv(x), texts_at, HEADS)), layer.attention_norm)
+            x = _norm(layer.narrow.add_to(x, layer.widen(x)), layer.norm)
+        means = [text.mean(0) for text in torch.split_with_sizes(x[:total].float(), lengths)]
         return normalize(torch.stack(means), dim=-1).cpu().numpy()
 
 
@@ -98,22 +122,18 @@ def batches(texts: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]
 
 
 def _norm(x: Tensor, norm: Norm) -> Tensor:
-    return layer_norm(x, (WIDTH,), norm.weight, norm.bias, EPSILON)
+    return torch.layer_norm(x, (WIDTH,), norm.weight, norm.bias, EPSILON)
 
 
 def _norm_of(weights: dict[str, Tensor], name: str, dtype: torch.dtype) -> Norm:
     return Norm(weights[f"{name}.weight"].to(dtype), weights[f"{name}.bias"].to(dtype))
 
 
-def _linear_of(weights: dict[str, Tensor], names: Sequence[str], dtype: torch.dtype) -> nn.Module:
+def _linear_of(weights: dict[str, Tensor], names: Sequence[str], dtype: torch.dtype, *, then: Then = "none") -> Linear:
     """One layer that gives what several give, side by side."""
     weight, bias = (torch.cat([weights[f"{name}.{part}"] for name in names]).to(dtype) for part in ("weight", "bias"))
-    if can_pack(weight.device.type):
-        return PackedLinear(weight, bias)
-    outputs, inputs = weight.shape
-    layer = nn.Linear(inputs, outputs, device=weight.device, dtype=dtype)
-    layer.load_state_dict({"weight": weight, "bias": bias})
-    return layer
+    kind = PackedLinear if can_pack(weight.device.type) else PlainLinear
+    return kind(weight, bias, then=then)
 
 
 def _layer(weights: dict[str, Tensor], prefix: str, dtype: torch.dtype) -> Layer:
@@ -121,7 +141,7 @@ def _layer(weights: dict[str, Tensor], prefix: str, dtype: torch.dtype) -> Layer
         qkv=_linear_of(weights, [f"{prefix}attention.self.{name}" for name in ("query", "key", "value")], dtype),
         attention=_linear_of(weights, [f"{prefix}attention.output.dense"], dtype),
         attention_norm=_norm_of(weights, f"{prefix}attention.output.LayerNorm", dtype),
-        widen=_linear_of(weights, [f"{prefix}intermediate.dense"], dtype),
+        widen=_linear_of(weights, [f"{prefix}intermediate.dense"], dtype, then="gelu"),
         narrow=_linear_of(weights, [f"{prefix}output.dense"], dtype),
         norm=_norm_of(weights, f"{prefix}output.LayerNorm", dtype),
     )

@@ -6,25 +6,36 @@ bit for bit.
 """
 
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from compressor.device import has_native_bf16
 
+Then = Literal["none", "relu", "gelu"]  # what is done with a layer's outputs, in the layer's own step
+
 
 class PackedLinear(nn.Module):
-    """A linear layer in bf16, with a ReLU behind it or none: (..., in) -> (..., out). Its weight is no parameter."""
+    """A linear layer in bf16, and the ReLU or GELU behind it: (..., in) -> (..., out). Its weight is no parameter.
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, *, rectified: bool = False) -> None:
+    What follows takes the sums before they are rounded to bf16.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, *, then: Then = "none") -> None:
         super().__init__()
         # Operators of torch's own compiler; no public ones take a packed weight.
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(torch.bfloat16).contiguous(), None)
         self._bias = None if bias is None else bias.detach().to(torch.bfloat16)
-        self._then = "relu" if rectified else "none"
+        self._then = then
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, self._then, [], "")
+        y: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, self._weight, self._bias, self._then, [], "none")
+        return y
+
+    def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
+        """residual + layer(x) in one step; without what follows the layer."""
+        y: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, residual, self._weight, self._bias, "add")
         return y
 
 
@@ -42,7 +53,7 @@ def pack_linears(module: nn.Module) -> None:
     for (name, child), (next_name, following) in pairwise(children):
         if isinstance(child, nn.Linear):
             rectified = isinstance(following, nn.ReLU)
-            setattr(module, name, PackedLinear(child.weight, child.bias, rectified=rectified))
+            setattr(module, name, PackedLinear(child.weight, child.bias, then="relu" if rectified else "none"))
             if rectified:
                 setattr(module, next_name, nn.Identity())
         elif child is not None:

@@ -34,7 +34,8 @@ def test_a_text_attends_to_itself_only(dtype: torch.dtype, atol: float) -> None:
     starts = [0, *torch.tensor(LENGTHS).cumsum(0).tolist()]
     for start, stop in pairwise(starts):
         torch.testing.assert_close(attended[start:stop].float(), alone(qkv[start:stop]), atol=atol, rtol=0.02)
-    assert not attended[starts[-1] :].any()
+    assert attended.shape == (TOKENS, WIDTH)
+    assert attended.isfinite().all()  # padding too: what is not finite would spread
 
 
 @torch.inference_mode()
@@ -47,12 +48,26 @@ def test_neighbours_change_no_bit() -> None:
     assert torch.equal(attend(qkv, places, HEADS)[mine], attend(other, places, HEADS)[mine])
 
 
+@pytest.mark.parametrize(("length", "tokens"), [(1, 1), (5, 8), (16, 16), (34, 48), (48, 64), (256, 256)])
+@torch.inference_mode()
+def test_a_text_alone_in_its_batch_does_not_see_its_padding(length: int, tokens: int) -> None:
+    qkv = batch(1, torch.float32)[:tokens]
+    attended = attend(qkv, places_of([length], tokens, qkv), HEADS)
+    torch.testing.assert_close(attended[:length], alone(qkv[:length]), atol=1e-5, rtol=0.02)
+    assert attended.isfinite().all()
+
+
 def test_keys_come_in_whole_steps_from_within_the_batch() -> None:
-    for place in places_of(LENGTHS, TOKENS, torch.zeros(1)):
-        assert place.keys.start <= place.text.start
-        assert place.text.stop <= place.keys.stop <= TOKENS
-        if place.text.stop - place.text.start >= 16:
-            assert (place.keys.stop - place.keys.start) % 16 == 0
+    places = places_of(LENGTHS, TOKENS, torch.zeros(1))
+    assert sum(place.queries for place in places) == TOKENS
+    start = 0
+    for place, length in zip(places, LENGTHS, strict=True):
+        stop = start + length
+        assert place.first_key <= start
+        assert stop <= place.first_key + place.keys <= TOKENS
+        if length >= 16:
+            assert place.keys % 16 == 0
+        start = stop
     (only,) = places_of([50], 50, torch.zeros(1))
-    assert only.keys == only.text
+    assert (only.first_key, only.keys) == (0, 50)
     assert only.mask is None

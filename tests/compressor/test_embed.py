@@ -64,6 +64,17 @@ def test_vectors_are_those_of_sentence_transformers(embedder):
     assert reference.count_tokens(TEXTS) == embedder.count_tokens(TEXTS)
 
 
+def test_a_cpu_without_bf16_gives_the_vectors_of_one_that_has_it(embedder, monkeypatch):
+    """Where this CPU has none itself both are the same."""
+    monkeypatch.setattr("compressor.minilm.has_native_bf16", lambda device: False)
+    monkeypatch.setattr("compressor.minilm.can_pack", lambda device: False)
+    plain = load_embedder(device="cpu")
+    cosines = (plain.embed(TEXTS) * embedder.embed(TEXTS)).sum(1)
+    assert cosines.min() > 1 - 2e-4
+    reference = SentenceTransformersEmbedder(str(installed_weights()), device="cpu")
+    np.testing.assert_allclose(plain.embed(TEXTS), reference.embed(TEXTS), atol=1e-5)
+
+
 def test_text_tokens_are_counted_without_special_tokens_and_without_a_limit():
     count = reference_counter()
     assert count(["hello world", "", "INV-2024"]) == [2, 0, 5]

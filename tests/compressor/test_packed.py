@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import gelu, linear
 
 from compressor.packed import PackedLinear, can_pack, pack_linears
 
@@ -28,6 +29,22 @@ def test_a_packed_layer_gives_the_same_bits(rows: int, inputs: int, outputs: int
     layer = nn.Linear(inputs, outputs, bias=bias).bfloat16()
     x = torch.randn(rows, inputs).bfloat16()
     assert torch.equal(PackedLinear(layer.weight, layer.bias)(x), layer(x))
+
+
+@pytest.mark.parametrize("rows", [1, 48, 777])
+@torch.inference_mode()
+def test_what_follows_a_layer_is_rounded_once(rows: int) -> None:
+    torch.manual_seed(rows)
+    layer = nn.Linear(384, 384).bfloat16()
+    x, residual = torch.randn(2, rows, 384).bfloat16()
+    exact = linear(x.float(), layer.weight.float(), layer.bias.float())
+    half_a_bit = {"rtol": 2**-8, "atol": 1e-3}
+    bent = PackedLinear(layer.weight, layer.bias, then="gelu")(x)
+    torch.testing.assert_close(bent.float(), gelu(exact), **half_a_bit)
+    kept = residual.clone()
+    added = PackedLinear(layer.weight, layer.bias).add_to(residual, x)
+    torch.testing.assert_close(added.float(), kept.float() + exact, **half_a_bit)
+    assert torch.equal(residual, kept)
 
 
 @torch.inference_mode()
