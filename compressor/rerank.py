@@ -5,7 +5,7 @@ seen here only.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -36,8 +36,7 @@ def unread(score: float) -> float:
 def match_words(query: str, texts: Sequence[str]) -> list[tuple[float, float]]:
     """For each text the shares of the query's words in its best sentence, and of its neighbours close together."""
     asked = words(query)
-    marked = {*asked, END}
-    found = [_find(marked, text) for text in texts]
+    found = _find({*asked, END}, texts)
     weights = word_weights(list(dict.fromkeys(asked)), [its.places.keys() for its in found])
     # pairs of neighbours in the query, as heavy as the lighter word
     pairs = {pair: min(weights[word] for word in pair) for pair in pairwise(asked) if pair[0] != pair[1]}
@@ -49,28 +48,32 @@ def match_words(query: str, texts: Sequence[str]) -> list[tuple[float, float]]:
 class _Found:
     """Which of a query's words a text has, and where."""
 
-    places: Mapping[str, int]  # a bit for each, counted in words from its start
+    places: defaultdict[str, int]  # a bit for each, counted in words from its start
     sentences: list[list[str]]  # of each that has one, each word once
 
 
-def _find(marked: Set[str], text: str) -> _Found:
-    """Where a text has the words asked for; they are marked, and so are the ends of its sentences."""
-    every = words_apart([text[start:end] for start, end in split_sentences(text)])
-    places: defaultdict[str, int] = defaultdict(int)
-    sentences: list[list[str]] = []
-    its: dict[str, None] = {}  # of the present sentence
-    ended = 0  # sentences, whose ends are no words
-    for place in [place for place, word in enumerate(every) if word in marked]:
-        word = every[place]
-        if word != END:
-            places[word] |= 1 << place - ended
-            its[word] = None
-            continue
-        ended += 1
-        if its:
-            sentences.append(list(its))
-            its = {}
-    return _Found(places, sentences)
+def _find(marked: Set[str], texts: Sequence[str]) -> list[_Found]:
+    """Where each text has the words asked for; they are marked, and so are the ends of sentences."""
+    cut = [[text[start:end] for start, end in split_sentences(text)] for text in texts]
+    every = words_apart([sentence for sentences in cut for sentence in sentences])
+    places = iter([place for place, word in enumerate(every) if word in marked])
+    found, place, before = [], -1, 0
+    for sentences in cut:
+        its = _Found(defaultdict(int), [])
+        for _ in sentences:
+            here: dict[str, None] = {}
+            for place in places:
+                word = every[place]
+                if word == END:
+                    break
+                its.places[word] |= 1 << place - before
+                here[word] = None
+            if here:
+                its.sentences.append(list(here))
+            before += 1  # the end of a sentence is no word
+        before = place + 1
+        found.append(its)
+    return found
 
 
 def _best_sentence(weights: dict[str, float], found: _Found) -> float:

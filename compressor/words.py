@@ -3,7 +3,7 @@
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from functools import lru_cache
 from itertools import chain
 
@@ -16,7 +16,7 @@ _BETWEEN = f" {END} "
 _TOKEN = re.compile(rf"{END}|[{_UNSPACED}]+|[^\W{_UNSPACED}]+(?:[-.,:/_@+'’][^\W{_UNSPACED}]+)*")
 _ASCII_TOKEN = re.compile(rf"{END}|\w+(?:[-.,:/@+']\w+)*", re.ASCII)  # the same there, in half the time
 _ENDING = re.compile(r"(?<=[a-z]{2})(?:(?<!s)s|e|es|ed|ies|ied|y|(?<=[a-z]{3})(?:ing|ly))$")
-_RUN = 16  # characters from space to space, on average; where they are more, hardly any comes twice
+_LONGEST, _MOST = 32, 32_768  # characters, and strings, whose words are kept
 _INNER = re.compile(r"[-.,:/_@+'’]")
 _DIGIT = re.compile(r"\d")
 _ARABIC_ARTICLE = re.compile("^(?:وال|بال|فال|لل|ال)(?=..)")
@@ -56,22 +56,15 @@ def words_apart(texts: Sequence[str]) -> list[str]:
 
 
 def _words_of(text: str) -> Iterable[str]:
-    runs = text.split()  # no word has white space in it, and most of these were seen before
-    if len(text) <= _RUN * len(runs):
-        return chain.from_iterable(map(_words_of_run, runs))
-    return _cut(text)
-
-
-@lru_cache(maxsize=32768)
-def _words_of_run(run: str) -> tuple[str, ...]:
-    return _parts(run.lower()) if run.isascii() and run.isalpha() else tuple(_cut(run))
+    return chain.from_iterable(map(_RUNS.__getitem__, text.split()))  # no word has white space in it
 
 
 def _cut(text: str) -> Iterable[str]:
-    """The words of a text that was not seen before, or of a run of one."""
+    if text.isascii() and text.isalpha():
+        return _TOKENS[text.lower()]
     folded = fold(text)
     tokens = (_ASCII_TOKEN if folded.isascii() else _TOKEN).findall(folded)
-    return chain.from_iterable(map(_parts, tokens))
+    return chain.from_iterable(map(_TOKENS.__getitem__, tokens))
 
 
 def fold(text: str) -> str:
@@ -97,8 +90,7 @@ def word_weights(asked: Sequence[str], found: Sequence[Set[str]]) -> dict[str, f
     return {word: weight / total for word, weight in raw.items()}
 
 
-@lru_cache(maxsize=32768)
-def _parts(token: str) -> tuple[str, ...]:
+def _parts(token: str) -> Iterable[str]:
     if not token.isascii() and _UNSPACED_FIRST.match(token):
         runs = [run for run in _EMPTY_UNSPACED.split(token) if run]
         return tuple(pair for run in runs for pair in ([run[i : i + 2] for i in range(len(run) - 1)] or [run]))
@@ -122,3 +114,26 @@ def _stem(word: str) -> str:
     if not word.isascii():
         word = _ARABIC_ENDING.sub("", _ARABIC_ARTICLE.sub("", word))
     return _ENDING.sub("", word)[:_STEM]
+
+
+class _Known(dict[str, tuple[str, ...]]):
+    """The words of what was seen before, most of any text. `functools.lru_cache` takes twice as long for each.
+
+    They stay in memory, so only those of short strings are kept, and all are forgotten when they are too many. Safe for
+    threads.
+    """
+
+    def __init__(self, words_of: Callable[[str], Iterable[str]]) -> None:
+        super().__init__()
+        self._words_of = words_of
+
+    def __missing__(self, key: str) -> tuple[str, ...]:
+        found = tuple(self._words_of(key))
+        if len(key) <= _LONGEST:
+            if len(self) >= _MOST:
+                self.clear()
+            self[key] = found
+        return found
+
+
+_RUNS, _TOKENS = _Known(_cut), _Known(_parts)
