@@ -114,11 +114,13 @@ def read_ranges(resources: Resources, readings: Sequence[Reading]) -> list[str]:
     return [texts[place] for place in range(len(readings))]
 
 
-def spans_of(chunk: LiveChunk | Chunk) -> tuple[Span, ...]:
-    """The layout of a chunk as it was stored."""
+def spans_of(chunk: LiveChunk | Chunk, *, start: int = 0, end: int | None = None) -> tuple[Span, ...]:
+    """The layout of a chunk as it was stored; with a range of its characters, what that touches."""
     spans = []
-    for start, end, page, x0, y0, x1, y1, first, last in chunk.layout:
+    for begins, ends, page, x0, y0, x1, y1, first, last in chunk.layout:
+        if end is not None and not ((begins or 0) < end and start < (ends or 0)):
+            continue
         lines = None if first is None or last is None else (int(first), int(last))
         box = Box(*(float(corner or 0) for corner in (x0, y0, x1, y1)))
-        spans.append(Span(int(start or 0), int(end or 0), int(page or 1), box, lines))
+        spans.append(Span(int(begins or 0), int(ends or 0), int(page or 1), box, lines))
     return tuple(spans)
