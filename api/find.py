@@ -144,6 +144,7 @@ def find_passages(
 
     For a second look only the first ones are looked up, until they have enough chunks: a row costs more than finding it
     did. Where these are live, and the best by words, nothing comes before them; where one is not, all are looked up.
+    One further behind that is not live then only counts for how low the last of a ranking is.
     """
     place, pool = asked[0], asked[0].pool
 
