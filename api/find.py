@@ -7,6 +7,7 @@ small question costs is the asking.
 from collections.abc import Collection as AbstractCollection
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from api.passages import FoundChunk, worth_reading
@@ -15,7 +16,7 @@ from compressor.fuse import fuse
 from store import catalog, lexical
 from store.database import reading
 from store.lexical import LexicalHit
-from store.livepassages import Live
+from store.livepassages import Live, Ranking
 from store.types import LivePassage
 from workers.resources import Resources
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy.orm import Session
 
+Ranked = list[tuple[LivePassage, float]]  # with their scores, best first
 POOL = 60  # passages asked of each ranking; more changes nothing on the benchmark's questions
 
 
@@ -35,7 +37,8 @@ class Asked:
     query: str
     k: int  # chunks
     among: AbstractCollection[str] | None = None  # only of these documents
-    texts: bool = False  # the kept texts of the passages that are worth reading, too
+    # For a second look: no more passages than it needs, and the kept texts of those that are worth reading.
+    texts: bool = False
 
     @property
     def pool(self) -> int:
@@ -97,19 +100,24 @@ def find_together(
         if one.among is None or one.among:
             groups.setdefault(one.place, []).append(number)
     best: list[dict[int, list[ScoredPassage]]] = [{} for _ in asked]  # of each its chunks' passages by chunk id
+    ids: dict[tuple[int, int, int], int] = {}  # chunk id, start, end -> vector id
     with reading(resources.engine) as session:
         for numbers in groups.values():
             ranked = find_passages(resources, session, [asked[number] for number in numbers], vectors[numbers])
             for number, passages in zip(numbers, ranked, strict=True):
                 best[number] = _by_chunk(passages, asked[number].k)
+                if asked[number].texts:
+                    ids |= {(its.chunk_id, its.start, its.end): its.vector_id for its, _ in passages}
         rows = catalog.live_chunks(session, list({chunk_id for chunks in best for chunk_id in chunks}))
         found = [
             [FoundChunk(rows[chunk_id], passages) for chunk_id, passages in chunks.items() if chunk_id in rows]
             for chunks in best
         ]
         wanted = [worth_reading(chunks) if one.texts else set() for one, chunks in zip(asked, found, strict=True)]
-        kept = catalog.passage_texts(session, set().union(*wanted)) if any(wanted) else {}
-    return [Found(chunks, {key: kept.get(key) for key in keys}) for chunks, keys in zip(found, wanted, strict=True)]
+        kept = catalog.passage_texts(session, [ids[key] for key in set().union(*wanted)]) if any(wanted) else {}
+    return [
+        Found(chunks, {key: kept.get(ids[key]) for key in keys}) for chunks, keys in zip(found, wanted, strict=True)
+    ]
 
 
 def _by_chunk(ranked: Sequence[tuple[LivePassage, float]], k: int) -> dict[int, list[ScoredPassage]]:
@@ -123,42 +131,65 @@ def _by_chunk(ranked: Sequence[tuple[LivePassage, float]], k: int) -> dict[int, 
 
 def find_passages(
     resources: Resources, session: "Session", asked: Sequence[Asked], vectors: "NDArray[np.float32]"
-) -> list[list[tuple[LivePassage, float]]]:
-    """For each question of one `place` its live passages by meaning and words together, best first. vectors: (n, d)."""
-    first = asked[0]
-    near = resources.index(first.collection_id).search_many(vectors, first.pool, document_ids=first.among)
-    known = [hit.passage for hits in near for hit in hits]
-    worded = _live_words(resources, session, asked, Live(session, first.collection_id, first.among, known=known))
-    ranked = []
-    for one, hits, words in zip(asked, near, worded, strict=True):
-        passages = {hit.passage.vector_id: hit.passage for hit in hits}
-        passages |= {passage.vector_id: passage for passage, _ in words}
-        by_vector = [(hit.passage.vector_id, hit.score) for hit in hits]
-        by_words = [(passage.vector_id, score) for passage, score in words]
-        fused = fuse(by_vector, by_words, read=resources.embedder.reads(one.query))
-        ranked.append([(passages[vector_id], score) for vector_id, score in fused])
-    return ranked
+) -> list[Ranked]:
+    """For each question of one `place` its live passages by meaning and words together, best first. vectors: (n, d).
+
+    For a second look only the first ones are looked up, until they have enough chunks: a row costs more than finding it
+    did. Where these are live, and the best by words, nothing comes before them; where one is not, all are looked up.
+    One further behind that is not live then only counts for how low the last of a ranking is.
+    """
+    place, pool = asked[0], asked[0].pool
+
+    def near(numbers: Sequence[int], k: int) -> Sequence[Ranking]:
+        index = resources.index(place.collection_id)
+        return index.nearest_many(vectors[list(numbers)], k, document_ids=place.among)
+
+    def worded(numbers: Sequence[int], k: int) -> Sequence[Ranking]:
+        queries = [asked[number].query for number in numbers]
+        wanted = 2 * k  # some are not live
+        found = find_words(resources, session, place.collection_id, queries, wanted, document_ids=place.among)
+        return [{hit.vector_id: hit.score for hit in hits} for hits in found]
+
+    every = range(len(asked))
+    by_vector, by_words = near(every, pool), worded(every, pool)
+    live = Live(session, place.collection_id, place.among)
+    ranked = _leading(resources, asked, by_vector, by_words, live)
+    rest = [number for number in every if number not in ranked]
+    if rest:
+        vector_hits = live.best([by_vector[n] for n in rest], pool, lambda some, k: near([rest[n] for n in some], k))
+        word_hits = live.best([by_words[n] for n in rest], pool, lambda some, k: worded([rest[n] for n in some], k))
+        for number, *both in zip(rest, vector_hits, word_hits, strict=True):
+            passages = {passage.vector_id: passage for hits in both for passage, _ in hits}
+            scores = [[(passage.vector_id, score) for passage, score in hits] for hits in both]
+            ranked[number] = [(passages[key], score) for key, score in _fuse(resources, asked[number], *scores)]
+    return [ranked[number] for number in every]
 
 
-def _live_words(
-    resources: Resources, session: "Session", asked: Sequence[Asked], live: Live, *, deeper: int = 2
-) -> list[list[tuple[LivePassage, float]]]:
-    """For each question of one place the live passages that are best by words, with their scores."""
-    pool, fetch = asked[0].pool, deeper * asked[0].pool  # some are not live
-    worded = find_words(
-        resources, session, asked[0].collection_id, [one.query for one in asked], fetch, document_ids=asked[0].among
+def _leading(
+    resources: Resources, asked: Sequence[Asked], by_vector: Sequence[Ranking], by_words: Sequence[Ranking], live: Live
+) -> dict[int, Ranked]:
+    """By their numbers the questions for which the first passages are enough, and live, with these."""
+    fused: dict[int, dict[int, float]] = {}
+    for number, one in enumerate(asked):
+        if one.texts:
+            both = (list(islice(ranking[number].items(), one.pool)) for ranking in (by_vector, by_words))
+            fused[number] = dict(_fuse(resources, one, *both))
+    found = live.leading(
+        [list(its) for its in fused.values()],
+        max(one.k for one in asked),
+        needed=[list(islice(by_words[number], 1)) for number in fused],  # the others' scores go by the best one's
     )
-    scores = [{hit.vector_id: hit.score for hit in hits} for hits in worded]
-    found = [
-        [(passage, its[passage.vector_id]) for passage in passages]
-        for passages, its in zip(live.first([list(its) for its in scores], pool), scores, strict=True)
-    ]
-    short = [n for n, passages in enumerate(found) if len(passages) < pool and len(worded[n]) == fetch]
-    if short:
-        again = _live_words(resources, session, [asked[n] for n in short], live, deeper=4 * deeper)
-        for n, passages in zip(short, again, strict=True):
-            found[n] = passages
-    return found
+    return {
+        number: [(passage, its[passage.vector_id]) for passage in passages]
+        for (number, its), passages in zip(fused.items(), found, strict=True)
+        if passages is not None
+    }
+
+
+def _fuse(
+    resources: Resources, one: Asked, by_vector: Sequence[tuple[int, float]], by_words: Sequence[tuple[int, float]]
+) -> list[tuple[int, float]]:
+    return fuse(by_vector, by_words, read=resources.embedder.reads(one.query))
 
 
 def find_words(

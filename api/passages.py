@@ -1,8 +1,9 @@
 """Owns the passages of found chunks: read out of loaded caches, ranked again, handed to a decoder."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 
 from compressor.cache import Cache, Reading
 from compressor.decoders.base import Evidence, ScoredPassage
@@ -11,6 +12,8 @@ from compressor.types import Box, Span
 from store.models import Chunk
 from store.types import LiveChunk
 from workers.resources import Resources
+
+_SCORE = attrgetter("score")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +68,23 @@ def rerank_chunks(query: str, found: Sequence[FoundChunk], texts: PassageTexts, 
     best = [(chunk_id, passage) for chunk_id, passage in _best_passages(found, PASSAGES) if chunk_id in texts]
     texts.read_ahead(best)
     fused = [(texts.read(chunk_id, passage.start, passage.end), passage.score) for chunk_id, passage in best]
-    scores = dict(zip(best, rerank(query, fused), strict=True))
+    places = [(chunk_id, passage.start, passage.end) for chunk_id, passage in best]
+    scores = dict(zip(places, rerank(query, fused), strict=True))
     again = []
     for chunk in present:
-        passages = [replace(p, score=scores.get((chunk.row.id, p), unread(p.score))) for p in chunk.passages]
-        again.append(replace(chunk, passages=sorted(passages, key=lambda passage: -passage.score)))
-    return sorted(again, key=lambda chunk: -chunk.passages[0].score)[:k]
+        chunk_id = chunk.row.id
+        passages = [
+            ScoredPassage(p.start, p.end, scores.get((chunk_id, p.start, p.end), unread(p.score)))
+            for p in chunk.passages
+        ]
+        again.append(FoundChunk(chunk.row, sorted(passages, key=_SCORE, reverse=True)))
+    return sorted(again, key=lambda chunk: chunk.passages[0].score, reverse=True)[:k]
 
 
 def _best_passages(found: Sequence[FoundChunk], count: int) -> list[tuple[int, ScoredPassage]]:
     """The best passages of all chunks, each with its chunk's id."""
     every = [(chunk.row.id, passage) for chunk in found for passage in chunk.passages]
-    return sorted(every, key=lambda pair: -pair[1].score)[:count]
+    return sorted(every, key=lambda pair: pair[1].score, reverse=True)[:count]
 
 
 def gather(found: Sequence[FoundChunk], texts: PassageTexts, *, ahead: int) -> list[Evidence]:
@@ -106,11 +114,13 @@ def read_ranges(resources: Resources, readings: Sequence[Reading]) -> list[str]:
     return [texts[place] for place in range(len(readings))]
 
 
-def spans_of(chunk: LiveChunk | Chunk) -> tuple[Span, ...]:
-    """The layout of a chunk as it was stored."""
+def spans_of(chunk: LiveChunk | Chunk, *, start: int = 0, end: int | None = None) -> tuple[Span, ...]:
+    """The layout of a chunk as it was stored; with a range of its characters, what that touches."""
     spans = []
-    for start, end, page, x0, y0, x1, y1, first, last in chunk.layout:
+    for begins, ends, page, x0, y0, x1, y1, first, last in chunk.layout:
+        if end is not None and not ((begins or 0) < end and start < (ends or 0)):
+            continue
         lines = None if first is None or last is None else (int(first), int(last))
         box = Box(*(float(corner or 0) for corner in (x0, y0, x1, y1)))
-        spans.append(Span(int(start or 0), int(end or 0), int(page or 1), box, lines))
+        spans.append(Span(int(begins or 0), int(ends or 0), int(page or 1), box, lines))
     return tuple(spans)

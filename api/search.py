@@ -105,7 +105,7 @@ def _hits_of(found: Sequence[FoundChunk], texts: PassageTexts) -> list[Hit]:
     for chunk in found:
         passage = chunk.passages[0]
         text = texts.read(chunk.row.id, passage.start, passage.end)
-        spans = [span for span in spans_of(chunk.row) if span.start < passage.end and passage.start < span.end]
+        spans = spans_of(chunk.row, start=passage.start, end=passage.end)
         page = spans[0].page if spans else 1
         boxes = tuple(dict.fromkeys(span.box for span in spans if span.page == page))
         row = chunk.row

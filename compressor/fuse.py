@@ -1,6 +1,7 @@
 """Owns the merging of two rankings of passages, by meaning and by words, into one."""
 
 from collections.abc import Hashable, Sequence
+from operator import itemgetter
 from typing import TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -24,7 +25,7 @@ def fuse(
     fused = {
         key: meaning * cosine + (1 - meaning) * share for key, (cosine, share) in line_up(by_vector, by_words).items()
     }
-    return sorted(fused.items(), key=lambda item: -item[1])
+    return sorted(fused.items(), key=itemgetter(1), reverse=True)
 
 
 def line_up(

@@ -4,12 +4,13 @@ Full text and vectors see a passage as a bag of words and as a mean of its meani
 seen here only.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 
 from compressor.sentences import split_sentences
-from compressor.words import word_weights, words, words_apart
+from compressor.words import END, word_weights, words, words_apart
 
 PASSAGES = 10  # the best ones are read; the right one is among them for 99 of 100 questions
 # What a whole match adds to a fused score of 0..1, rounded from `python -m bench.fit_ranking`.
@@ -35,44 +36,63 @@ def unread(score: float) -> float:
 def match_words(query: str, texts: Sequence[str]) -> list[tuple[float, float]]:
     """For each text the shares of the query's words in its best sentence, and of its neighbours close together."""
     asked = words(query)
-    found = [_find(set(asked), text) for text in texts]
+    found = _find({*asked, END}, texts)
     weights = word_weights(list(dict.fromkeys(asked)), [its.places.keys() for its in found])
     # pairs of neighbours in the query, as heavy as the lighter word
     pairs = {pair: min(weights[word] for word in pair) for pair in pairwise(asked) if pair[0] != pair[1]}
-    return [(_best_sentence(weights, its), _nearness(pairs, its)) for its in found]
+    whole = sum(pairs.values())
+    return [(_best_sentence(weights, its), _nearness(pairs, its) / whole if whole else 0.0) for its in found]
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
     """Which of a query's words a text has, and where."""
 
-    places: dict[str, list[int]]  # counted in words from its start
+    places: defaultdict[str, int]  # a bit for each, counted in words from its start
     sentences: list[list[str]]  # of each that has one, each word once
 
 
-def _find(asked: set[str], text: str) -> _Found:
-    places: dict[str, list[int]] = {}
-    sentences, first = [], 0
-    for its in words_apart([text[start:end] for start, end in split_sentences(text)]):
-        if not asked.isdisjoint(its):
-            here = [(place, word) for place, word in enumerate(its, first) if word in asked]
-            for place, word in here:
-                places.setdefault(word, []).append(place)
-            sentences.append(list(dict.fromkeys([word for _, word in here])))
-        first += len(its)
-    return _Found(places, sentences)
+def _find(marked: Set[str], texts: Sequence[str]) -> list[_Found]:
+    """Where each text has the words asked for; they are marked, and so are the ends of sentences."""
+    cut = [[text[start:end] for start, end in split_sentences(text)] for text in texts]
+    every = words_apart([sentence for sentences in cut for sentence in sentences])
+    places = iter([place for place, word in enumerate(every) if word in marked])
+    found, place, before = [], -1, 0
+    for sentences in cut:
+        its = _Found(defaultdict(int), [])
+        for _ in sentences:
+            here: dict[str, None] = {}
+            for place in places:
+                word = every[place]
+                if word == END:
+                    break
+                its.places[word] |= 1 << place - before
+                here[word] = None
+            if here:
+                its.sentences.append(list(here))
+            before += 1  # the end of a sentence is no word
+        before = place + 1
+        found.append(its)
+    return found
 
 
 def _best_sentence(weights: dict[str, float], found: _Found) -> float:
-    return max((sum(weights[word] for word in its) for its in found.sentences), default=0.0)
+    return max([sum([weights[word] for word in its]) for its in found.sentences], default=0.0)
 
 
 def _nearness(pairs: dict[tuple[str, str], float], found: _Found) -> float:
-    """Share of the pairs, by weight, that stand close together."""
+    """The weight of the pairs that stand close together."""
     near = 0.0
     for (first, second), weight in pairs.items():
-        if first in found.places and second in found.places:
-            apart = min(abs(a - b) for a in found.places[first] for b in found.places[second])
-            near += weight * (1 if apart == 1 else 0.5 if apart <= _CLOSE else 0)
-    total = sum(pairs.values())
-    return near / total if total else 0.0
+        here, there = found.places.get(first), found.places.get(second)
+        if here and there:
+            near += weight * _closeness(here, there)
+    return near
+
+
+def _closeness(here: int, there: int) -> float:
+    """1 where two places, a bit for each, are neighbours, half where they are close."""
+    for apart in range(1, _CLOSE + 1):
+        if here << apart & there or there << apart & here:
+            return 1.0 if apart == 1 else 0.5
+    return 0.0

@@ -38,11 +38,16 @@ def split_sentences(text: str) -> list[tuple[int, int]]:
             break
         first = text[stop]
         if first == "\n":
-            if text.find("\n", stop + 1, end) < 0 and _wrapped(text, stop, end):
+            length = stop - text.rfind("\n", 0, stop) - 1
+            if (
+                _WRAP_FROM <= length <= _WRAP_TO
+                and text.find("\n", stop + 1, end) < 0
+                and _wrapped(text, stop, end, length)
+            ):
                 continue
         elif first == "." and text.find("\n", stop, end) < 0 and not _ends(text, start, stop, end):
             continue
-        if text[start:end].isspace():
+        if not start and text[:end].isspace():
             continue
         ranges.append((start, end))
         start = end
@@ -54,11 +59,9 @@ def split_sentences(text: str) -> list[tuple[int, int]]:
     return ranges
 
 
-def _wrapped(text: str, stop: int, following: int) -> bool:
-    """Whether the line that ends at `stop`, without a full stop, goes on in the next one."""
-    begin = text.rfind("\n", 0, stop) + 1
-    length = stop - begin
-    if not _WRAP_FROM <= length <= _WRAP_TO or text.find(" | ", begin, stop) >= 0 or _MARKER.match(text, following):
+def _wrapped(text: str, stop: int, following: int, length: int) -> bool:
+    """Whether the line of this length that ends at `stop`, without a full stop, goes on in the next one."""
+    if text.find(" | ", stop - length, stop) >= 0 or _MARKER.match(text, following):
         return False
     return length >= _WRAP_SURELY or text[following].islower()
 

@@ -56,20 +56,17 @@ class PgvectorIndex:
         self, query: NDArray[np.float32], k: int, *, document_ids: AbstractCollection[str] | None = None
     ) -> list[VectorHit]:
         """The k nearest live passages."""
-        return self.search_many(query[None], k, document_ids=document_ids)[0]
-
-    def search_many(
-        self, queries: NDArray[np.float32], k: int, *, document_ids: AbstractCollection[str] | None = None
-    ) -> list[list[VectorHit]]:
-        """The same for each of several queries, (n, d), one after the other."""
         with reading(self._engine) as session:
-            nearest = [self._nearest(session, query, k, document_ids) for query in queries]
-            live = Live(session, self._collection_id, document_ids)
-            firsts = live.first([list(scores) for scores in nearest], k)
-        return [
-            [VectorHit(passage, scores[passage.vector_id]) for passage in passages]
-            for passages, scores in zip(firsts, nearest, strict=True)
-        ]
+            scores = self._nearest(session, query, k, document_ids)
+            (passages,) = Live(session, self._collection_id, document_ids).first([list(scores)], k)
+        return [VectorHit(passage, scores[passage.vector_id]) for passage in passages]
+
+    def nearest_many(
+        self, queries: NDArray[np.float32], k: int, *, document_ids: AbstractCollection[str] | None = None
+    ) -> list[dict[int, float]]:
+        """Vector id -> cosine of the k rows nearest to each of (n, d) queries, asked for one after the other."""
+        with reading(self._engine) as session:
+            return [self._nearest(session, query, k, document_ids) for query in queries]
 
     def _nearest(
         self, session: Session, query: NDArray[np.float32], k: int, document_ids: AbstractCollection[str] | None

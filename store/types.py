@@ -97,10 +97,8 @@ class LivePassage(NamedTuple):
 
     vector_id: int
     document_id: str
-    external_id: str | None
-    title: str
+    title: str  # of the document
     chunk_id: int
-    ordinal: int
     start: int
     end: int
 

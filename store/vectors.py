@@ -6,6 +6,7 @@ rows before anyone sees them, so a delete counts at once and a stale file can on
 """
 
 from collections.abc import Collection as AbstractCollection
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -27,7 +28,7 @@ from store.types import LivePassage, VectorRow
 if TYPE_CHECKING:
     import faiss
 
-_OVERFETCH = 4  # hits asked for per hit wanted, as some are not live; doubled until there are enough
+_OVERFETCH = 4  # rows per row asked for, as some are not live
 
 
 class VectorHit(NamedTuple):
@@ -46,10 +47,13 @@ class VectorIndex(KeptIndex, Protocol):
         """The k nearest live passages, best first; with document_ids only of those. query: (d,). Refreshes first."""
         ...
 
-    def search_many(
+    def nearest_many(
         self, queries: NDArray[np.float32], k: int, *, document_ids: AbstractCollection[str] | None = None
-    ) -> list[list[VectorHit]]:
-        """The same for each of several queries, (n, d), at less than the cost of so many searches."""
+    ) -> list[dict[int, float]]:
+        """Vector id -> cosine of the rows nearest to each query, best first; with document_ids only of those.
+
+        At least k, or all there are; some may not be live. queries: (n, d). Refreshes first.
+        """
         ...
 
 
@@ -103,37 +107,25 @@ class FaissIndex(GeneratedIndex[_View]):
         self, query: NDArray[np.float32], k: int, *, document_ids: AbstractCollection[str] | None = None
     ) -> list[VectorHit]:
         """The k nearest live passages, best first; with document_ids only of those."""
-        return self.search_many(query[None], k, document_ids=document_ids)[0]
 
-    def search_many(
+        def nearest(_: Sequence[int], wanted: int) -> list[dict[int, float]]:
+            return self.nearest_many(query[None], wanted, document_ids=document_ids)
+
+        found = nearest([0], k)  # before the rows are looked at, which may then be newer
+        with reading(self._engine) as session:
+            (hits,) = Live(session, self._collection_id, document_ids).best(found, k, nearest)
+        return [VectorHit(passage, score) for passage, score in hits]
+
+    def nearest_many(
         self, queries: NDArray[np.float32], k: int, *, document_ids: AbstractCollection[str] | None = None
-    ) -> list[list[VectorHit]]:
-        """The same for each of several queries, (n, d): searched, and joined with live rows, in one go."""
-        queries = _unit(queries.astype(np.float32))
+    ) -> list[dict[int, float]]:
+        """Vector id -> cosine of the rows nearest to each of (n, d) queries, more than k, as some may not be live."""
         with reading(self._engine) as session:
             view = self._refresh_in(session)
             among = None
             if document_ids is not None:
                 among = np.array(catalog.vectors_of_documents(session, self._embedder, document_ids), np.int64)
-            live = Live(session, self._collection_id, document_ids)
-            return self._nearest_live(view, queries, k, k * _OVERFETCH, among, live)
-
-    def _nearest_live(
-        self, view: _View, queries: NDArray[np.float32], k: int, fetch: int, among: NDArray[np.int64] | None, live: Live
-    ) -> list[list[VectorHit]]:
-        """For each query the k nearest live passages; those for which `fetch` rows hold too few are searched again."""
-        nearest = view.nearest(queries, fetch, among)
-        firsts = live.first([list(its) for its in nearest], k)
-        found = [
-            [VectorHit(passage, scores[passage.vector_id]) for passage in passages]
-            for passages, scores in zip(firsts, nearest, strict=True)
-        ]
-        short = [n for n, hits in enumerate(found) if len(hits) < k and len(nearest[n]) == fetch]
-        if short:
-            again = self._nearest_live(view, queries[short], k, 4 * fetch, among, live)
-            for n, hits in zip(short, again, strict=True):
-                found[n] = hits
-        return found
+        return view.nearest(_unit(queries.astype(np.float32)), k * _OVERFETCH, among)
 
     def _open(self, data: Buffer, generation: Generation) -> _View | None:
         index = from_bytes(data)

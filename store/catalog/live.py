@@ -18,21 +18,19 @@ _BATCH = 500  # ids in one statement
 EXACT = Cache.codec.not_like(f"{PAGE_CODEC}%")
 
 
-# Asked for every search, so the statement is made once, and of columns: no objects come of it.
+# Asked for every search, so the statement is made once, and of columns: no objects come of it. What only the chunk's
+# row knows is asked for the few that are shown (`live_chunks`).
 _PASSAGES = (
     select(
         Vector.__table__.c.id,
-        Document.__table__.c.id,
-        Document.__table__.c.external_id,
+        Vector.__table__.c.document_id,
         Document.__table__.c.title,
-        Chunk.__table__.c.id,
-        Chunk.__table__.c.ordinal,
+        Vector.__table__.c.chunk_id,
         Vector.__table__.c.start,
         Vector.__table__.c.end,
         Vector.__table__.c.collection_id,
     )
     .join(Document.__table__, Document.__table__.c.id == Vector.__table__.c.document_id)
-    .join(Chunk.__table__, Chunk.__table__.c.id == Vector.__table__.c.chunk_id)
     .where(
         Vector.__table__.c.id.in_(bindparam("ids", expanding=True)),
         Document.__table__.c.state == DocumentState.READY,

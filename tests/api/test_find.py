@@ -5,12 +5,16 @@ from contextlib import contextmanager
 
 import pytest
 from sqlalchemy import event
+from sqlalchemy.orm import Session
 
 import api.find as finding
 from api.find import POOL, Asked, Found, find_together
 from api.library import remove_document
+from api.passages import worth_reading
 from api.search import home_of
+from store import catalog
 from store.models import Document
+from store.types import LivePassage
 from tests.api.conftest import PLACES, QUESTIONS
 from workers.resources import Resources
 
@@ -66,6 +70,27 @@ def test_sixteen_ask_the_database_no_more_than_one(resources: Resources, documen
     assert 0 < len(all_of_them) == len(one)
 
 
+def test_a_second_look_needs_few_rows_and_starts_from_the_same(
+    resources: Resources, documents: dict[str, Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it is given is the beginning of what a look at every row gives."""
+    looked_up: list[int] = []
+    join = catalog.passages_by_vector_ids
+
+    def noted(session: Session, collection_id: str, vector_ids: Sequence[int], **more: object) -> list[LivePassage]:
+        looked_up.append(len(vector_ids))
+        return join(session, collection_id, vector_ids, **more)
+
+    monkeypatch.setattr(catalog, "passages_by_vector_ids", noted)
+    for query in QUESTIONS:
+        every, first = (find_together(resources, asked_of(resources, [query], texts=texts))[0] for texts in (0, 1))
+        assert titles(first) == titles(every)
+        for few, all_of_them in zip(first.chunks, every.chunks, strict=True):
+            assert few.passages == all_of_them.passages[: len(few.passages)] != []
+        assert max(looked_up[1:]) < looked_up[0]
+        looked_up.clear()
+
+
 def test_deleted_documents_hide_nothing(
     resources: Resources, documents: dict[str, Document], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,6 +102,9 @@ def test_deleted_documents_hide_nothing(
     for name, document in documents.items():
         if not name.startswith(PLACES[0]):
             remove_document(resources, document.id)
-    for found in find_together(resources, before):
+    quick = find_together(resources, asked_of(resources, QUESTIONS, texts=True))
+    for found, first in zip(find_together(resources, before), quick, strict=True):
         assert {title[: len(PLACES[0])] for title in titles(found)} == {PLACES[0]}
         assert len(found.chunks) == 3
+        assert first.chunks == found.chunks
+        assert set(first.texts) == worth_reading(found.chunks)

@@ -49,3 +49,18 @@ def test_scripts_without_spaces_are_matched_too():
         "坝高是多少米？", ["电站于1987年开始建设。坝高一百五十一米。", "总装机容量为一百二十万千瓦。"]
     )
     assert fits > other
+
+
+@pytest.mark.parametrize(("between", "expected"), [(0, 1.0), (1, 0.5), (3, 0.5), (4, 0.0), (90, 0.0)])
+def test_words_in_either_order_count_by_how_far_they_are_apart(between, expected):
+    """Counted in words, across the ends of sentences, the nearest of many; empty words do not count."""
+    filler = " ".join(f"The x{number}." for number in range(between))
+    for first, second in (("Vera", "Cruz"), ("Cruz", "Vera")):
+        text = f"{first}. It was {filler} the {second}."
+        assert [near for _, near in match_words("Vera Cruz", [text])] == [expected]
+        assert [near for _, near in match_words("Vera Cruz", [f"{second} {'far ' * 9} {text}"])] == [expected]
+
+
+def test_the_best_sentence_counts_each_word_once():
+    (once, _), (often, _), (both, _) = match_words("tide table", ["Tide.", "Tide tide tide.\nTide.", "Tide table."])
+    assert once == often < both == pytest.approx(1)

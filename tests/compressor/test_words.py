@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressor.words import _ASCII_TOKEN, _TOKEN, words, words_apart
+from compressor.words import _ASCII_TOKEN, _TOKEN, END, _cut, words, words_apart
 
 PIECES = [
     "tide",
@@ -18,7 +18,7 @@ PIECES = [
     "\u0301",
     "\u064b",
     "é",
-    "\x1e",
+    "\0",
 ]
 texts = st.lists(st.sampled_from(PIECES) | st.characters()).map("".join)
 
@@ -56,11 +56,17 @@ def test_scripts_without_spaces_become_pairs_of_characters():
 
 @given(st.lists(texts))
 def test_texts_read_together_have_the_words_that_each_has_alone(several):
-    assert words_apart(several) == [words(text) for text in several]
+    assert words_apart(several) == [word for text in several for word in [*words(text), END]]
 
 
 def test_a_separator_in_a_text_only_parts_its_words():
-    assert words_apart(["lamp\x1ewar", "", "fog"]) == [["lamp", "war"], [], ["fog"]]
+    assert words("lamp\0war") == ["lamp", "war"]
+    assert words_apart(["lamp\0war", "", "fog"]) == ["lamp", "war", END, END, "fog", END]
+
+
+@given(texts | st.lists(st.sampled_from([*PIECES, "\x1f", "\u2003", "´", "…", "'", "S"])).map("".join))
+def test_what_is_known_of_single_runs_is_what_the_whole_text_has(text):
+    assert words(text) == [*_cut(text.replace(END, " "))]
 
 
 @given(st.lists(st.sampled_from(PIECES) | st.characters(max_codepoint=127)).map("".join).filter(str.isascii))

@@ -1,7 +1,7 @@
 """Owns what the store's tests start from: real databases, a real directory of blobs, documents to play with."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from store.blobs import DirectoryBlobs
 from store.database import migrate, open_database, reading, transaction
 from store.holds import hold
 from store.models import DEFAULT_TENANT, Collection, Document, JobKind
-from store.types import EncodedChunk, NewCache, NewChunk, NewVector, Parsed, Published
+from store.types import EncodedChunk, LivePassage, NewCache, NewChunk, NewVector, Parsed, Published
 
 CODEC = "native-20@1"
 EMBEDDER = "minilm@1"
@@ -167,6 +167,14 @@ class Library:
         with transaction(self.engine) as session:
             jobs = catalog.claim_jobs(session, [kind], owner=owner, lease_seconds=60, now=now)
             return [job.id for job in jobs]
+
+
+def ordinals_of(engine: Engine, passages: Iterable[LivePassage]) -> list[int]:
+    """Of each passage the ordinal of its chunk."""
+    chunk_ids = [passage.chunk_id for passage in passages]
+    with reading(engine) as session:
+        chunks = catalog.live_chunks(session, chunk_ids)
+    return [chunks[chunk_id].ordinal for chunk_id in chunk_ids]
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import pytest
 from numpy.typing import NDArray
 
 from store import catalog
-from store.database import transaction
+from store.database import reading, transaction
 from store.pgvector import PgvectorIndex
 from store.types import EncodedChunk, NewVector
 from store.vectors import FaissIndex, VectorIndex
-from tests.store.conftest import EMBEDDER, Library, embed
+from tests.store.conftest import EMBEDDER, Library, embed, ordinals_of
 
 TEXTS = [f"passage number {number}" for number in range(30)]
 PGVECTOR = pytest.mark.servers
@@ -73,9 +73,29 @@ def test_the_nearest_come_first_with_their_cosine(
         cosines = vectors @ query
         order = np.argsort(-cosines, kind="stable")[:5]
         hits = open_index().search(query, 5)
-        assert [hit.passage.ordinal for hit in hits] == order.tolist()
+        assert ordinals_of(library.engine, (hit.passage for hit in hits)) == order.tolist()
         assert [hit.score for hit in hits] == pytest.approx(cosines[order].tolist(), abs=3e-3)
         assert {hit.passage.document_id for hit in hits} == {document_id}
+
+
+def test_of_several_queries_each_gets_rows_that_hold_its_nearest(
+    library: Library, open_index: Open, build: Callable[[], None]
+) -> None:
+    gone, kept = library.add(*TEXTS[:10]), library.add(*TEXTS[10:])
+    build()
+    index = open_index()
+    library.delete(gone)
+    queries = np.stack([query_of(TEXTS[17]), query_of("something else")])
+    found = index.nearest_many(queries, 4)
+    for query, scores in zip(queries, found, strict=True):
+        assert len(scores) >= 4
+        assert list(scores.values()) == sorted(scores.values(), reverse=True)
+        hits = index.search(query, 1)
+        assert scores[hits[0].passage.vector_id] == pytest.approx(hits[0].score)
+    assert [len(its) for its in index.nearest_many(queries, 4, document_ids=set())] == [0, 0]
+    with reading(library.engine) as session:
+        theirs = set(catalog.vectors_of_documents(session, EMBEDDER, [kept]))
+    assert all(its.keys() <= theirs and len(its) >= 3 for its in index.nearest_many(queries, 3, document_ids={kept}))
 
 
 def test_an_empty_collection_finds_nothing(open_index: Open) -> None:
@@ -124,7 +144,7 @@ def test_a_filter_for_few_documents_among_many_finds_all_of_theirs(
     build()
     near_the_crowd = query_of(f"{crowd} 77")
     hits = open_index().search(near_the_crowd, 3, document_ids={few})
-    assert sorted(hit.passage.ordinal for hit in hits) == [0, 1, 2]
+    assert sorted(ordinals_of(library.engine, (hit.passage for hit in hits))) == [0, 1, 2]
     assert open_index().search(near_the_crowd, 3, document_ids=set()) == []
     assert open_index().search(near_the_crowd, 1)[0].passage.start == 77
 

@@ -19,7 +19,7 @@ from store.generations import node_of, remove_index_files
 from store.models import Vector
 from store.types import LivePassage
 from store.vectors import FaissIndex
-from tests.store.conftest import EMBEDDER, Library, embed
+from tests.store.conftest import EMBEDDER, Library, embed, ordinals_of
 
 TEXTS = [f"passage number {number}" for number in range(30)]
 
@@ -39,7 +39,7 @@ def _query(text: str) -> NDArray[np.float32]:
 
 
 def _found(index: FaissIndex, text: str, k: int = 5) -> list[int]:
-    return [hit.passage.ordinal for hit in index.search(_query(text), k)]
+    return ordinals_of(index._engine, [hit.passage for hit in index.search(_query(text), k)])
 
 
 def _expected(text: str, k: int = 5) -> list[int]:
