@@ -15,7 +15,7 @@ from compressor.fuse import fuse
 from store import catalog, lexical
 from store.database import reading
 from store.lexical import LexicalHit
-from store.livepassages import Live
+from store.livepassages import Live, with_spare
 from store.types import LivePassage
 from workers.resources import Resources
 
@@ -149,10 +149,11 @@ def find_passages(
 
 
 def _live_words(
-    resources: Resources, session: "Session", asked: Sequence[Asked], live: Live, *, deeper: int = 2
+    resources: Resources, session: "Session", asked: Sequence[Asked], live: Live, *, deeper: int = 1
 ) -> list[list[tuple[LivePassage, float]]]:
     """For each question of one place the live passages that are best by words, with their scores."""
-    pool, fetch = asked[0].pool, deeper * asked[0].pool  # some are not live
+    pool = asked[0].pool
+    fetch = deeper * with_spare(pool)
     worded = find_words(
         resources, session, asked[0].collection_id, [one.query for one in asked], fetch, document_ids=asked[0].among
     )

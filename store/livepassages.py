@@ -8,6 +8,13 @@ from sqlalchemy.orm import Session
 from store import catalog
 from store.types import LivePassage
 
+_SPARE = 7  # one hit more for so many that are wanted: until an index is made anew, some of its hits are not live
+
+
+def with_spare(wanted: int) -> int:
+    """How many hits to ask an index for; where they hold too few live ones, ask again for more."""
+    return wanted + -(-wanted // _SPARE)
+
 
 class Live:
     """The live passages of a collection, looked up each once; with document_ids only those of them.

@@ -20,14 +20,12 @@ from store.database import reading
 from store.faissfile import build_index, from_bytes, search_index, to_bytes
 from store.generated import Built, GeneratedIndex, KeptIndex
 from store.generations import Buffer, GenerationFiles
-from store.livepassages import Live
+from store.livepassages import Live, with_spare
 from store.models import Generation
 from store.types import LivePassage, VectorRow
 
 if TYPE_CHECKING:
     import faiss
-
-_OVERFETCH = 4  # hits asked for per hit wanted, as some are not live; doubled until there are enough
 
 
 class VectorHit(NamedTuple):
@@ -116,7 +114,7 @@ class FaissIndex(GeneratedIndex[_View]):
             if document_ids is not None:
                 among = np.array(catalog.vectors_of_documents(session, self._embedder, document_ids), np.int64)
             live = Live(session, self._collection_id, document_ids)
-            return self._nearest_live(view, queries, k, k * _OVERFETCH, among, live)
+            return self._nearest_live(view, queries, k, with_spare(k), among, live)
 
     def _nearest_live(
         self, view: _View, queries: NDArray[np.float32], k: int, fetch: int, among: NDArray[np.int64] | None, live: Live
