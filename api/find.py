@@ -16,7 +16,7 @@ from compressor.fuse import fuse
 from store import catalog, lexical
 from store.database import reading
 from store.lexical import LexicalHit
-from store.livepassages import Live, Ranking
+from store.livepassages import Live, Ranking, with_spare
 from store.types import LivePassage
 from workers.resources import Resources
 
@@ -146,8 +146,7 @@ def find_passages(
 
     def worded(numbers: Sequence[int], k: int) -> Sequence[Ranking]:
         queries = [asked[number].query for number in numbers]
-        wanted = 2 * k  # some are not live
-        found = find_words(resources, session, place.collection_id, queries, wanted, document_ids=place.among)
+        found = find_words(resources, session, place.collection_id, queries, with_spare(k), document_ids=place.among)
         return [{hit.vector_id: hit.score for hit in hits} for hits in found]
 
     every = range(len(asked))

@@ -12,6 +12,12 @@ Ranking = Mapping[int, float]  # vector id -> score, best first
 # Rankings by their numbers, made anew: of at least so many rows, or of all there are.
 Deeper = Callable[[Sequence[int], int], Sequence[Ranking]]
 _DEEPER = 4  # times as many rows, where too few are live
+_SPARE = 7  # one hit more for so many that are wanted: until an index is made anew, some of its hits are not live
+
+
+def with_spare(wanted: int) -> int:
+    """How many hits to ask an index for; where they hold too few live ones, ask again for more."""
+    return wanted + -(-wanted // _SPARE)
 
 
 class Live:

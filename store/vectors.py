@@ -21,14 +21,12 @@ from store.database import reading
 from store.faissfile import build_index, from_bytes, search_index, to_bytes
 from store.generated import Built, GeneratedIndex, KeptIndex
 from store.generations import Buffer, GenerationFiles
-from store.livepassages import Live
+from store.livepassages import Live, with_spare
 from store.models import Generation
 from store.types import LivePassage, VectorRow
 
 if TYPE_CHECKING:
     import faiss
-
-_OVERFETCH = 4  # rows per row asked for, as some are not live
 
 
 class VectorHit(NamedTuple):
@@ -125,7 +123,7 @@ class FaissIndex(GeneratedIndex[_View]):
             among = None
             if document_ids is not None:
                 among = np.array(catalog.vectors_of_documents(session, self._embedder, document_ids), np.int64)
-        return view.nearest(_unit(queries.astype(np.float32)), k * _OVERFETCH, among)
+        return view.nearest(_unit(queries.astype(np.float32)), with_spare(k), among)
 
     def _open(self, data: Buffer, generation: Generation) -> _View | None:
         index = from_bytes(data)

@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from store import catalog
-from store.database import reading
+from store.database import reading, transaction
 from store.generated import Built, GeneratedIndex
 from store.generations import Buffer, GenerationFiles
 from store.lexical import postings
@@ -28,7 +28,8 @@ from store.lexical.terms import LexicalHit, query_terms
 from store.models import Generation
 from store.types import PassageWords
 
-FORMAT = "words-1"  # of the files, the tokenizer included: another one is made anew under its own name
+FORMAT = "words-2"  # of the files, the tokenizer included: another one is made anew under its own name
+_EARLIER = ("words-1",)  # whose files are of no more use
 _PAGE = 5_000  # passages cut at a time
 _SMALL_PARTS = 8  # beside the generation; more are joined
 
@@ -67,7 +68,10 @@ class WordIndex(GeneratedIndex[_View]):
     LEFT_OUT: ClassVar[int] = 20_000  # that many at once are not cut while somebody waits for a search
 
     def __init__(self, engine: Engine, directory: Path, collection_id: str, embedder: str) -> None:
-        files = GenerationFiles(directory, collection_id, f"{FORMAT} {embedder}", kind="words")
+        files, *self._earlier = (
+            GenerationFiles(directory, collection_id, f"{form} {embedder}", kind="words")
+            for form in (FORMAT, *_EARLIER)
+        )
         super().__init__(engine, files, collection_id, embedder, _EMPTY)
 
     @cached_property
@@ -97,6 +101,21 @@ class WordIndex(GeneratedIndex[_View]):
                 ids = catalog.vectors_of_documents(session, self._embedder, document_ids)
                 among = np.sort(np.array(ids, np.int64))
         return [view.ranker.best(self._cutter.keys(query_terms(query)), k, among) for query in queries]
+
+    def compact(self, *, force: bool = False) -> bool:
+        """Writes a new generation if one is due (or forced), and removes those of earlier forms.
+
+        False where none is due or another process is at it.
+        """
+        written = super().compact(force=force)
+        for files in self._earlier if written else ():  # what is deleted later would stay in them
+            with transaction(self._engine) as session:
+                old = catalog.list_generations(session, self._collection_id, files.name, files.node)
+                for generation in old:
+                    catalog.forget_generation(session, generation)
+            for generation in old:
+                files.remove(generation)
+        return written
 
     def _open(self, data: Buffer, generation: Generation) -> _View | None:
         base = postings.from_bytes(data)

@@ -2,229 +2,337 @@
 
 The rarest words come first. What the words after them could add at most is known: once the k best so far have more,
 no passage can come in by a common word alone, so the common ones are only looked up in the passages that are still
-in the running. Frequencies are weighed as FTS5's bm25() does, whose scores the weights of the fusion were fitted to.
+in the running. All this is done with bounds in whole numbers of two bytes, as most of what a search costs is memory
+read here and there; the few passages that are left at the end are weighed exactly.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from math import log
+from math import ceil, log
 
 import numpy as np
 from numpy.typing import NDArray
 
 from store.lexical.postings import Postings
+from store.lexical.saturation import K1, LEVELS, SHARES, levels_of, norms, steepness, tops_of
 from store.lexical.terms import LexicalHit
 
-_K1, _B = 1.2, 0.75
 _LEAST = 1e-6  # weight of a word that is in more than half of the passages
+_UNITS = 65_000  # of all words together; and one more a word is still a number of two bytes
+_DRIFT = 1 / 64  # how far a part's steepness may be from that of all parts before its levels are made anew
 # Postings that choose passages. Words that would exceed it only rank those that rarer ones have chosen.
 _CHOOSING = 1_000_000
 # Postings of a word that are walked for each passage in the running; where it has more, each passage is looked up.
-_WALKED = 20
-_SPARE = 4  # sums kept for the next searches, four bytes a passage each
+_WALKED = 30
+_CLEARED = 25  # sums are cleared one by one where no more than one in so many was written
+_SPARE = 4  # sums kept for the next searches, two bytes a passage each
 _FEW = 20_000  # passages that a search is kept to, each of which is looked up
+_BLOCK = 16_384  # passages weighed exactly at a time
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Postings in a ranking."""
+
+    postings: Postings
+    first: int  # place of its first passage
+    levels: NDArray[np.uint8]
+    tops: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """The postings of a word in a part."""
+
+    part: _Part
+    its: slice
+
+    @property
+    def places(self) -> NDArray[np.intp]:
+        """Its passages, in order."""
+        places = self.part.postings.places[self.its].astype(np.intp)  # what indexing would turn them into each time
+        if self.part.first:
+            places += self.part.first
+        return places
+
+    @property
+    def levels(self) -> NDArray[np.uint8]:
+        """What it comes to in each."""
+        return self.part.levels[self.its]
 
 
 @dataclass(frozen=True, slots=True)
 class _Word:
     """A word of the query."""
 
-    most: float  # more than it adds to any passage
+    weight: float  # more than it adds to any passage
+    top: int  # the highest level that it has
     count: int  # passages that have it
-    slices: list[slice]  # of each part
+    slices: list[_Slice]
 
 
-class _Sums:
-    """The passages reached so far and a score for each. Used again and again: new memory costs a fault a page."""
+class _Bounds:
+    """What is known in a search of what passages reach, in units; words are added one after the other.
 
-    def __init__(self, passages: int) -> None:
-        self.scores = np.zeros(passages, np.float32)  # 0: not reached
-        self._reached: list[NDArray[np.intp]] = []
+    A sum is more than its passage's score so far, by no more than `_over`.
+    """
 
-    def put(self, places: NDArray[np.intp], scores: NDArray[np.float32], new: NDArray[np.bool_]) -> None:
-        """The scores of passages, each there once, of which the `new` ones were not reached before."""
-        self.scores[places] = scores
-        self._reached.append(places.compress(new))
+    def __init__(self, words: Sequence[_Word], k: int, most: float, least: float) -> None:
+        """most, least: by how much a share may be more or less than its level's, as a factor."""
+        weights = np.array([word.weight for word in words])
+        weights *= _UNITS / max(weights.sum() * most, _LEAST)
+        units = np.ceil(weights[:, None] * (SHARES * most))
+        self.tables: list[NDArray[np.uint16]] = list(units.astype(np.uint16))  # of each word, by levels
+        self._tops = [int(table[word.top]) for table, word in zip(self.tables, words, strict=True)]
+        self._overs = [ceil(weight * (most / LEVELS + most - least)) + 2 for weight in weights.tolist()]
+        self._k = k
+        self._over = 0
+        self.least = 0  # reached by k passages
+        self.left = sum(self._tops)  # what the words that were not added could add to any passage
+        self.added = 0  # words
 
-    def found(self) -> NDArray[np.intp]:
-        """Places of all that was reached, in no order."""
-        return np.concatenate(self._reached) if self._reached else np.empty(0, np.intp)
+    @property
+    def floor(self) -> int:
+        """A sum with less is out of the running, whatever the words that are left bring."""
+        return max(self.least - self.left, 0 if self.left else 1)
 
-    def clear(self) -> None:
-        """As new."""
-        for places in self._reached:
-            self.scores[places] = 0
-        self._reached = []
+    def add(self) -> NDArray[np.uint16]:
+        """The next word is added; -> units at each of its levels."""
+        number = self.added
+        self.left -= self._tops[number]
+        self._over += self._overs[number]
+        self.added += 1
+        return self.tables[number]
+
+    def learn(self, sums: NDArray[np.uint16]) -> None:
+        """Of these passages, each there once, the k-th best reaches something."""
+        if self.least:  # mostly few can raise it
+            sums = sums.compress(sums > self.least + self._over)
+        if len(sums) >= self._k:
+            self.least = max(self.least, int(np.partition(sums, -self._k)[-self._k]) - self._over)
 
 
 class Ranker:
     """Ranks the passages of several postings, whose ids ascend from one to the next. Safe for threads."""
 
     def __init__(self, parts: Sequence[Postings]) -> None:
-        self._parts = parts
+        self._count = sum(len(part.ids) for part in parts)
+        self._steep = steepness(sum(part.total_length for part in parts) / max(1, self._count))
+        self._most = self._least = 1.0  # a share here by the share at its level
+        self._parts: list[_Part] = []
+        first = 0
+        for part in parts:
+            self._parts.append(self._part(part, first))
+            first += len(part.ids)
         self._ends = np.cumsum([len(part.ids) for part in parts], dtype=np.int64)
-        self._count = int(self._ends[-1]) if len(parts) else 0
-        average = sum(part.total_length for part in parts) / max(1, self._count)
-        self._steep = np.float32(_K1 * _B / max(average, 1.0))
-        self._spare: list[_Sums] = []
+        self._spare: list[NDArray[np.uint16]] = []
+
+    def _part(self, postings: Postings, first: int) -> _Part:
+        drift = postings.steep / self._steep
+        if abs(drift - 1) > _DRIFT:  # of a few passages, or beside nearly as many others
+            levels = levels_of(postings.places, postings.counts, postings.lengths, self._steep)
+            return _Part(postings, first, levels, tops_of(levels, postings.starts))
+        self._most, self._least = max(self._most, drift), min(self._least, drift)
+        return _Part(postings, first, postings.levels, postings.tops)
 
     def best(self, keys: Sequence[int], k: int, among: NDArray[np.int64] | None = None) -> list[LexicalHit]:
         """The k best passages, best first; with `among` (ids, ascending) only of those."""
-        words = sorted(filter(None, map(self._look_up, keys)), key=lambda word: word.count)
+        words = self._look_up(keys)
+        if not words:
+            return []
+        bounds = _Bounds(words, k, self._most, self._least)
         if among is not None and len(among) <= _FEW:
-            found, least = self._places(among), 0.0
-            summed = np.zeros(len(found), np.float32)
+            found = self._places(among)
+            sums = np.zeros(len(found), np.uint16)
         else:
-            try:
-                sums = self._spare.pop()
-            except IndexError:
-                sums = _Sums(self._count)
-            found, words, least = self._reach(sums, words, k, among)
-            summed = sums.scores.take(found)
-            sums.clear()
-            if len(self._spare) < _SPARE:
-                self._spare.append(sums)
-        for number, word in enumerate(words):
-            least = max(least, _kth(summed, k))
-            running = summed + _most(words[number:]) >= least
-            found, summed = found.compress(running), summed.compress(running)
-            self._look_in(word, found, summed)
-        running = (summed > 0) & (summed >= _kth(summed, k))
-        found, summed = found.compress(running), summed.compress(running)
-        top = np.lexsort((found, -summed))[:k]
-        return [*map(LexicalHit, self._ids(found[top]).tolist(), summed[top].tolist())]
+            found, sums = self._reach(bounds, words, k, among)
+        for word in words[bounds.added :]:
+            self._look_in(word, found, sums, bounds.add())
+            bounds.learn(sums)
+            running = np.flatnonzero(sums >= bounds.floor)
+            found, sums = found.take(running), sums.take(running)
+        scores = self._weigh(words, found)
+        if len(scores) > k:
+            running = np.flatnonzero(scores >= np.partition(scores, -k)[-k])
+            found, scores = found.take(running), scores.take(running)
+        top = np.lexsort((found, -scores))[:k]
+        return [*map(LexicalHit, self._ids(found[top]).tolist(), scores[top].tolist())]
+
+    def _look_up(self, keys: Sequence[int]) -> list[_Word]:
+        """The words that any passage has, rarest first."""
+        slices: list[list[_Slice]] = [[] for _ in keys]
+        tops = [0] * len(keys)
+        for part in self._parts:
+            at = part.postings.index_of(np.array(keys, np.uint64))
+            has = np.flatnonzero(at >= 0)
+            at = at.take(has)
+            starts = part.postings.starts
+            its = map(slice, starts.take(at).tolist(), starts.take(at + 1).tolist())
+            for number, one, top in zip(has.tolist(), its, part.tops.take(at).tolist(), strict=True):
+                slices[number].append(_Slice(part, one))
+                tops[number] = max(tops[number], top)
+        words = []
+        for those, top in zip(slices, tops, strict=True):
+            count = sum(one.its.stop - one.its.start for one in those)
+            if count:
+                weight = max(_LEAST, log((self._count - count + 0.5) / (count + 0.5)))  # inverse frequency
+                words.append(_Word(weight * (K1 + 1), top, count, those))
+        return sorted(words, key=lambda word: word.count)
 
     def _reach(
-        self, sums: _Sums, words: list[_Word], k: int, among: NDArray[np.int64] | None
-    ) -> tuple[NDArray[np.intp], list[_Word], float]:
+        self, bounds: _Bounds, words: Sequence[_Word], k: int, among: NDArray[np.int64] | None
+    ) -> tuple[NDArray[np.intp], NDArray[np.uint16]]:
         """Adds words up to where it is less to look up each passage.
 
-        -> places of the passages in the running, ascending where words are left; those words; what k passages reach.
+        -> places of the passages in the running, ascending, and their sums.
         """
-        chosen, least = self._choose(words, sums, k, alone=among is None)
-        found = self._found(sums, among)
-        if len(found) < k and chosen < len(words):  # rare words alone bring too few
-            for word in words[chosen:]:
-                self._add(word, sums)
-            chosen, found = len(words), self._found(sums, among)
-        left = words[chosen:]
-        while left:
-            summed = sums.scores.take(found)
-            least = max(least, _kth(summed, k))
-            running = summed + _most(left) >= least
-            found = found.compress(running)
-            if left[0].count > _WALKED * len(found):
+        try:
+            sums = self._spare.pop()  # new memory costs a fault a page
+        except IndexError:
+            sums = np.zeros(self._count, np.uint16)  # 0: not reached
+        reached, new = self._choose(bounds, words, sums, alone=among is None)
+        found = self._among(new, among)
+        if len(found) < k and bounds.added < len(words):  # rare words alone bring too few
+            for word in words[bounds.added :]:
+                self._add(word, bounds, sums, reached, new)
+            found = self._among(new, among)
+        mine = sums.take(found)
+        while True:
+            bounds.learn(mine)
+            running = np.flatnonzero(mine >= bounds.floor)
+            found = found.take(running)
+            if bounds.added == len(words) or words[bounds.added].count > _WALKED * len(found):
                 break
-            self._add_to_reached(left.pop(0), sums)
-        return (np.sort(found) if left else found), left, least
+            self._add_to_reached(words[bounds.added], bounds, sums)
+            mine = sums.take(found)
+        found = np.sort(found)
+        mine = sums.take(found)
+        if sum(map(len, reached)) > len(sums) // _CLEARED:
+            sums.fill(0)
+        else:
+            for places in reached:
+                sums[places] = 0
+        if len(self._spare) < _SPARE:
+            self._spare.append(sums)
+        return found, mine
 
-    def _found(self, sums: _Sums, among: NDArray[np.int64] | None) -> NDArray[np.intp]:
-        """Places of the passages reached, in no order; with `among` only of those."""
-        found = sums.found()
-        return found if among is None else found[np.isin(self._ids(found), among, assume_unique=True)]
+    def _choose(
+        self, bounds: _Bounds, words: Sequence[_Word], sums: NDArray[np.uint16], *, alone: bool
+    ) -> tuple[list[NDArray[np.intp]], list[NDArray[np.intp]]]:
+        """Adds words to the sums until the others can bring no passage in.
 
-    def _look_up(self, key: int) -> _Word | None:
-        slices = [part.slice_of(key) for part in self._parts]
-        count = sum(its.stop - its.start for its in slices)
-        if not count:
-            return None
-        weight = max(_LEAST, log((self._count - count + 0.5) / (count + 0.5)))  # inverse frequency
-        return _Word(weight * (_K1 + 1), count, slices)
-
-    def _choose(self, words: Sequence[_Word], sums: _Sums, k: int, *, alone: bool) -> tuple[int, float]:
-        """Adds words to the scores until the others can bring no passage in; -> how many, and what k passages reach.
-
+        -> places that were written, some more than once; of those each once that is in the running.
         Not `alone`: only some passages count, so nothing is known of what the k best of those reach.
         """
-        least, looked_at = 0.0, 0
-        for number, word in enumerate(words):
-            if number and (_most(words[number:]) < least or looked_at + word.count > _CHOOSING):
-                return number, least
-            reached = self._add(word, sums)
+        reached: list[NDArray[np.intp]] = []
+        new: list[NDArray[np.intp]] = []
+        looked_at = 0
+        for word in words:
+            if reached and (bounds.left < bounds.least or looked_at + word.count > _CHOOSING):
+                break
+            for summed in self._add(word, bounds, sums, reached, new):
+                if alone:
+                    bounds.learn(summed)
             looked_at += word.count
-            least = max(least, _kth(reached, k)) if alone else 0.0
-        return len(words), least
+        return reached, new
 
-    def _add(self, word: _Word, sums: _Sums) -> NDArray[np.float32]:
-        """Adds a word to the scores of all passages that have it; -> their scores now."""
-        reached = []
-        for places, counts in self._postings(word):
-            before = sums.scores.take(places, mode="clip")
-            summed = before + self._scores(word, counts, places)
-            sums.put(places, summed, before == 0)
-            reached.append(summed)
-        return np.concatenate(reached)
+    def _add(
+        self,
+        word: _Word,
+        bounds: _Bounds,
+        sums: NDArray[np.uint16],
+        reached: list[NDArray[np.intp]],
+        new: list[NDArray[np.intp]],
+    ) -> list[NDArray[np.uint16]]:
+        """Adds a word to the sums of all passages that have it; -> their sums now, part by part."""
+        table = bounds.add()
+        found = []
+        for one in word.slices:
+            places = one.places
+            summed = table.take(one.levels, mode="clip")
+            before = sums.take(places, mode="clip")
+            summed += before
+            sums[places] = summed
+            reached.append(places)
+            new.append(places.compress((before == 0) & (summed >= bounds.floor)))
+            found.append(summed)
+        return found
 
-    def _add_to_reached(self, word: _Word, sums: _Sums) -> None:
-        """Adds a word to the scores of those passages only that have one."""
-        for places, counts in self._postings(word):
-            before = sums.scores.take(places, mode="clip")
-            at = np.flatnonzero(before > 0)  # of booleans it is ten times as fast
-            places = places.take(at)
-            sums.scores[places] = before.take(at) + self._scores(word, counts.take(at), places)
+    def _add_to_reached(self, word: _Word, bounds: _Bounds, sums: NDArray[np.uint16]) -> None:
+        """Adds a word to the sums of those passages only that are in the running."""
+        floor = max(1, bounds.floor)
+        table = bounds.add()
+        for one in word.slices:
+            places = one.places
+            before = sums.take(places, mode="clip")
+            at = np.flatnonzero(before >= floor)  # of booleans it is ten times as fast
+            sums[places.take(at)] = before.take(at) + table.take(one.levels.take(at))
 
-    def _postings(self, word: _Word) -> Iterator[tuple[NDArray[np.intp], NDArray[np.uint8]]]:
-        """The places of the passages that have a word, and how often they do, part by part."""
-        first = 0
-        for part, its in zip(self._parts, word.slices, strict=True):
-            places = part.places[its].astype(np.intp)  # what indexing would turn them into each time
-            places += first
-            yield places, part.counts[its]
-            first += len(part.ids)
-
-    def _look_in(self, word: _Word, found: NDArray[np.intp], summed: NDArray[np.float32]) -> None:
-        """Adds a word to the scores `summed` of the passages found, which ascend."""
-        first, begin = 0, 0
-        for part, its, end in zip(self._parts, word.slices, np.searchsorted(found, self._ends).tolist(), strict=True):
-            places = part.places[its]
-            if len(places) and end > begin:
-                mine = (found[begin:end] - first).astype(np.int32)
+    def _look_in(
+        self, word: _Word, found: NDArray[np.intp], sums: NDArray[np.uint16], table: NDArray[np.uint16]
+    ) -> None:
+        """Adds a word to the sums of the passages found, which ascend."""
+        for one in word.slices:
+            begin, end = self._of_part(one.part, found)
+            if end > begin:
+                mine = (found[begin:end] - one.part.first).astype(np.int32)
+                places = one.part.postings.places[one.its]
                 at = np.searchsorted(places, mine)
                 has = np.flatnonzero(places.take(at, mode="clip") == mine)
-                counts = part.counts[its].take(at.take(has))
-                has += begin
-                summed[has] += self._scores(word, counts, found.take(has))
-            first, begin = first + len(part.ids), end
+                sums[has + begin] += table.take(one.levels.take(at.take(has)))
 
-    def _scores(self, word: _Word, counts: NDArray[np.uint8], places: NDArray[np.intp]) -> NDArray[np.float32]:
-        scores = counts.astype(np.float32)
-        below = self._norms.take(places, mode="clip")
-        below += scores
-        scores *= np.float32(word.most)
-        scores /= below
+    def _weigh(self, words: Sequence[_Word], found: NDArray[np.intp]) -> NDArray[np.float32]:
+        """The scores of the passages found, which ascend."""
+        scores = np.zeros(len(found), np.float32)
+        for part in self._parts:
+            its = [(word, one.its) for word in words for one in word.slices if one.part is part]
+            begin, end = self._of_part(part, found)
+            for start in range(begin, end if its else begin, _BLOCK):
+                these = slice(start, min(end, start + _BLOCK))
+                for shares in _scores(part.postings, its, (found[these] - part.first).astype(np.int32), self._steep):
+                    scores[these] += shares
         return scores
 
-    @cached_property
-    def _norms(self) -> NDArray[np.float32]:
-        """What each passage's length makes of a word's occurrences in it."""
-        lengths = np.concatenate([part.lengths for part in self._parts])
-        return lengths.astype(np.float32) * self._steep + np.float32(_K1 * (1 - _B))
+    def _of_part(self, part: _Part, found: NDArray[np.intp]) -> tuple[int, int]:
+        """Where those of a part begin and end in places that ascend."""
+        if len(self._parts) == 1:
+            return 0, len(found)
+        begin, end = np.searchsorted(found, (part.first, part.first + len(part.postings.ids))).tolist()
+        return begin, end
 
-    def _ids(self, found: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _among(self, new: list[NDArray[np.intp]], among: NDArray[np.int64] | None) -> NDArray[np.intp]:
+        """Places of the passages reached, in no order; with `among` only of those."""
+        found = np.concatenate(new)
+        return found if among is None else found[np.isin(self._ids(found), among, assume_unique=True)]
+
+    def _ids(self, found: NDArray[np.intp]) -> NDArray[np.int64]:
         """The ids of passages by their places."""
+        if len(self._parts) == 1:
+            return self._parts[0].postings.ids.take(found)
         ids = np.empty(len(found), np.int64)
-        first = 0
         for part, last in zip(self._parts, self._ends.tolist(), strict=True):
-            mine = (found >= first) & (found < last)
-            ids[mine] = part.ids[found[mine] - first]
-            first = last
+            mine = (found >= part.first) & (found < last)
+            ids[mine] = part.postings.ids[found[mine] - part.first]
         return ids
 
-    def _places(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _places(self, ids: NDArray[np.int64]) -> NDArray[np.intp]:
         """The places of those of the ids that are there, ascending."""
-        found, first = [], 0
-        for part in self._parts:
-            found.append(first + np.flatnonzero(np.isin(part.ids, ids, assume_unique=True)))
-            first += len(part.ids)
-        return np.concatenate(found) if found else np.empty(0, np.int64)
+        return np.concatenate(
+            [part.first + np.flatnonzero(np.isin(part.postings.ids, ids, assume_unique=True)) for part in self._parts]
+        )
 
 
-def _most(words: Sequence[_Word]) -> float:
-    """More than the words add to any passage."""
-    return sum(word.most for word in words)
-
-
-def _kth(scores: NDArray[np.float32], k: int) -> float:
-    """The k-th highest score; 0 of fewer."""
-    return float(np.partition(scores, -k)[-k]) if len(scores) >= k else 0.0
+def _scores(
+    postings: Postings, words: Sequence[tuple[_Word, slice]], places: NDArray[np.int32], steep: float
+) -> Iterator[NDArray[np.float32]]:
+    """What each word adds to each of some passages."""
+    at = np.empty((len(words), len(places)), np.intp)
+    for row, (_, its) in zip(at, words, strict=True):
+        np.add(np.searchsorted(postings.places[its], places), its.start, out=row)
+        np.minimum(row, its.stop - 1, out=row)
+    often = postings.counts.take(at).astype(np.float32)
+    often *= postings.places.take(at) == places
+    below = often + norms(postings.lengths.take(places), steep)
+    often *= np.array([[word.weight] for word, _ in words], np.float32)
+    often /= below
+    yield from often

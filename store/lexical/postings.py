@@ -12,6 +12,7 @@ from safetensors.numpy import save
 
 from store.generations import Buffer
 from store.lexical.cut import Cut
+from store.lexical.saturation import levels_of, steepness, tops_of
 
 _TYPES = {"U64": np.uint64, "I64": np.int64, "I32": np.int32, "U8": np.uint8}
 _MOST = 255  # occurrences of a word in a passage that count
@@ -27,13 +28,20 @@ class Postings:
     starts: NDArray[np.int64]  # (words + 1,) where each word's slice begins
     places: NDArray[np.int32]  # (postings,) index of a passage
     counts: NDArray[np.uint8]  # (postings,) occurrences in it, 255 at most
+    levels: NDArray[np.uint8]  # (postings,) what they come to there, were these all passages
+    tops: NDArray[np.uint8]  # (words,) the highest level of each
 
-    def slice_of(self, key: int) -> slice:
-        """A word's slice, empty where no passage has it."""
-        at = int(np.searchsorted(self.words, np.uint64(key)))
-        if at == len(self.words) or int(self.words[at]) != key:
-            return slice(0, 0)
-        return slice(int(self.starts[at]), int(self.starts[at + 1]))
+    def index_of(self, keys: NDArray[np.uint64]) -> NDArray[np.intp]:
+        """Where the words are, -1 where no passage has one."""
+        at = np.searchsorted(self.words, keys)
+        if not len(self.words):
+            return at - 1
+        return np.where(self.words.take(at, mode="clip") == keys, at, -1)
+
+    @cached_property
+    def steep(self) -> float:
+        """The steepness that the levels are of."""
+        return steepness(self.total_length / max(1, len(self.ids)))
 
     @cached_property
     def total_length(self) -> int:
@@ -78,7 +86,7 @@ def join(parts: Sequence[Postings]) -> Postings:
         counts[target] = part.counts
         begin += its
         passages += len(part.ids)
-    return Postings(ids, np.concatenate([part.lengths for part in parts]), words, starts, places, counts)
+    return _weighed(ids, np.concatenate([part.lengths for part in parts]), words, starts, places, counts)
 
 
 def without(postings: Postings, live: NDArray[np.bool_]) -> Postings:
@@ -102,9 +110,23 @@ def _assemble(
     """Postings ordered by word, then passage, of which some words may have none."""
     sizes = np.bincount(word, minlength=len(words))
     starts = np.concatenate([[0], np.cumsum(sizes[sizes > 0])])
-    return Postings(
+    return _weighed(
         ids, lengths, words[sizes > 0], starts, places.astype(np.int32), np.minimum(counts, _MOST).astype(np.uint8)
     )
+
+
+def _weighed(
+    ids: NDArray[np.int64],
+    lengths: NDArray[np.int32],
+    words: NDArray[np.uint64],
+    starts: NDArray[np.int64],
+    places: NDArray[np.int32],
+    counts: NDArray[np.uint8],
+) -> Postings:
+    """Postings and their levels."""
+    steep = steepness(int(lengths.sum(dtype=np.int64)) / max(1, len(ids)))
+    levels = levels_of(places, counts, lengths, steep)
+    return Postings(ids, lengths, words, starts, places, counts, levels, tops_of(levels, starts))
 
 
 def to_bytes(postings: Postings) -> bytes:

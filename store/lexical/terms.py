@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 _MAX_TERMS = 64  # of a query; a pasted page must not become a query of thousands of terms
 _MAX_CHARACTERS = 200  # of a word in PostgreSQL, which refuses words of more than 2,046 bytes
@@ -33,8 +34,7 @@ _COMMON = (
 _STOP_WORDS = frozenset(_COMMON.split())
 
 
-@dataclass(frozen=True, slots=True)
-class LexicalHit:
+class LexicalHit(NamedTuple):
     """A passage that shares words with the query."""
 
     vector_id: int

@@ -1,6 +1,7 @@
 """Postings and their ranking: the fast ways are the slow way."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
 from math import log
 
 import numpy as np
@@ -12,6 +13,7 @@ from store.lexical import bm25, postings
 from store.lexical.bm25 import Ranker
 from store.lexical.cut import Cutter, key_of
 from store.lexical.postings import Postings
+from store.lexical.saturation import SHARES
 from store.lexical.terms import query_terms
 
 CUTTER = Cutter()
@@ -24,7 +26,7 @@ def made(texts: list[str], first: int = 1) -> Postings:
 
 
 def same(one: Postings, other: Postings) -> bool:
-    names = ("ids", "lengths", "words", "starts", "places", "counts")
+    names = [field.name for field in fields(Postings)]
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
 
 
@@ -51,19 +53,21 @@ def one_by_one(texts: list[str], query: list[str]) -> dict[int, float]:
     st.lists(st.sampled_from(WORDS), min_size=1, max_size=6),
     st.integers(1, 50),
     st.booleans(),
-    st.sampled_from([0, 20]),
+    st.sampled_from([0, 30]),
     st.sampled_from([0, 20_000]),
+    st.sampled_from([0, 1 / 64, 100]),
 )
 def test_the_best_are_those_of_a_full_ranking(
-    texts: list[str], query: list[str], k: int, in_parts: bool, walked: int, few: int
+    texts: list[str], query: list[str], k: int, in_parts: bool, walked: int, few: int, drift: float
 ) -> None:
     cut = len(texts) // 3
     parts = [made(texts[:cut]), made(texts[cut:], cut + 1)] if in_parts and cut else [made(texts)]
     keys = [key_of(stem) for stem in (CUTTER._occurrences(list(dict.fromkeys(query)))) for stem in stem[:1]]
     scores = one_by_one(texts, query)
-    ranker = Ranker(parts)
     among = np.array(sorted(scores)[::2], np.int64)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bm25, "_DRIFT", drift)
+        ranker = Ranker(parts)
         patch.setattr(bm25, "_WALKED", walked)
         patch.setattr(bm25, "_FEW", few)
         hits = ranker.best(keys, k)
@@ -88,6 +92,30 @@ def test_a_filter_for_many_passages_and_words_in_too_many_cut_no_scores(monkeypa
     hits = ranker.best(keys, 5, among)
     assert [hit.vector_id for hit in hits] == expected[:5]  # the rarest word chooses, all of them rank
     assert [hit.score for hit in hits] == pytest.approx([every[hit.vector_id] for hit in hits])
+
+
+def test_a_part_much_unlike_all_others_changes_no_scores() -> None:
+    """Its levels are of other lengths; with bounds of those, short passages would drop out or nothing would."""
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(WORDS, rng.integers(1, 40) if n < 300 else 3)) for n in range(700)]
+    keys = [key_of(word) for word in WORDS]
+    whole = Ranker([made(texts)])
+    for cut in (100, 300, 600):
+        parted = Ranker([made(texts[:cut]), made(texts[cut:], cut + 1)])
+        for asked in (keys, keys[:2], keys[3:4]):
+            assert parted.best(asked, 7) == whole.best(asked, 7)
+
+
+@settings(deadline=None, max_examples=40)
+@given(bodies)
+def test_levels_bound_what_a_word_adds_and_tops_are_the_highest(texts: list[str]) -> None:
+    whole = made(texts)
+    lengths = whole.lengths[whole.places] / max(1.0, whole.total_length / len(texts))
+    shares = whole.counts / (whole.counts + 1.2 * (0.25 + 0.75 * lengths))
+    assert (whole.levels / 256 <= shares + 1e-6).all()
+    assert (shares <= SHARES[whole.levels] + 1e-6).all()
+    slices = zip(whole.starts[:-1], whole.starts[1:], strict=True)
+    assert whole.tops.tolist() == [whole.levels[begin:end].max() for begin, end in slices]
 
 
 @pytest.mark.parametrize("kept_to", [None, range(100, 200)])
@@ -128,8 +156,7 @@ def test_without_some_nothing_of_them_is_left(texts: list[str], data: st.DataObj
     again = made(kept) if kept else None
     assert left.ids.tolist() == (np.flatnonzero(live) + 1).tolist()
     if again is not None:
-        names = ("lengths", "words", "starts", "places", "counts")
-        assert all(np.array_equal(getattr(left, name), getattr(again, name)) for name in names)
+        assert same(replace(left, ids=again.ids), again)
     else:
         assert len(left.words) == len(left.places) == 0
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, delete, text
 
-from store import catalog, lexical
+from store import catalog, lexical, words
 from store.database import reading, transaction
 from store.models import Vector
 from store.types import EncodedChunk, NewVector
-from store.words import WordIndex
+from store.words import FORMAT, WordIndex
 from tests.store.conftest import EMBEDDER, Library, embed
 
 TEXTS = [f"harbour log of day {n}{' pilot' * (n % 3)}{' fog' if n % 8 == 0 else ''}" for n in range(1, 41)]
@@ -136,13 +136,31 @@ def test_deleted_words_leave_the_files(library: Library, open_index: Callable[[]
     assert index.purge()
     assert len(files(tmp_path)) == 2
     with reading(library.engine) as session:
-        name = f"words-1 {EMBEDDER}"
+        name = f"{FORMAT} {EMBEDDER}"
         (collection_id,) = session.execute(text("SELECT id FROM collection")).scalars()
         (node,) = session.execute(text("SELECT DISTINCT node FROM generation")).scalars()
         kept = [one.vectors for one in catalog.list_generations(session, collection_id, name, node)]
     assert kept == [41, 41]
     assert found(open_index(), "unrepeatable") == []
     assert found(open_index(), "later", 1) == by_full_text(library, "later", 1)
+
+
+def test_files_of_an_earlier_form_go_when_the_index_is_made_anew(
+    library: Library, open_index: Callable[[], WordIndex], tmp_path: Path
+) -> None:
+    library.add(*TEXTS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(words, "FORMAT", "words-1")
+        patch.setattr(words, "_EARLIER", ())
+        assert open_index().compact(force=True)
+    (earlier,) = files(tmp_path)
+    assert found(open_index(), "fog pilot") == by_full_text(library, "fog pilot")  # which it knows nothing of
+    assert open_index().compact(force=True)
+    (path,) = files(tmp_path)
+    assert path != earlier
+    with reading(library.engine) as session:
+        (name,) = session.execute(text("SELECT embedder FROM generation")).scalars()
+    assert name == f"{FORMAT} {EMBEDDER}"
 
 
 def test_it_says_so_where_it_does_not_hold_everything(
