@@ -157,7 +157,7 @@ def _live_words(
     worded = find_words(
         resources, session, asked[0].collection_id, [one.query for one in asked], fetch, document_ids=asked[0].among
     )
-    scores = [{hit.vector_id: hit.score for hit in hits} for hits in worded]
+    scores = [dict(hits) for hits in worded]
     found = [
         [(passage, its[passage.vector_id]) for passage in passages]
         for passages, its in zip(live.first([list(its) for its in scores], pool), scores, strict=True)
