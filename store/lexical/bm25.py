@@ -116,6 +116,7 @@ class Ranker:
     """Ranks the passages of several postings, whose ids ascend from one to the next. Safe for threads."""
 
     def __init__(self, parts: Sequence[Postings]) -> None:
+        parts = [part for part in parts if len(part.ids)]
         self._count = sum(len(part.ids) for part in parts)
         self._steep = steepness(sum(part.total_length for part in parts) / max(1, self._count))
         self._most = self._least = 1.0  # a share here by the share at its level
@@ -315,10 +316,12 @@ class Ranker:
         return ids
 
     def _places(self, ids: NDArray[np.int64]) -> NDArray[np.intp]:
-        """The places of those of the ids that are there, ascending."""
-        return np.concatenate(
-            [part.first + np.flatnonzero(np.isin(part.postings.ids, ids, assume_unique=True)) for part in self._parts]
-        )
+        """The places of those of the ids, which ascend, that are there."""
+        found = []
+        for part in self._parts:
+            at = np.searchsorted(part.postings.ids, ids)
+            found.append(part.first + at.compress(part.postings.ids.take(at, mode="clip") == ids))
+        return np.concatenate(found)
 
 
 def _scores(
