@@ -147,7 +147,7 @@ def find_passages(
     def worded(numbers: Sequence[int], k: int) -> Sequence[Ranking]:
         queries = [asked[number].query for number in numbers]
         found = find_words(resources, session, place.collection_id, queries, with_spare(k), document_ids=place.among)
-        return [{hit.vector_id: hit.score for hit in hits} for hits in found]
+        return [dict(hits) for hits in found]
 
     every = range(len(asked))
     by_vector, by_words = near(every, pool), worded(every, pool)

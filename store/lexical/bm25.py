@@ -18,7 +18,7 @@ from store.lexical.saturation import K1, LEVELS, SHARES, levels_of, norms, steep
 from store.lexical.terms import LexicalHit
 
 _LEAST = 1e-6  # weight of a word that is in more than half of the passages
-_UNITS = 65_000  # of all words together; and one more a word is still a number of two bytes
+_UNITS = 65_535  # of all words together, each rounded up: what two bytes hold
 _DRIFT = 1 / 64  # how far a part's steepness may be from that of all parts before its levels are made anew
 # Postings that choose passages. Words that would exceed it only rank those that rarer ones have chosen.
 _CHOOSING = 1_000_000
@@ -80,7 +80,7 @@ class _Bounds:
     def __init__(self, words: Sequence[_Word], k: int, most: float, least: float) -> None:
         """most, least: by how much a share may be more or less than its level's, as a factor."""
         weights = np.array([word.weight for word in words])
-        weights *= _UNITS / max(weights.sum() * most, _LEAST)
+        weights *= (_UNITS - len(words)) / (weights.sum() * most)
         units = np.ceil(weights[:, None] * (SHARES * most))
         self.tables: list[NDArray[np.uint16]] = list(units.astype(np.uint16))  # of each word, by levels
         self._tops = [int(table[word.top]) for table, word in zip(self.tables, words, strict=True)]
@@ -116,6 +116,7 @@ class Ranker:
     """Ranks the passages of several postings, whose ids ascend from one to the next. Safe for threads."""
 
     def __init__(self, parts: Sequence[Postings]) -> None:
+        parts = [part for part in parts if len(part.ids)]
         self._count = sum(len(part.ids) for part in parts)
         self._steep = steepness(sum(part.total_length for part in parts) / max(1, self._count))
         self._most = self._least = 1.0  # a share here by the share at its level
@@ -194,7 +195,7 @@ class Ranker:
         found = self._among(new, among)
         if len(found) < k and bounds.added < len(words):  # rare words alone bring too few
             for word in words[bounds.added :]:
-                self._add(word, bounds, sums, reached, new)
+                self._add(word, bounds, sums, reached, new, alone=False)
             found = self._among(new, among)
         mine = sums.take(found)
         while True:
@@ -230,9 +231,7 @@ class Ranker:
         for word in words:
             if reached and (bounds.left < bounds.least or looked_at + word.count > _CHOOSING):
                 break
-            for summed in self._add(word, bounds, sums, reached, new):
-                if alone:
-                    bounds.learn(summed)
+            self._add(word, bounds, sums, reached, new, alone=alone)
             looked_at += word.count
         return reached, new
 
@@ -243,10 +242,11 @@ class Ranker:
         sums: NDArray[np.uint16],
         reached: list[NDArray[np.intp]],
         new: list[NDArray[np.intp]],
-    ) -> list[NDArray[np.uint16]]:
-        """Adds a word to the sums of all passages that have it; -> their sums now, part by part."""
+        *,
+        alone: bool,
+    ) -> None:
+        """Adds a word to the sums of all passages that have it."""
         table = bounds.add()
-        found = []
         for one in word.slices:
             places = one.places
             summed = table.take(one.levels, mode="clip")
@@ -254,9 +254,9 @@ class Ranker:
             summed += before
             sums[places] = summed
             reached.append(places)
+            if alone:
+                bounds.learn(summed)
             new.append(places.compress((before == 0) & (summed >= bounds.floor)))
-            found.append(summed)
-        return found
 
     def _add_to_reached(self, word: _Word, bounds: _Bounds, sums: NDArray[np.uint16]) -> None:
         """Adds a word to the sums of those passages only that are in the running."""
@@ -316,10 +316,12 @@ class Ranker:
         return ids
 
     def _places(self, ids: NDArray[np.int64]) -> NDArray[np.intp]:
-        """The places of those of the ids that are there, ascending."""
-        return np.concatenate(
-            [part.first + np.flatnonzero(np.isin(part.postings.ids, ids, assume_unique=True)) for part in self._parts]
-        )
+        """The places of those of the ids, which ascend, that are there."""
+        found = []
+        for part in self._parts:
+            at = np.searchsorted(part.postings.ids, ids)
+            found.append(part.first + at.compress(part.postings.ids.take(at, mode="clip") == ids))
+        return np.concatenate(found)
 
 
 def _scores(

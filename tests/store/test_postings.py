@@ -118,6 +118,14 @@ def test_levels_bound_what_a_word_adds_and_tops_are_the_highest(texts: list[str]
     assert whole.tops.tolist() == [whole.levels[begin:end].max() for begin, end in slices]
 
 
+def test_passages_with_all_of_many_words_are_not_lost() -> None:
+    """Their sums of bounds are nearly all that two bytes hold."""
+    many = [f"w{number}" for number in range(100)]
+    texts = [" ".join(many * often) for often in (245, 250, 240)]
+    (best,) = Ranker([made(texts)]).best([key_of(word) for word in many], 1)
+    assert best.score == pytest.approx(max(one_by_one(texts, many).values()), rel=1e-5)
+
+
 @pytest.mark.parametrize("kept_to", [None, range(100, 200)])
 def test_words_in_too_many_passages_choose_where_rare_ones_bring_too_few(
     monkeypatch: pytest.MonkeyPatch, kept_to: range | None
