@@ -142,7 +142,7 @@ def find_passages(
 
     def near(numbers: Sequence[int], k: int) -> Sequence[Ranking]:
         index = resources.index(place.collection_id)
-        return index.nearest_many(vectors[list(numbers)], k, document_ids=place.among)
+        return index.nearest_many(session, vectors[list(numbers)], k, document_ids=place.among)
 
     def worded(numbers: Sequence[int], k: int) -> Sequence[Ranking]:
         queries = [asked[number].query for number in numbers]
@@ -207,7 +207,7 @@ def find_words(
     sooner without.
     """
     index = None if resources.brief else resources.indexes(collection_id).words
-    hits = None if index is None else index.search_many(queries, k, document_ids=document_ids)
+    hits = None if index is None else index.search_many(session, queries, k, document_ids=document_ids)
     if hits is None:
         hits = [lexical.search(session, collection_id, query, k, document_ids=document_ids) for query in queries]
     return hits

@@ -62,11 +62,15 @@ class PgvectorIndex:
         return [VectorHit(passage, scores[passage.vector_id]) for passage in passages]
 
     def nearest_many(
-        self, queries: NDArray[np.float32], k: int, *, document_ids: AbstractCollection[str] | None = None
+        self,
+        session: Session,
+        queries: NDArray[np.float32],
+        k: int,
+        *,
+        document_ids: AbstractCollection[str] | None = None,
     ) -> list[dict[int, float]]:
         """Vector id -> cosine of the k rows nearest to each of (n, d) queries, asked for one after the other."""
-        with reading(self._engine) as session:
-            return [self._nearest(session, query, k, document_ids) for query in queries]
+        return [self._nearest(session, query, k, document_ids) for query in queries]
 
     def _nearest(
         self, session: Session, query: NDArray[np.float32], k: int, document_ids: AbstractCollection[str] | None

@@ -37,7 +37,7 @@ class VectorHit(NamedTuple):
 
 
 class VectorIndex(KeptIndex, Protocol):
-    """Nearest passages of one collection under one embedder. Methods open their own short transactions."""
+    """Nearest passages of one collection under one embedder."""
 
     def search(
         self, query: NDArray[np.float32], k: int, *, document_ids: AbstractCollection[str] | None = None
@@ -46,11 +46,16 @@ class VectorIndex(KeptIndex, Protocol):
         ...
 
     def nearest_many(
-        self, queries: NDArray[np.float32], k: int, *, document_ids: AbstractCollection[str] | None = None
+        self,
+        session: Session,
+        queries: NDArray[np.float32],
+        k: int,
+        *,
+        document_ids: AbstractCollection[str] | None = None,
     ) -> list[dict[int, float]]:
         """Vector id -> cosine of the rows nearest to each query, best first; with document_ids only of those.
 
-        At least k, or all there are; some may not be live. queries: (n, d). Refreshes first.
+        At least k, or all there are; some may not be live. queries: (n, d). As of the session's snapshot or later.
         """
         ...
 
@@ -106,23 +111,27 @@ class FaissIndex(GeneratedIndex[_View]):
     ) -> list[VectorHit]:
         """The k nearest live passages, best first; with document_ids only of those."""
 
-        def nearest(_: Sequence[int], wanted: int) -> list[dict[int, float]]:
-            return self.nearest_many(query[None], wanted, document_ids=document_ids)
-
-        found = nearest([0], k)  # before the rows are looked at, which may then be newer
         with reading(self._engine) as session:
-            (hits,) = Live(session, self._collection_id, document_ids).best(found, k, nearest)
+
+            def nearest(_: Sequence[int], wanted: int) -> list[dict[int, float]]:
+                return self.nearest_many(session, query[None], wanted, document_ids=document_ids)
+
+            (hits,) = Live(session, self._collection_id, document_ids).best(nearest([0], k), k, nearest)
         return [VectorHit(passage, score) for passage, score in hits]
 
     def nearest_many(
-        self, queries: NDArray[np.float32], k: int, *, document_ids: AbstractCollection[str] | None = None
+        self,
+        session: Session,
+        queries: NDArray[np.float32],
+        k: int,
+        *,
+        document_ids: AbstractCollection[str] | None = None,
     ) -> list[dict[int, float]]:
         """Vector id -> cosine of the rows nearest to each of (n, d) queries, more than k, as some may not be live."""
-        with reading(self._engine) as session:
-            view = self._refresh_in(session)
-            among = None
-            if document_ids is not None:
-                among = np.array(catalog.vectors_of_documents(session, self._embedder, document_ids), np.int64)
+        view = self._refresh_in(session)
+        among = None
+        if document_ids is not None:
+            among = np.array(catalog.vectors_of_documents(session, self._embedder, document_ids), np.int64)
         return view.nearest(_unit(queries.astype(np.float32)), with_spare(k), among)
 
     def _open(self, data: Buffer, generation: Generation) -> _View | None:

@@ -85,21 +85,26 @@ class WordIndex(GeneratedIndex[_View]):
 
         None where the index does not hold everything, and the full text has to be asked instead.
         """
-        found = self.search_many([query], k, document_ids=document_ids)
+        with reading(self._engine) as session:
+            found = self.search_many(session, [query], k, document_ids=document_ids)
         return None if found is None else found[0]
 
     def search_many(
-        self, queries: Sequence[str], k: int, *, document_ids: AbstractCollection[str] | None = None
+        self,
+        session: Session,
+        queries: Sequence[str],
+        k: int,
+        *,
+        document_ids: AbstractCollection[str] | None = None,
     ) -> list[list[LexicalHit]] | None:
-        """The same for each of several queries, with one look at what came since."""
-        with reading(self._engine) as session:
-            view = self._refresh_in(session)
-            if not view.complete or catalog.has_other_embedders(session, self._collection_id, self._embedder):
-                return None
-            among = None
-            if document_ids is not None:
-                ids = catalog.vectors_of_documents(session, self._embedder, document_ids)
-                among = np.sort(np.array(ids, np.int64))
+        """The same for each of several queries, as of the session's snapshot or later."""
+        view = self._refresh_in(session)
+        if not view.complete or catalog.has_other_embedders(session, self._collection_id, self._embedder):
+            return None
+        among = None
+        if document_ids is not None:
+            ids = catalog.vectors_of_documents(session, self._embedder, document_ids)
+            among = np.sort(np.array(ids, np.int64))
         return [view.ranker.best(self._cutter.keys(query_terms(query)), k, among) for query in queries]
 
     def compact(self, *, force: bool = False) -> bool:

@@ -93,7 +93,7 @@ def has_keys(session: Session) -> bool:
 
 def had_keys(session: Session) -> bool:
     """Whether any key was ever made, usable or not."""
-    return bool(session.scalar(_HAD))
+    return bool(session.connection().scalar(_HAD))
 
 
 def _digest(secret: str) -> str:

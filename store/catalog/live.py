@@ -70,7 +70,7 @@ def passages_by_vector_ids(
     found: dict[int, LivePassage] = {}
     for first in range(0, len(vector_ids), _BATCH):
         # The collection is compared here: as a condition it makes SQLite walk all its vectors, not just these.
-        for row in session.execute(_PASSAGES, {"ids": vector_ids[first : first + _BATCH]}).all():
+        for row in session.connection().execute(_PASSAGES, {"ids": vector_ids[first : first + _BATCH]}).all():
             live, home = LivePassage._make(row[:-1]), row[-1]
             if home == collection_id and (document_ids is None or live.document_id in document_ids):
                 found[live.vector_id] = live
@@ -103,7 +103,7 @@ def live_chunks(session: Session, chunk_ids: Sequence[int]) -> dict[int, LiveChu
     """What answers show of the chunks of ready documents, by id."""
     found: dict[int, LiveChunk] = {}
     for first in range(0, len(chunk_ids), _BATCH):
-        rows = session.execute(_SHOWN, {"ids": chunk_ids[first : first + _BATCH]}).all()
+        rows = session.connection().execute(_SHOWN, {"ids": chunk_ids[first : first + _BATCH]}).all()
         found |= {row[0]: LiveChunk(*row) for row in rows}
     return found
 

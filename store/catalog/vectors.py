@@ -46,7 +46,7 @@ _OTHERS = text(
 def index_state(session: Session, collection_id: str, embedder: str, *, name: str, node: str) -> IndexState:
     """What the rows are at, and which generation of an index a node has."""
     asked = {"collection": collection_id, "embedder": embedder, "name": name, "node": node}
-    max_seq, number = session.execute(_STATE, asked).one()
+    max_seq, number = session.connection().execute(_STATE, asked).one()
     return IndexState(max_seq, number)
 
 
@@ -82,7 +82,7 @@ def vector_ids(session: Session, collection_id: str, embedder: str) -> list[int]
 
 def has_other_embedders(session: Session, collection_id: str, embedder: str) -> bool:
     """Whether the collection has vectors of any other embedder."""
-    return bool(session.execute(_OTHERS, {"collection": collection_id, "embedder": embedder}).scalar())
+    return bool(session.connection().execute(_OTHERS, {"collection": collection_id, "embedder": embedder}).scalar())
 
 
 def list_generations(session: Session, collection_id: str, embedder: str, node: str) -> list[Generation]:

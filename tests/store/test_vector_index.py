@@ -86,16 +86,18 @@ def test_of_several_queries_each_gets_rows_that_hold_its_nearest(
     index = open_index()
     library.delete(gone)
     queries = np.stack([query_of(TEXTS[17]), query_of("something else")])
-    found = index.nearest_many(queries, 4)
+    with reading(library.engine) as session:
+        found = index.nearest_many(session, queries, 4)
+        none = index.nearest_many(session, queries, 4, document_ids=set())
+        few = index.nearest_many(session, queries, 3, document_ids={kept})
+        theirs = set(catalog.vectors_of_documents(session, EMBEDDER, [kept]))
     for query, scores in zip(queries, found, strict=True):
         assert len(scores) >= 4
         assert list(scores.values()) == sorted(scores.values(), reverse=True)
         hits = index.search(query, 1)
         assert scores[hits[0].passage.vector_id] == pytest.approx(hits[0].score)
-    assert [len(its) for its in index.nearest_many(queries, 4, document_ids=set())] == [0, 0]
-    with reading(library.engine) as session:
-        theirs = set(catalog.vectors_of_documents(session, EMBEDDER, [kept]))
-    assert all(its.keys() <= theirs and len(its) >= 3 for its in index.nearest_many(queries, 3, document_ids={kept}))
+    assert [len(its) for its in none] == [0, 0]
+    assert all(its.keys() <= theirs and len(its) >= 3 for its in few)
 
 
 def test_an_empty_collection_finds_nothing(open_index: Open) -> None:
