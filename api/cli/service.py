@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from workers.settings import Settings
 
 
-BESIDE_REQUESTS = 19  # niceness of the worker beside the server: on the same cores, requests come first
+BESIDE_REQUESTS = 10  # niceness of the worker beside the server: on the same cores, requests come first
 
 
 class Queue(StrEnum):
