@@ -17,7 +17,8 @@ EdgeError
 ├── BadPrices          a price sheet that is none
 ├── BadQuestions       a file without questions
 ├── RefusedBind        an address that others could reach, without any key
-└── PortTaken          an address that cannot be listened on
+├── PortTaken          an address that cannot be listened on
+└── ServiceEnded       a process that answers and could not start
 """
 
 from collections.abc import Sequence
@@ -162,6 +163,13 @@ class PortTaken(EdgeError):
         super().__init__(f"{host}:{port} cannot be listened on ({why}): choose another with --port or PERCEL_PORT.")
 
 
+class ServiceEnded(EdgeError):
+    """A process that answers and could not start, beside others or in the place of one."""
+
+    def __init__(self) -> None:
+        super().__init__("the service ended, as one of its processes could not start; the log says why")
+
+
 # The first class that fits counts.
 EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (SettingsError, 2),
@@ -173,6 +181,7 @@ EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (BadPrices, 2),
     (BadQuestions, 2),
     (NoPageCaches, 1),
+    (ServiceEnded, 1),
     (ContextTooLarge, 1),
     (BudgetTooSmall, 1),
     (NotFound, 3),

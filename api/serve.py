@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from api.access import is_loopback
-from api.errors import PortTaken, RefusedBind
+from api.errors import PortTaken, RefusedBind, ServiceEnded
 from store import catalog
 from store.database import reading
 from workers.exposition import sharing
@@ -54,10 +54,8 @@ def check_bind(settings: Settings) -> None:
 def serve(settings: Settings, *, worker: bool, tell: Callable[[], None]) -> None:
     """Serves until SIGTERM or SIGINT; then what runs comes to its end, and the rest is due at the next start.
 
-    `tell` is called once it is sure that the address can be listened on. Raises PortTaken, RefusedBind.
+    `tell` is called once it is sure that the address can be listened on. Raises PortTaken, RefusedBind, ServiceEnded.
     """
-    import uvicorn
-
     check_bind(settings)
     tell()
     start_tracing()
@@ -72,20 +70,39 @@ def serve(settings: Settings, *, worker: bool, tell: Callable[[], None]) -> None
             create_app(settings)
         beside = start_thread("worker", keep_worker, stop) if worker else None
         try:
-            uvicorn.run(
-                "api.serve:served_app",
-                factory=True,
-                workers=settings.api_processes,
-                host=settings.host,
-                port=settings.port,
-                log_config=None,  # `workers.logs` configures it
-                timeout_graceful_shutdown=int(STOP_SECONDS),
-                timeout_worker_healthcheck=SILENT_SECONDS,
-            )
+            _answer(settings)
         finally:
             stop.set()
             if beside is not None:
                 beside.join(STOP_SECONDS + 5)
+
+
+def _answer(settings: Settings) -> None:
+    """Answers requests until a signal comes. Raises ServiceEnded."""
+    import uvicorn
+    from uvicorn.config import STARTUP_FAILURE
+    from uvicorn.supervisors import Multiprocess
+
+    config = uvicorn.Config(
+        "api.serve:served_app",
+        factory=True,
+        workers=settings.api_processes,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,  # `workers.logs` configures it
+        timeout_graceful_shutdown=int(STOP_SECONDS),
+        timeout_worker_healthcheck=SILENT_SECONDS,
+    )
+    if settings.api_processes == 1:
+        server = uvicorn.Server(config)
+        server.run()
+        ended = not server.started
+    else:  # `uvicorn.run` would not say that they ended by themselves
+        processes = Multiprocess(config, sockets=[config.bind_socket()])
+        processes.run()
+        ended = any(process.exitcode == STARTUP_FAILURE for process in processes.processes)
+    if ended:
+        raise ServiceEnded
 
 
 def served_app() -> "FastAPI":

@@ -4,11 +4,12 @@ import os
 import resource
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -128,6 +129,18 @@ def test_several_processes_answer_and_one_that_dies_is_replaced(home: Path) -> N
         while any(map(is_running, pids)):  # or they would keep the port
             assert time.monotonic() < until
             time.sleep(0.1)
+
+
+def test_a_process_that_cannot_start_ends_the_service_as_failed(home: Path) -> None:
+    with served(home, "--processes", "2", "--no-worker") as service:
+        service.wait(lambda: len(answering(service.process.pid)) == 2, "both processes")
+        with closing(sqlite3.connect(home / "percel.db")) as database, database:
+            database.execute("UPDATE alembic_version SET version_num = 'later'")
+        service.client.close()
+        os.kill(answering(service.process.pid)[0], signal.SIGKILL)
+        assert service.process.wait(PATIENCE) == 1
+        assert "error: the service ended, as one of its processes could not start; the log says why" in service.said()
+        assert "later" in service.said()
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
