@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -17,7 +18,7 @@ from store import catalog
 from store.database import reading, transaction
 from store.models import ApiKey
 from store.scopes import Scope
-from tests.api.service.conftest import WEIR, Service, upload
+from tests.api.service.conftest import WEIR, Service, running, upload
 from workers.resources import Resources
 from workers.settings import Settings
 
@@ -251,6 +252,16 @@ def test_a_rate_limit_says_when_to_come_back(guarded: Service) -> None:
     assert [reply.status_code for reply in replies] == [200, 200, 200, 429]
     assert 1 <= int(replies[3].headers["Retry-After"]) <= 60
     assert replies[3].json()["detail"].startswith("This key has used up its 3 requests a minute; try again in")
+
+
+@pytest.mark.servers
+def test_two_nodes_with_one_broker_count_together(tmp_path: Path, redis_url: str) -> None:
+    settings = Settings(home=tmp_path, broker_url=redis_url)
+    with contextmanager(running)(settings) as one, contextmanager(running)(settings) as other:
+        key = one.key(Scope.READ, requests_per_minute=3)
+        with one.client(key) as first, other.client(key) as second:
+            replies = [client.get("/v1/collections").status_code for client in (first, second, first, second, first)]
+    assert replies == [200, 200, 200, 429, 429]
 
 
 def test_a_quota_of_bytes_is_kept(guarded: Service) -> None:
