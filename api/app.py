@@ -30,7 +30,9 @@ from workers.tend import WIPE_SECONDS, keep_log_short, start_thread
 log = logging.getLogger(__name__)
 
 ROUTES = (documents, collections, questions, jobs, keys, webhooks, chat, health, metrics, page)
-REQUESTS = 32  # answered at once, the others wait; a search takes one of the pool's 40 connections at a time
+# Worked on at once, a batch of searches as one; the others wait. A search takes one of the pool's 40 connections at a
+# time.
+REQUESTS = 32
 KEEP_SECONDS = 10.0  # between looks whether an index that this node searches has a new generation due
 DESCRIPTION = (
     "Documents become vision-token caches; questions are answered out of them, with quotes, pages and boxes. "

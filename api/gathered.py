@@ -6,9 +6,13 @@ turns in Python, cost a search as much again as its work.
 
 import asyncio
 from collections.abc import Callable, Hashable, Sequence
+from contextvars import Context, copy_context
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from starlette.concurrency import run_in_threadpool
+
+from store.errors import DatabaseUnreachable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -16,53 +20,71 @@ Result = TypeVar("Result")
 MOST = 16  # items of a batch
 
 
+@dataclass(frozen=True, slots=True)
+class _Brought(Generic[Item, Result]):
+    """A coroutine's item, and what becomes of it."""
+
+    item: Item
+    future: asyncio.Future[Result]
+    context: Context  # with the id that its request's log lines carry
+
+
 class Gathered(Generic[Item, Result]):
     """Calls a function of many items, in a thread, for coroutines of one event loop that bring one each.
 
-    One that comes alone waits for nobody. Items of different places are never in one batch.
+    One that comes alone waits for nobody. Items of different places are never in one batch. What a batch logs goes by
+    the first one in it.
     """
 
     def __init__(self, work: Callable[[Sequence[Item]], Sequence[Result]]) -> None:
         self._work = work
-        self._waiting: dict[Hashable, list[tuple[Item, asyncio.Future[Result]]]] = {}
+        self._waiting: dict[Hashable, list[_Brought[Item, Result]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps none
 
     async def __call__(self, item: Item, place: Hashable = None) -> Result:
         """The item's result. Raises what the work on it raised."""
-        mine: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        mine: _Brought[Item, Result] = _Brought(item, asyncio.get_running_loop().create_future(), copy_context())
         if place in self._waiting:
-            self._waiting[place].append((item, mine))
+            self._waiting[place].append(mine)
         else:
-            self._waiting[place] = [(item, mine)]
+            self._waiting[place] = [mine]
             task = asyncio.create_task(self._run(place))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return await mine
+        return await mine.future
 
     async def _run(self, place: Hashable) -> None:
         """Batch after batch, until nobody waits."""
         while waiting := self._waiting[place]:
             batch, self._waiting[place] = waiting[:MOST], waiting[MOST:]
             try:
-                outcomes = await run_in_threadpool(self._outcomes, [item for item, _ in batch])
+                outcomes = await run_in_threadpool(self._outcomes, batch)
             except Exception as error:  # there is no thread for it, say
                 outcomes = [error] * len(batch)
-            for (_, future), outcome in zip(batch, outcomes, strict=True):
-                if future.done():  # its request is gone
+            for one, outcome in zip(batch, outcomes, strict=True):
+                if one.future.done():  # its request is gone
                     continue
                 if isinstance(outcome, BaseException):
-                    future.set_exception(outcome)
+                    one.future.set_exception(outcome)
                 else:
-                    future.set_result(outcome)
+                    one.future.set_result(outcome)
         del self._waiting[place]
 
-    def _outcomes(self, items: Sequence[Item]) -> list[Result | BaseException]:
+    def _outcomes(self, batch: Sequence[_Brought[Item, Result]]) -> list[Result | BaseException]:
         """Each one's result or error. Where a batch fails, each is tried alone: only what cannot be done may fail."""
         try:
-            return list(self._work(items))
+            results = batch[0].context.run(self._work, [one.item for one in batch])
+            return [result for _, result in zip(batch, results, strict=True)]
+        except DatabaseUnreachable as error:  # by whoever asks, and to find out takes seconds each time
+            return [error] * len(batch)
+        except StopIteration as error:  # no future takes one
+            failed: Exception = RuntimeError(f"unexpected {error!r}")
+            failed.__cause__ = error
         except Exception as error:
-            if len(items) == 1:
-                return [error]
-            return [outcome for item in items for outcome in self._outcomes([item])]
+            failed = error
         except BaseException as error:  # a panic of a native library, say: nobody may be left waiting for it
-            return [error] * len(items)
+            return [error] * len(batch)
+        if len(batch) == 1:
+            return [failed]
+        # Here, not above: there each one's error would come out of the batch's, which is another request's.
+        return [outcome for one in batch for outcome in self._outcomes([one])]

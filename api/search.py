@@ -71,16 +71,11 @@ def search(
     query: str,
     *,
     collection: str | None = None,
-    home: Collection | None = None,
     k: int = 8,
     where: Mapping[str, object] | None = None,
 ) -> list[Hit]:
-    """Chunks that fit, best first; `where` is a filter over metadata. Raises NotFound, BadFilter.
-
-    Of the collection of that name, or `home` where the caller has looked it up.
-    """
-    home = home or home_of(resources, tenant, collection)
-    return search_together(resources, home, [Sought(query, k, where)])[0]
+    """Chunks of a collection that fit, best first; `where` is a filter over metadata. Raises NotFound, BadFilter."""
+    return search_together(resources, home_of(resources, tenant, collection), [Sought(query, k, where)])[0]
 
 
 def search_together(

@@ -29,10 +29,6 @@ _DELTA_FREE = 2000  # rows that never need a file
 class KeptIndex(Protocol):
     """A view of rows that a process keeps open and current. Methods open their own short transactions."""
 
-    def open(self) -> None:
-        """Takes in what there is, where nothing was taken in yet; the first search would."""
-        ...
-
     def refresh(self) -> None:
         """Takes in what was committed since."""
         ...
@@ -105,11 +101,6 @@ class GeneratedIndex(ABC, Generic[V]):
     @abstractmethod
     def _build(self, session: Session, *, anew: bool) -> Built | None:
         """A generation of all live rows; `anew` out of the rows alone. None where there are none."""
-
-    def open(self) -> None:
-        """Takes in what there is, where nothing was taken in yet; the first search would."""
-        if self._view is self._empty:
-            self.refresh()
 
     def refresh(self) -> None:
         """Takes in what was committed since."""

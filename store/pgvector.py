@@ -117,9 +117,6 @@ class PgvectorIndex:
     def _has_index(self, session: Session) -> bool:
         return session.scalar(select(func.to_regclass(self._name))) is not None
 
-    def open(self) -> None:
-        """Nothing to take in."""
-
     def refresh(self) -> None:
         """Nothing to take in: every search reads what is committed."""
 

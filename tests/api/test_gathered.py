@@ -3,10 +3,12 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
 
 import pytest
 
 from api.gathered import MOST, Gathered
+from store.errors import DatabaseUnreachable
 
 PATIENCE = 60.0  # seconds, for a machine that does much else
 
@@ -82,6 +84,7 @@ def test_of_a_batch_only_what_cannot_be_done_fails() -> None:
     assert isinstance(thirteen, ValueError)
     assert str(thirteen) == "no thirteen"
     assert work.batches == [[0], [12, 13, 14], [12], [13], [14]]
+    assert thirteen.__context__ is None  # nothing of the batch, in which others were
     with pytest.raises(ValueError, match="no thirteen"):
         run(gathered(13))
     assert run(gathered(7)) == 14
@@ -112,6 +115,70 @@ def test_a_panic_of_a_library_leaves_nobody_waiting() -> None:
     assert zero == 0
     assert [str(error) for error in others] == ["the library is broken"] * 3
     assert work.batches == [[0], [1, 2, 3]]
+
+
+def test_a_database_that_does_not_answer_is_asked_once_for_all_of_a_batch() -> None:
+    class Asking(Doubling):
+        def __call__(self, items: Sequence[int]) -> list[int]:
+            found = super().__call__(items)
+            if 0 not in items:
+                raise DatabaseUnreachable("here", "connection timeout expired")
+            return found
+
+    work = Asking()
+    zero, *others = run(behind_the_first(work, Gathered(work), (1, 2, 3)))
+    assert zero == 0
+    assert {str(error) for error in others} == {str(DatabaseUnreachable("here", "connection timeout expired"))}
+    assert work.batches == [[0], [1, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("fails", "said"),
+    [
+        (lambda items: next(iter(())), r"unexpected StopIteration\(\)"),
+        (lambda items: [], r"zip\(\) argument 2 is shorter than argument 1"),
+    ],
+)
+def test_a_fault_of_the_work_itself_leaves_nobody_waiting(fails: Callable[[object], list[int]], said: str) -> None:
+    gathered = Gathered(fails)
+
+    async def main() -> list[object]:
+        asked = (gathered(number) for number in range(3))
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        return [*found, *await asyncio.gather(gathered(4), return_exceptions=True)]
+
+    for error in run(main()):
+        with pytest.raises((RuntimeError, ValueError), match=said):
+            raise error
+    assert not gathered._waiting
+
+
+def test_a_batch_is_worked_on_in_the_context_of_one_that_is_in_it() -> None:
+    request = ContextVar("request", default="none")
+    seen: dict[tuple[int, ...], str] = {}
+
+    class Noting(Doubling):
+        def __call__(self, items: Sequence[int]) -> list[int]:
+            seen[tuple(items)] = request.get()
+            return super().__call__(items)
+
+    work = Noting()
+    gathered = Gathered(work)
+
+    async def ask(item: int) -> int:
+        request.set(f"request {item}")
+        return await gathered(item)
+
+    async def main() -> None:
+        asked = [asyncio.create_task(ask(0))]
+        await until(work.first.is_set)
+        asked += [asyncio.create_task(ask(item)) for item in (12, 13)]
+        await until(lambda: len(gathered._waiting[None]) == 2)
+        work.go.set()
+        await asyncio.gather(*asked, return_exceptions=True)
+
+    run(main())
+    assert seen == {(0,): "request 0", (12, 13): "request 12", (12,): "request 12", (13,): "request 13"}
 
 
 def test_a_place_keeps_no_other_waiting_and_is_forgotten_afterwards() -> None:

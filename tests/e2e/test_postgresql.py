@@ -1,12 +1,14 @@
 """The main job on PostgreSQL, with either vector index: ingest, ask, replace, delete."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from api.answer import ask
 from api.library import documents_of, read_document, remove_collection, remove_document
-from api.search import search
+from api.search import Hit, search
+from api.searches import Searches
 from store import catalog
 from store.database import reading
 from store.errors import VectorsUnusable
@@ -23,6 +25,19 @@ TEXTS = {
     "weir.txt": "The gauge at Marlow Weir was read at 06:00. It stood at 2.417 m, serial GX-20418. " * 30,
     "level.zh.md": "# 校准\n\n序列号为HG4-1911236的水位计在25米处误差达到3.7毫米，判定为不合格。",
 }
+
+
+QUERIES = ("What is the key of cabinet 4?", "水位计 误差", "Marlow Weir")
+
+
+def searched_at_once(resources: Resources) -> list[list[Hit]]:
+    """What the service finds for each of the queries."""
+
+    async def main() -> list[list[Hit]]:
+        searches = Searches(resources)
+        return await asyncio.gather(*(searches("default", "test", query, k=8, where=None) for query in QUERIES))
+
+    return asyncio.run(main())
 
 
 @pytest.mark.parametrize("vectors", ["faiss", "pgvector"])
@@ -44,6 +59,11 @@ def test_documents_are_ingested_found_replaced_and_deleted(
         assert "KX-7731-b" in "\n".join(read_document(resources, documents["keys.md"]))
         assert "KX-7731-b" in ask(resources, "default", "What is the key of cabinet 4?", collection="test").answer
         assert search(resources, "default", "水位计 误差", collection="test")[0].title == "level.zh.md"
+        alone = [search(resources, "default", query, collection="test") for query in QUERIES]
+        assert [[hit.text for hit in hits] for hits in searched_at_once(resources)] == [
+            [hit.text for hit in hits] for hits in alone
+        ]
+        assert [hits[0].title for hits in alone] == ["keys.md", "level.zh.md", "weir.txt"]
         ingest("keys.md", "# Keys\n\nThe key of cabinet 4 is ZZ-1 now.")
         run_due_jobs(resources)
         assert "ZZ-1" in ask(resources, "default", "What is the key of cabinet 4?", collection="test").answer
@@ -52,6 +72,7 @@ def test_documents_are_ingested_found_replaced_and_deleted(
             "keys.md",
             "level.zh.md",
         }
+        assert "weir.txt" not in {hit.title for hits in searched_at_once(resources) for hit in hits}
         assert check_blobs(resources.engine, resources.blobs, read=True, now=2e10) == BlobCheck((), (), ())
         remove_collection(resources, "default", "test")
         with reading(resources.engine) as session:

@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 from fastapi.routing import APIRoute
 
+from api.access import KnownKey, look_up_keys
 from api.app import create_app
 from api.errors import RefusedBind
 from api.serve import check_bind
@@ -15,7 +18,8 @@ from store import catalog
 from store.database import reading, transaction
 from store.models import ApiKey
 from store.scopes import Scope
-from tests.api.service.conftest import WEIR, Service, upload
+from tests.api.service.conftest import WEIR, Service, running, upload
+from workers.resources import Resources
 from workers.settings import Settings
 
 # Every route and what it needs; a route that is not here fails the test below.
@@ -191,6 +195,56 @@ def test_a_key_is_shown_once_and_stored_as_a_digest(guarded: Service) -> None:
     assert made["key"].encode() not in database
 
 
+def test_keys_that_come_at_once_are_each_known_for_what_they_are(
+    guarded: Service, keys: dict[str, str | None], tmp_path: Path
+) -> None:
+    mine, theirs = guarded.key(Scope.READ, collections=["open"]), guarded.key(Scope.ADMIN, tenant="other")
+    brought = [mine, *(keys[kind] for kind in STRANGERS), theirs, mine]
+    found = look_up_keys(guarded.resources, brought)
+    assert [known.key and (known.key.tenant, known.key.scopes, known.key.collections) for known in found] == [
+        ("default", ["read"], ["open"]),
+        *[None] * len(STRANGERS),
+        ("other", ["admin"], None),
+        ("default", ["read"], ["open"]),
+    ]
+    assert all(known.had_keys for known in found)
+    with Resources(Settings(home=tmp_path)) as fresh:
+        assert look_up_keys(fresh, [mine, None]) == [KnownKey(None, False)] * 2
+
+
+def test_requests_that_come_at_once_count_each_once_and_to_their_own_key(guarded: Service) -> None:
+    few, many = guarded.key(Scope.READ, requests_per_minute=5), guarded.key(Scope.READ)
+
+    def ask(key: str) -> int:
+        with guarded.client(key) as client:
+            return client.post("/v1/search", json={"query": "x", "collection": "nonesuch"}).status_code
+
+    with ThreadPoolExecutor(16) as pool:
+        statuses = list(pool.map(ask, [few, many] * 8))
+    assert sorted(statuses[::2]) == [404] * 5 + [429] * 3
+    assert statuses[1::2] == [404] * 8
+
+
+def test_when_a_key_was_last_used_is_noted(guarded: Service) -> None:
+    key = guarded.key(Scope.READ)
+
+    def row() -> ApiKey:
+        with reading(guarded.resources.engine) as session:
+            found = catalog.find_key(session, key)
+        assert found is not None
+        return found
+
+    assert row().last_used_at is None
+    before = time.time()
+    with guarded.client(key) as client:
+        client.get("/v1/collections")
+        noted = row().last_used_at
+        assert noted is not None
+        assert before <= noted <= time.time()
+        client.get("/v1/collections")
+    assert row().last_used_at == noted  # to the minute
+
+
 def test_a_rate_limit_says_when_to_come_back(guarded: Service) -> None:
     key = guarded.key(Scope.READ, requests_per_minute=3)
     with guarded.client(key) as client:
@@ -198,6 +252,16 @@ def test_a_rate_limit_says_when_to_come_back(guarded: Service) -> None:
     assert [reply.status_code for reply in replies] == [200, 200, 200, 429]
     assert 1 <= int(replies[3].headers["Retry-After"]) <= 60
     assert replies[3].json()["detail"].startswith("This key has used up its 3 requests a minute; try again in")
+
+
+@pytest.mark.servers
+def test_two_nodes_with_one_broker_count_together(tmp_path: Path, redis_url: str) -> None:
+    settings = Settings(home=tmp_path, broker_url=redis_url)
+    with contextmanager(running)(settings) as one, contextmanager(running)(settings) as other:
+        key = one.key(Scope.READ, requests_per_minute=3)
+        with one.client(key) as first, other.client(key) as second:
+            replies = [client.get("/v1/collections").status_code for client in (first, second, first, second, first)]
+    assert replies == [200, 200, 200, 429, 429]
 
 
 def test_a_quota_of_bytes_is_kept(guarded: Service) -> None:
