@@ -82,7 +82,8 @@ def _parameters(index: "faiss.Index", k: int, among: NDArray[np.int64] | None) -
             places = np.flatnonzero(np.isin(swig.vector_to_array(outer.id_map), among, assume_unique=True))
             lists = swig.downcast_index(inner.base_index).nlist
             within = swig.SearchParametersIVF(sel=swig.IDSelectorBatch(places), nprobe=lists)
-        looks = max(_SECOND_LOOKS, _LEAST_LOOKS / k)
+        # where many hits were not live, nearly all are asked for: FAISS takes memory for more than there are
+        looks = min(max(_SECOND_LOOKS, _LEAST_LOOKS / k), 2 * index.ntotal / k)
         found = swig.IndexRefineSearchParameters(k_factor=looks, base_index_params=within)
     elif among is not None and isinstance(inner, swig.IndexIVF):  # of an earlier program: under its own ids
         found = swig.SearchParametersIVF(sel=swig.IDSelectorBatch(among), nprobe=inner.nlist)

@@ -209,11 +209,14 @@ class GeneratedIndex(ABC, Generic[V]):
     def purge(self) -> bool:
         """Writes a new generation where the present one, or the one before it, still holds deleted rows."""
         with reading(self._engine) as session:
-            generations = self._generations(session)
-            held = [
-                catalog.count_vectors(session, self._collection_id, self._embedder, up_to=generation.max_seq)
-                for generation in generations
-            ]
-        stale = any(kept < old.vectors for kept, old in zip(held, generations, strict=True))
+            stale = self._holds_deleted(session, self._generations(session))
         # Twice, as an index keeps its last two generations.
         return stale and self._compact(force=True, anew=False) and self._compact(force=True, anew=False)
+
+    def _holds_deleted(self, session: Session, generations: Sequence[Generation]) -> bool:
+        """Whether any of them still holds deleted rows."""
+        held = [
+            catalog.count_vectors(session, self._collection_id, self._embedder, up_to=generation.max_seq)
+            for generation in generations
+        ]
+        return any(kept < old.vectors for kept, old in zip(held, generations, strict=True))

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from store import catalog
 from store.database import reading, transaction
+from store.errors import StoreFull
 from store.generated import Built, GeneratedIndex
 from store.generations import Buffer, GenerationFiles
 from store.lexical import postings
@@ -110,17 +111,39 @@ class WordIndex(GeneratedIndex[_View]):
     def compact(self, *, force: bool = False) -> bool:
         """Writes a new generation if one is due (or forced), and removes those of earlier forms.
 
-        False where none is due or another process is at it.
+        False where none is due or another process is at it. Raises: StoreFull; the next try has the room of those.
         """
-        written = super().compact(force=force)
-        for files in self._earlier if written else ():  # what is deleted later would stay in them
-            with transaction(self._engine) as session:
-                old = catalog.list_generations(session, self._collection_id, files.name, files.node)
-                for generation in old:
-                    catalog.forget_generation(session, generation)
-            for generation in old:
-                files.remove(generation)
+        try:
+            written = super().compact(force=force)
+        except StoreFull:
+            self._remove_earlier()
+            raise
+        if written:  # what is deleted later would stay in them
+            self._remove_earlier()
         return written
+
+    def purge(self) -> bool:
+        """Takes what was deleted out of what is on disk; False where there is nothing (or nothing is left)."""
+        with reading(self._engine) as session:
+            stale = self._holds_deleted(session, [old for _, old in self._earlier_generations(session)])
+        if stale:  # a generation of this form, with which they would go, may never be due
+            self._remove_earlier()
+        return super().purge() or stale
+
+    def _remove_earlier(self) -> None:
+        with transaction(self._engine) as session:
+            old = self._earlier_generations(session)
+            for _, generation in old:
+                catalog.forget_generation(session, generation)
+        for files, generation in old:
+            files.remove(generation)
+
+    def _earlier_generations(self, session: Session) -> list[tuple[GenerationFiles, Generation]]:
+        return [
+            (files, generation)
+            for files in self._earlier
+            for generation in catalog.list_generations(session, self._collection_id, files.name, files.node)
+        ]
 
     def _open(self, data: Buffer, generation: Generation) -> _View | None:
         base = postings.from_bytes(data)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from store import faissfile
 from store.faissfile import build_index, from_bytes, search_index, to_bytes
 
 COUNT, WIDTH = 4_000, 96
@@ -59,6 +60,15 @@ def test_more_than_there_are_are_asked_for() -> None:
     ids, vectors = vectors_like_passages()
     index = build_index(ids[:50], vectors[:50], exact=False)
     assert sorted(search_index(index, vectors[0][None], 240)[0]) == ids[:50].tolist()
+
+
+def test_what_is_looked_at_again_is_bounded_by_what_there_is() -> None:
+    """Memory is taken for as many as are asked for, though there may not be so many."""
+    ids, vectors = vectors_like_passages()
+    index = build_index(ids, vectors, exact=False)
+    looked_at = {k: k * faissfile._parameters(index, k, None).k_factor for k in (1, 10, 50, 500, 3_000, COUNT)}
+    expected = {1: 200, 10: 200, 50: 350, 500: 3_500, 3_000: 2 * COUNT, COUNT: 2 * COUNT}
+    assert looked_at == pytest.approx(expected, rel=1e-6)
 
 
 def test_an_index_of_an_earlier_program_is_searched_as_it_is() -> None:

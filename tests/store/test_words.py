@@ -1,6 +1,7 @@
 """The word index: the same passages as the full text finds, whatever happens to its files."""
 
 from collections.abc import Callable
+from errno import ENOSPC
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from sqlalchemy import Engine, delete, text
 
 from store import catalog, lexical, words
 from store.database import reading, transaction
+from store.errors import StoreFull
 from store.models import Vector
 from store.types import EncodedChunk, NewVector
 from store.words import FORMAT, WordIndex
@@ -145,15 +147,21 @@ def test_deleted_words_leave_the_files(library: Library, open_index: Callable[[]
     assert found(open_index(), "later", 1) == by_full_text(library, "later", 1)
 
 
-def test_files_of_an_earlier_form_go_when_the_index_is_made_anew(
-    library: Library, open_index: Callable[[], WordIndex], tmp_path: Path
-) -> None:
-    library.add(*TEXTS)
+def written_before(open_index: Callable[[], WordIndex], tmp_path: Path) -> Path:
+    """The file of a program whose index was of an earlier form."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(words, "FORMAT", "words-1")
         patch.setattr(words, "_EARLIER", ())
         assert open_index().compact(force=True)
     (earlier,) = files(tmp_path)
+    return earlier
+
+
+def test_files_of_an_earlier_form_go_when_the_index_is_made_anew(
+    library: Library, open_index: Callable[[], WordIndex], tmp_path: Path
+) -> None:
+    library.add(*TEXTS)
+    earlier = written_before(open_index, tmp_path)
     assert found(open_index(), "fog pilot") == by_full_text(library, "fog pilot")  # which it knows nothing of
     assert open_index().compact(force=True)
     (path,) = files(tmp_path)
@@ -161,6 +169,47 @@ def test_files_of_an_earlier_form_go_when_the_index_is_made_anew(
     with reading(library.engine) as session:
         (name,) = session.execute(text("SELECT embedder FROM generation")).scalars()
     assert name == f"{FORMAT} {EMBEDDER}"
+
+
+@pytest.mark.parametrize("all_of_it", [False, True])
+def test_deleted_words_leave_the_files_of_an_earlier_form(
+    library: Library, open_index: Callable[[], WordIndex], tmp_path: Path, all_of_it: bool
+) -> None:
+    """No new generation may ever be due: there are few passages, or none."""
+    doomed = library.add("unrepeatable")
+    if not all_of_it:
+        library.add(*TEXTS)
+    written_before(open_index, tmp_path)
+    index = open_index()
+    assert not index.compact()
+    assert not index.purge()
+    assert len(files(tmp_path)) == 1
+    library.delete(doomed)
+    assert index.purge()
+    assert files(tmp_path) == []
+    with reading(library.engine) as session:
+        assert session.execute(text("SELECT count(*) FROM generation")).scalar() == 0
+    assert not index.purge()
+
+
+def test_files_of_an_earlier_form_make_room_where_the_disk_is_full(
+    library: Library, open_index: Callable[[], WordIndex], tmp_path: Path
+) -> None:
+    library.add(*TEXTS)
+    written_before(open_index, tmp_path)
+
+    def write(*_: object) -> int:
+        raise OSError(ENOSPC, "full")
+
+    index = open_index()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", write)
+        with pytest.raises(StoreFull, match=r"No space left at .*Free space there"):
+            index.compact(force=True)
+    assert files(tmp_path) == []
+    assert found(index, "fog pilot") == by_full_text(library, "fog pilot")
+    assert index.compact(force=True)
+    assert len(files(tmp_path)) == 1
 
 
 def test_it_says_so_where_it_does_not_hold_everything(
