@@ -83,6 +83,14 @@ def _answer(settings: Settings) -> None:
     from uvicorn.config import STARTUP_FAILURE
     from uvicorn.supervisors import Multiprocess
 
+    class Processes(Multiprocess):
+        """Uvicorn's, which asks each whether it lives; one that dies before it answers ends the wait for it here."""
+
+        def keep_subprocess_alive(self) -> None:
+            for process in self.processes:
+                process.child_conn.close()  # it has its own: with this one open, its death would not be heard of
+            super().keep_subprocess_alive()
+
     config = uvicorn.Config(
         "api.serve:served_app",
         factory=True,
@@ -98,7 +106,7 @@ def _answer(settings: Settings) -> None:
         server.run()
         ended = not server.started
     else:  # `uvicorn.run` would not say that they ended by themselves
-        processes = Multiprocess(config, sockets=[config.bind_socket()])
+        processes = Processes(config, sockets=[config.bind_socket()])
         processes.run()
         ended = any(process.exitcode == STARTUP_FAILURE for process in processes.processes)
     if ended:
