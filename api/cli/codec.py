@@ -118,6 +118,7 @@ def _train_rate(
 ) -> dict[str, str]:
     from compressor.codec.book import write_book
     from compressor.codec.curve import draw_curve
+    from compressor.codec.glyphs import LEVELS, write_glyphs
     from compressor.codec.model import Shape
     from compressor.codec.native import NativeCodec
     from compressor.codec.train import last_probe, train
@@ -146,6 +147,7 @@ def _train_rate(
         )
     path = save_level(level, level.shape, recipe.level, sources=sources, held_out=last_probe(run), directory=out)
     codec = NativeCodec(RATES[recipe.level], load_levels(RATES[recipe.level], device, out), device, out)
+    glyphs = write_glyphs(codec, recipe.level, out) if recipe.level in LEVELS else None
     with output.status("learning what its tokens have in common"):
         book = write_book(codec, corpus, out, seed=recipe.seed)
     plot = draw_curve(run / "log.jsonl", run / "curve.png", name)
@@ -153,6 +155,7 @@ def _train_rate(
         "codec": name,
         "weights": str(path),
         "book": str(book),
+        **({"glyphs": str(glyphs)} if glyphs else {}),
         "log": str(run / "log.jsonl"),
         "curve": str(plot),
     }

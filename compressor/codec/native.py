@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compressor.cache import Cache, Reading, text_digest
+from compressor.codec.glyphs import load_glyphs, own_numbers
 from compressor.codec.model import Level
 from compressor.codec.residual import SURE, Doubt, apply_residual, write_residual
+from compressor.codec.settle import UNREADABLE, Choice, settle
 from compressor.codec.typography import (
     CELL_PIXELS,
     CONTINUATION,
@@ -43,7 +45,6 @@ from compressor.styles import STYLE_BITS
 BATCH_STRIPS = 512  # strips in one pass of the network: about 25,000 cells
 CPU_BATCH_STRIPS = 64  # activations of this many nearly fit a core's cache
 STYLE_SURE = 1.1  # a logit of a style bit nearer to 0 is doubtful: SURE, for one of two
-UNREADABLE = 0x1FFFF  # the class of a continuation
 
 
 class NativeCodec:
@@ -64,6 +65,7 @@ class NativeCodec:
                 pack_linears(module)
         self.strips_per_token = 1 << (len(levels) - 1)
         self._directory = directory
+        self._glyphs = load_glyphs(self.name, len(levels) - 1, directory, device)
         self._blanks: list[NDArray[np.uint8]] | None = None
         self._lock = threading.Lock()
 
@@ -263,14 +265,15 @@ class NativeCodec:
         top = self._levels[-1]
         low, high, style = top.reader(recall(padded.to(self.device), top.code.digits).to(self._dtype))
         strips = len(levels) * self.strips_per_token
-        low_best, low_close = _choose(low[:strips])
-        high_best, high_close = _choose(high[:strips])
-        found = low_best + 256 * high_best
-        codes = torch.where(found == UNREADABLE, CONTINUATION, found).to(torch.int32)
-        style = style[:strips]
+        low, high, style = low[:strips], high[:strips], style[:strips]
         styles = ((style > 0) << torch.arange(STYLE_BITS, device=self.device)).sum(-1, dtype=torch.int32)
         style_close = (style.abs() < STYLE_SURE).any(-1)
-        doubt = (low_close | high_close) * int(Doubt.CHARACTER) + style_close * int(Doubt.STYLE)
+        choice = _choose(low, high, styles > 0, style_close)
+        if self._glyphs is not None:
+            settle(self._glyphs, choice, own_numbers(padded.to(self.device)[: len(levels)], len(self._levels) - 1))
+            styles = styles.where(choice.styled, 0)
+        codes = torch.where(choice.found == UNREADABLE, CONTINUATION, choice.found).to(torch.int32)
+        doubt = choice.doubt * int(Doubt.CHARACTER) + choice.style_doubt * int(Doubt.STYLE)
         return (codes | styles << STYLE_SHIFT).cpu().numpy(), doubt.to(torch.uint8).cpu().numpy()
 
 
@@ -298,7 +301,16 @@ def set_texts(texts: Sequence[str], styles: Sequence[NDArray[np.uint8]] | None =
     return [set_text(text, styles[place] if styles else None) for place, text in enumerate(texts)]
 
 
-def _choose(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (..., classes) -> the best class, and whether its probability is below SURE."""
+def _choose(low: Tensor, high: Tensor, styled: Tensor, style_doubt: Tensor) -> Choice:
+    """Logits of both bytes of cells (strips, 56, 256 | 512), and what is read of styles -> the likeliest characters."""
+    found, spread = _likeliest(low)
+    high_found, high_spread = _likeliest(high)
+    found += 256 * high_found
+    spread = torch.maximum(spread, high_spread)
+    return Choice(found, spread, low, high, styled, spread > 1 / SURE, style_doubt)
+
+
+def _likeliest(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (..., classes) -> the best class, and one by its probability."""
     best, chosen = logits.max(-1)
-    return chosen, (logits - best[..., None]).exp_().sum(-1, dtype=torch.float32) > 1 / SURE
+    return chosen, (logits - best[..., None]).exp_().sum(-1, dtype=torch.float32)

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from compressor.codec.classes import share_codes
-from compressor.codec.corpus import PRINTABLE, Corpus, Sampler
+from compressor.codec.corpus import HOLD_OUT, PRINTABLE, Corpus, Sampler
 from compressor.codec.loss import bits_of, crowding, encode, pixels_of, reading_loss, straying, targets_of
 from compressor.codec.model import Level, Shape
 from compressor.codec.typography import STRIP_CELLS, set_text
@@ -141,11 +141,17 @@ def train(
     device: torch.device,
     progress: Callable[[int, dict[str, float]], None] = lambda step, facts: None,
 ) -> Level:
-    """Trains one level and returns it; resumes from `run/checkpoint.safetensors` if it is there.
+    """Trains one level and returns it; resumes from `run/checkpoint.safetensors` if it is there. Raises ModelError.
 
     Writes `run/log.jsonl` (loss and held-out accuracy by step). `below` are the levels of the rates below;
     the level begins as `start`, to be trained on, or with what the reader below it knows.
     """
+    probes = held_out_codes(corpus, 512)
+    if "prose" not in probes:
+        raise ModelError(
+            f"the text holds too little prose: every {HOLD_OUT}th document is held out to be measured on, and 1,000 "
+            f"characters of them are needed; give at least {HOLD_OUT} documents, as lines of a .jsonl file for one"
+        )
     torch.manual_seed(recipe.seed)
     level = Level(replace(shape, reader_layers=recipe.reader_layers), recipe.level)
     if start is not None:
@@ -163,7 +169,6 @@ def train(
     strips = 2**recipe.level
     sampler = Sampler(corpus, recipe.shares, strips=strips, strings=recipe.strings, seed=recipe.seed + step)
     amiss = _asked_of_codes(recipe, corpus, below, level, device)
-    probes = held_out_codes(corpus, 512)
     styled = sampler.styles(probes["prose"].reshape(-1, sampler.cells)).reshape(-1, STRIP_CELLS)
     started, logged = time.monotonic(), step
     while step < recipe.steps:

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from compressor.codec.atlas import ATLAS_PATH
+from compressor.codec.glyphs import glyphs_path
 from compressor.codec.model import CODES, Level, Shape
 from compressor.errors import ModelError
 from compressor.formats import SHARED
@@ -128,6 +129,9 @@ def fingerprint(rate: int, directory: Path = DIRECTORY) -> str:
         shape = json.loads(metadata.get("shape", "{}"))
         digest.update(json.dumps([shape, tensors], sort_keys=True).encode())
         digest.update(hashlib.sha256(path.read_bytes()[length:]).digest())
+    glyphs = glyphs_path(f"native-{rate}", directory)
+    if glyphs.exists():
+        digest.update(hashlib.sha256(glyphs.read_bytes()).digest())
     return f"native-{rate}@{digest.hexdigest()[:12]}"
 
 

@@ -11,6 +11,7 @@ import torch
 from compressor.codec.classes import CHARACTERS, _confusions, share_codes
 from compressor.codec.corpus import Corpus, cells_of
 from compressor.codec.curve import draw_curve
+from compressor.codec.glyphs import LEVELS, write_glyphs
 from compressor.codec.model import Shape
 from compressor.codec.native import load_codec
 from compressor.codec.train import RECIPES, learning_rate, train
@@ -50,6 +51,8 @@ def test_all_rates_grow_on_each_other_and_read_back_exactly(corpus: Corpus, tmp_
         )
         held_out = {"prose": 1 - level / 10, "styles": 1.0}
         save_level(trained, trained.shape, level, sources="test", held_out=held_out, directory=out)
+        if level in LEVELS:
+            assert write_glyphs(load_codec(f"native-{RATES[level]}", device="cpu", directory=out), level, out).exists()
         after = [value for each in below for value in each.state_dict().values()]
         assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert available_rates(out) == list(RATES)
@@ -97,6 +100,14 @@ def test_a_run_that_was_killed_goes_on_from_its_checkpoint(corpus: Corpus, tmp_p
     assert draw_curve(run / "log.jsonl", tmp_path / "curve.png", "native-10").stat().st_size > 5000
     with pytest.raises(ModelError, match="holds a run of another recipe or shape: choose another --run, or remove it"):
         train(recipe(0, steps=9), corpus, run, shape=TINY, below=[], device=CPU)
+
+
+def test_too_little_text_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    few = Corpus({"prose": cells_of(TEXT)}, {"prose": ["short"]})
+    message = r"too little prose: every 50th document is held out .* give at least 50 documents, as lines of a .jsonl"
+    with pytest.raises(ModelError, match=message):
+        train(recipe(0), few, tmp_path / "run", shape=TINY, below=[], device=CPU)
+    assert not (tmp_path / "run").exists()
 
 
 def test_training_further_begins_with_what_was_learnt(corpus: Corpus, tmp_path: Path) -> None:

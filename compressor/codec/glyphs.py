@@ -1,0 +1,146 @@
+"""Owns the numbers that glyphs become: which characters of the font a cell's own numbers can stand for.
+
+A glyph writes the same numbers wherever it stands, and at native-10 and native-20 hardly two glyphs write the same. The
+numbers of all of them lie beside a rate's weights: worked out anew on another device, a few could be rounded the other
+way.
+"""
+
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from torch import Tensor
+
+from compressor.codec.atlas import PLANES, load_atlas
+from compressor.codec.lookalikes import NONE, Lookalikes, lookalikes_of, scripts_of
+from compressor.codec.model import CODES
+from compressor.codec.typography import BLANK, CONTINUATION, STRIP_CELLS, cell_bitmaps, characters_of, set_text
+from compressor.errors import ModelError
+from compressor.sealed import save_sorted
+
+if TYPE_CHECKING:
+    from compressor.codec.native import NativeCodec
+
+LEVELS = (0, 1)  # of rates whose numbers tell glyphs apart: at native-40 a cell has eight bits for all of the font
+MOST_ALIKE = 64  # of the committed weights at most 16 glyphs become the same numbers
+_UNUSED = range(0xD800, 0xF900)  # surrogates, and code points that mean what two parties agree on
+_WORDS = {2: torch.int16, 4: torch.int32}  # bytes of a cell's numbers -> these as one
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Characters by their numbers."""
+
+    keys: Tensor  # (n,) int64, ascending; one for each character, so those that look alike stand together
+    characters: Tensor  # (n,) int64
+
+    def find(self, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """(m,) keys -> where the characters of each begin and end, (m,) each."""
+        return torch.searchsorted(self.keys, keys), torch.searchsorted(self.keys, keys, right=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """The numbers of all glyphs at a rate, on the device of its codec."""
+
+    first: Tensor  # (0x20000,) int64 by character: its first cell's numbers, NONE of those that are not looked up
+    second: Tensor  # (0x20000,) int64: its second cell's, NONE of a narrow one
+    narrow: Listed
+    wide: Listed  # by both cells' numbers, one behind the other
+    alike: Lookalikes
+    tell_style: bool  # whether a style changes the numbers of its cells, and not what these share with others
+
+
+def glyphs_path(codec: str, directory: Path) -> Path:
+    """Where the numbers of all glyphs lie for a codec, "native-20"."""
+    return directory / f"{codec}.glyphs"
+
+
+def own_numbers(levels: Tensor, level: int) -> Tensor:
+    """Tokens as stored (n, width) uint8 -> the cells' own numbers (strips, 56, numbers) at one of LEVELS."""
+    own = CODES[level].own
+    return levels[:, : (STRIP_CELLS << level) * own].reshape(-1, STRIP_CELLS, own)
+
+
+def packed(own: Tensor) -> Tensor:
+    """Numbers of four bits (..., n) uint8 -> bytes (..., n / 2), the first one low."""
+    return (own[..., 0::2] | own[..., 1::2] << 4).contiguous()
+
+
+def as_one(stored: Tensor) -> Tensor:
+    """Packed numbers of cells (..., n / 2) -> each cell's as one, (...) int64, from 0."""
+    return stored.view(_WORDS[stored.shape[-1]]).squeeze(-1).long() & (1 << 8 * stored.shape[-1]) - 1
+
+
+def write_glyphs(codec: "NativeCodec", level: int, directory: Path) -> Path:
+    """Draws every glyph that is looked up, and writes down which numbers it becomes at a codec's rate."""
+    characters = _looked_up()
+    grid = set_text("".join(map(chr, characters.tolist())))
+    (levels,) = codec.draw_and_encode([grid])[-1]
+    own = own_numbers(torch.from_numpy(levels), level).flatten(0, 1)
+    places = torch.from_numpy(np.flatnonzero(characters_of(grid)))
+    cells = torch.stack([own[places], own[(places + 1).clamp(max=len(own) - 1)]], 1)  # (characters, 2, numbers)
+    path = glyphs_path(codec.name, directory)
+    partial = path.with_suffix(".partial")
+    scripts, letters = scripts_of(characters)
+    tensors = {"characters": characters, "numbers": packed(cells).numpy()}
+    tensors |= {"scripts": scripts, "letters": letters}
+    partial.write_bytes(save_sorted(tensors, {"codec": codec.name}))
+    return partial.replace(path)
+
+
+def load_glyphs(codec: str, level: int, directory: Path, device: torch.device) -> Glyphs | None:
+    """The glyphs' numbers of a codec, "native-20"; None of one that has none. Raises ModelError for a broken file."""
+    path = glyphs_path(codec, directory)
+    if not path.exists():
+        return None
+    try:
+        return _glyphs_of(load_file(path), level, device)
+    except (OSError, SafetensorError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(f"the glyphs' numbers {path.name} cannot be read ({error}): reinstall Percel") from error
+
+
+def _glyphs_of(stored: dict[str, NDArray[Any]], level: int, device: torch.device) -> Glyphs:
+    characters, numbers = stored["characters"].astype(np.int64), stored["numbers"]
+    keys = as_one(torch.from_numpy(numbers))  # (characters, 2)
+    wide = torch.from_numpy(load_atlas().wide[characters])
+    narrow = _list(keys[~wide, 0], characters[~wide.numpy()], device)
+    first, second = torch.full((2, PLANES), NONE)
+    first[characters], second[characters[wide]] = keys[:, 0], keys[wide, 1]
+    pairs = keys[:, 0] << (8 * numbers.shape[-1]) | keys[:, 1]
+    return Glyphs(
+        first.to(device),
+        second.to(device),
+        narrow=narrow,
+        wide=_list(pairs[wide], characters[wide.numpy()], device),
+        alike=lookalikes_of(narrow.keys, narrow.characters, characters, stored["scripts"], stored["letters"]),
+        tell_style=not CODES[level].shared,
+    )
+
+
+def _looked_up() -> NDArray[np.int32]:
+    """The characters whose glyphs are looked up, (n,): all that are drawn, and that Unicode does not write otherwise.
+
+    Of those without ink only the space: which other one a blank cell is, nobody sees.
+    """
+    drawn = np.flatnonzero(load_atlas().first).astype(np.int32)
+    drawn = drawn[(drawn < _UNUSED.start) | (drawn >= _UNUSED.stop)]
+    behind = np.where(load_atlas().wide[drawn], CONTINUATION, BLANK)
+    inked = cell_bitmaps(np.stack([drawn, behind], 1)).any((1, 2))
+    usual = [unicodedata.is_normalized("NFC", chr(character)) for character in drawn.tolist()]
+    looked_up: NDArray[np.int32] = drawn[(inked | (drawn == BLANK)) & usual]
+    return looked_up
+
+
+def _list(keys: Tensor, characters: NDArray[np.int64], device: torch.device) -> Listed:
+    """Without those whose numbers are so many others', too, that they tell nothing."""
+    order = keys.argsort(stable=True)
+    _, which, counts = keys[order].unique_consecutive(return_inverse=True, return_counts=True)
+    order = order[counts[which] <= MOST_ALIKE]
+    return Listed(keys[order].to(device), torch.from_numpy(characters)[order].to(device))

@@ -1,0 +1,138 @@
+"""Owns which of several characters that look alike stands in a cell: the one of its word's script."""
+
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compressor.codec.atlas import PLANES
+from compressor.codec.typography import cell_bitmaps
+
+NONE = -1  # the numbers of no glyph
+STANDARDS = ("iso8859-2", "iso8859-5", "iso8859-6", "iso8859-7", "iso8859-8", "cp1252", "cp1251", "tis-620")
+UNCODED = range(0x0530, 0x1100)  # Armenian to Georgian; those of these that have a standard stand in it nearly whole
+LEAST_LETTERS = 10  # of a script; what stands alone, such as the micro sign, is of none
+# Added to logits, so that characters of the script come first, then those of none, and letters before digits.
+_OF_SCRIPT, _OF_NONE, _LETTER = 2000.0, 1000.0, 500.0
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """The script of what surrounds cells, (strips, 56)."""
+
+    number: Tensor  # int64, 0 where no letter tells
+    stable: Tensor  # bool: any device finds the same one
+
+
+@dataclass(frozen=True, slots=True)
+class Lookalikes:
+    """What is known of characters besides their glyphs; tables of (0x20000,) by character."""
+
+    script: Tensor  # int64, 0 of none
+    letter: Tensor  # bool
+    witness: Tensor  # int64: the script that a letter tells of; 0 where common letters of several have its numbers
+    ambiguous: Tensor  # bool: others have its numbers, and a script may tell them apart
+    plain: Tensor  # int64: the ASCII sign that is drawn alike, else itself: which one it is nobody can see
+    sign: Tensor  # bool: an ASCII sign is drawn alike
+
+    def mixed(self, found: Tensor, told: Tensor) -> Tensor:
+        """The strips that have, or may have, characters of several scripts, (strips,) bool: all is well in others.
+
+        found: (strips, 56) characters; told: the cells that count.
+        """
+        witness = self.witness[found]
+        scripts = torch.stack([self.script[found], torch.where(witness > 0, witness, self.script[found])])
+        counts = told & (self.ambiguous[found] | (witness > 0))
+        most = scripts.masked_fill(~counts, 0).amax((0, 2))
+        return scripts.masked_fill(~counts, len(self.script)).amin((0, 2)) < most
+
+    def scripts_around(
+        self, found: Tensor, blank: Tensor, certain: Tensor, possible: Tensor
+    ) -> tuple["Script", "Script"]:
+        """The scripts of each cell's word and of its strip.
+
+        found: (strips, 56) characters; blank: where words end; certain: the cells that any device reads like this,
+        possible: these, and those that some device may.
+        """
+        strips, cells = found.shape
+        scripts = int(self.script.max()) + 1
+        word = blank.cumsum(1)
+        rows = torch.arange(strips, device=found.device)[:, None] * (cells + 1) + word
+        witness = self.witness[found]
+        places = (rows * scripts + witness).flatten()
+        counts = torch.zeros(2, strips * (cells + 1) * scripts, dtype=torch.int32, device=found.device)
+        for count, cells_of in zip(counts, (certain, possible), strict=True):
+            count.scatter_add_(0, places, ((witness > 0) & cells_of).int().flatten())
+        sure, possibly = counts.view(2, strips, cells + 1, scripts)
+        by_word, by_strip = _most(sure, possibly), _most(sure.sum(1, keepdim=True), possibly.sum(1, keepdim=True))
+        return (
+            Script(by_word.number.gather(1, word), by_word.stable.gather(1, word)),
+            Script(by_strip.number.expand(strips, cells), by_strip.stable.expand(strips, cells)),
+        )
+
+    def preference(self, characters: Tensor, script: Tensor) -> Tensor:
+        """How much before others characters come where a script is expected, float32."""
+        found = self.script[characters]
+        return (found == script) * _OF_SCRIPT + (found == 0) * _OF_NONE + self.letter[characters] * _LETTER
+
+
+def _most(sure: Tensor, possibly: Tensor) -> Script:
+    """Counts of letters by script (strips, words, scripts) -> the scripts of most of them, (strips, words)."""
+    most, number = possibly.max(2)
+    others = possibly.scatter(2, number[..., None], 0).amax(2)
+    least = sure.gather(2, number[..., None])[..., 0]
+    return Script(number * (most > 0), (least > others) | (most == 0))
+
+
+def scripts_of(characters: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Of each character a number for its script, 0 for none, and whether it is a letter (1), and a common one (2).
+
+    A script is what letters' names begin with, as in CYRILLIC SMALL LETTER A; Python knows no property for it.
+    """
+    names = [unicodedata.name(chr(character), "").split(" ")[0] for character in characters.tolist()]
+    letters = np.array([_letter(chr(character)) for character in characters.tolist()], np.uint8)
+    counts = Counter(name for name, letter in zip(names, letters, strict=True) if letter)
+    known = sorted(name for name, count in counts.items() if count >= LEAST_LETTERS and name)
+    numbers = {name: number for number, name in enumerate(known, 1)}
+    return np.array([numbers.get(name, 0) for name in names], np.uint8), letters
+
+
+def _letter(character: str) -> int:
+    """A letter is common where a national standard has it, or it is of a script that Python has none of."""
+    if unicodedata.category(character)[0] != "L":
+        return 0
+    return 2 if ord(character) in UNCODED or any(character.encode(name, "ignore") for name in STANDARDS) else 1
+
+
+def lookalikes_of(
+    keys: Tensor,
+    alike: Tensor,
+    characters: NDArray[np.int64],
+    scripts: NDArray[np.uint8],
+    letters: NDArray[np.uint8],
+) -> Lookalikes:
+    """keys: (n,) ascending, the numbers of the narrow characters `alike`; of all characters scripts and letters."""
+    device = keys.device
+    script, letter = torch.zeros(PLANES, dtype=torch.long), torch.zeros(PLANES, dtype=torch.bool)
+    script[characters], letter[characters] = torch.from_numpy(scripts).long(), torch.from_numpy(letters).bool()
+    common = torch.zeros(PLANES, dtype=torch.bool)
+    common[characters] = torch.from_numpy(letters == 2)
+    witness, plain = script * letter, torch.arange(PLANES)
+    ambiguous, sign = torch.zeros(2, PLANES, dtype=torch.bool)
+    _, sizes = keys.cpu().unique_consecutive(return_counts=True)
+    for members in alike.cpu().split(sizes.tolist()):
+        if len(members) == 1:
+            continue
+        telling = members[common[members]] if common[members].any() else members
+        told = (script * letter)[telling].unique()
+        witness[members] = told[0] if len(told) == 1 else 0
+        ambiguous[members] = True
+        for ascii_sign in members[(members < 128) & ~letter[members]].tolist():
+            drawn = cell_bitmaps(np.array([ascii_sign, *members.tolist()], np.int32)[:, None])[:, 0]
+            same = members[torch.from_numpy((drawn[1:] == drawn[0]).all(1))]
+            plain[same], sign[same], ambiguous[same] = ascii_sign, True, False
+    return Lookalikes(*(table.to(device) for table in (script, letter, witness, ambiguous, plain, sign)))
