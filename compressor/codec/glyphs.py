@@ -44,6 +44,14 @@ class Listed:
         """(m,) keys -> where the characters of each begin and end, (m,) each."""
         return torch.searchsorted(self.keys, keys), torch.searchsorted(self.keys, keys, right=True)
 
+    def groups(self) -> list[list[int]]:
+        """The characters that have the same numbers, where there are several."""
+        _, sizes = self.keys.unique_consecutive(return_counts=True)
+        return [members.tolist() for members in self.characters.split(sizes.tolist()) if len(members) > 1]
+
+    def to(self, device: torch.device) -> "Listed":
+        return Listed(self.keys.to(device), self.characters.to(device))
+
 
 @dataclass(frozen=True, slots=True)
 class Glyphs:
@@ -110,16 +118,17 @@ def _glyphs_of(stored: dict[str, NDArray[Any]], level: int, device: torch.device
     characters, numbers = stored["characters"].astype(np.int64), stored["numbers"]
     keys = as_one(torch.from_numpy(numbers))  # (characters, 2)
     wide = torch.from_numpy(load_atlas().wide[characters])
-    narrow = _list(keys[~wide, 0], characters[~wide.numpy()], device)
+    narrow = _list(keys[~wide, 0], characters[~wide.numpy()])
     first, second = torch.full((2, PLANES), NONE)
     first[characters], second[characters[wide]] = keys[:, 0], keys[wide, 1]
-    pairs = keys[:, 0] << (8 * numbers.shape[-1]) | keys[:, 1]
+    pairs = _list((keys[:, 0] << (8 * numbers.shape[-1]) | keys[:, 1])[wide], characters[wide.numpy()])
+    alike = lookalikes_of(narrow.groups(), pairs.groups(), characters, stored["scripts"], stored["letters"])
     return Glyphs(
         first.to(device),
         second.to(device),
-        narrow=narrow,
-        wide=_list(pairs[wide], characters[wide.numpy()], device),
-        alike=lookalikes_of(narrow.keys, narrow.characters, characters, stored["scripts"], stored["letters"]),
+        narrow=narrow.to(device),
+        wide=pairs.to(device),
+        alike=alike.to(device),
         tell_style=not CODES[level].shared,
     )
 
@@ -138,9 +147,9 @@ def _looked_up() -> NDArray[np.int32]:
     return looked_up
 
 
-def _list(keys: Tensor, characters: NDArray[np.int64], device: torch.device) -> Listed:
+def _list(keys: Tensor, characters: NDArray[np.int64]) -> Listed:
     """Without those whose numbers are so many others', too, that they tell nothing."""
     order = keys.argsort(stable=True)
     _, which, counts = keys[order].unique_consecutive(return_inverse=True, return_counts=True)
     order = order[counts[which] <= MOST_ALIKE]
-    return Listed(keys[order].to(device), torch.from_numpy(characters)[order].to(device))
+    return Listed(keys[order], torch.from_numpy(characters)[order])

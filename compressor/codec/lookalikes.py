@@ -2,17 +2,19 @@
 
 import unicodedata
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compressor.codec.atlas import PLANES
-from compressor.codec.typography import cell_bitmaps
+from compressor.codec.atlas import PLANES, load_atlas
+from compressor.codec.typography import BLANK, CONTINUATION, cell_bitmaps
 
 NONE = -1  # the numbers of no glyph
+COMMON = 2
 STANDARDS = ("iso8859-2", "iso8859-5", "iso8859-6", "iso8859-7", "iso8859-8", "cp1252", "cp1251", "tis-620")
 UNCODED = range(0x0530, 0x1100)  # Armenian to Georgian; those of these that have a standard stand in it nearly whole
 LEAST_LETTERS = 10  # of a script; what stands alone, such as the micro sign, is of none
@@ -36,8 +38,13 @@ class Lookalikes:
     letter: Tensor  # bool
     witness: Tensor  # int64: the script that a letter tells of; 0 where common letters of several have its numbers
     ambiguous: Tensor  # bool: others have its numbers, and a script may tell them apart
-    plain: Tensor  # int64: the ASCII sign that is drawn alike, else itself: which one it is nobody can see
+    # int64: the ASCII sign that is drawn alike, for a wide digit the letter of its script: nobody can see which; else
+    # itself. Narrow digits are Arabic's, and as frequent as the letters that they look like.
+    plain: Tensor
     sign: Tensor  # bool: an ASCII sign is drawn alike
+
+    def to(self, device: torch.device) -> "Lookalikes":
+        return Lookalikes(*(getattr(self, field.name).to(device) for field in fields(self)))
 
     def mixed(self, found: Tensor, told: Tensor) -> Tensor:
         """The strips that have, or may have, characters of several scripts, (strips,) bool: all is well in others.
@@ -105,34 +112,38 @@ def _letter(character: str) -> int:
     """A letter is common where a national standard has it, or it is of a script that Python has none of."""
     if unicodedata.category(character)[0] != "L":
         return 0
-    return 2 if ord(character) in UNCODED or any(character.encode(name, "ignore") for name in STANDARDS) else 1
+    return COMMON if ord(character) in UNCODED or any(character.encode(name, "ignore") for name in STANDARDS) else 1
 
 
 def lookalikes_of(
-    keys: Tensor,
-    alike: Tensor,
+    narrow: Sequence[list[int]],
+    wide: Sequence[list[int]],
     characters: NDArray[np.int64],
     scripts: NDArray[np.uint8],
     letters: NDArray[np.uint8],
 ) -> Lookalikes:
-    """keys: (n,) ascending, the numbers of the narrow characters `alike`; of all characters scripts and letters."""
-    device = keys.device
-    script, letter = torch.zeros(PLANES, dtype=torch.long), torch.zeros(PLANES, dtype=torch.bool)
-    script[characters], letter[characters] = torch.from_numpy(scripts).long(), torch.from_numpy(letters).bool()
-    common = torch.zeros(PLANES, dtype=torch.bool)
-    common[characters] = torch.from_numpy(letters == 2)
-    witness, plain = script * letter, torch.arange(PLANES)
-    ambiguous, sign = torch.zeros(2, PLANES, dtype=torch.bool)
-    _, sizes = keys.cpu().unique_consecutive(return_counts=True)
-    for members in alike.cpu().split(sizes.tolist()):
-        if len(members) == 1:
-            continue
-        telling = members[common[members]] if common[members].any() else members
-        told = (script * letter)[telling].unique()
-        witness[members] = told[0] if len(told) == 1 else 0
-        ambiguous[members] = True
-        for ascii_sign in members[(members < 128) & ~letter[members]].tolist():
-            drawn = cell_bitmaps(np.array([ascii_sign, *members.tolist()], np.int32)[:, None])[:, 0]
-            same = members[torch.from_numpy((drawn[1:] == drawn[0]).all(1))]
+    """Narrow and wide characters in groups that have the same numbers; of all characters scripts and letters."""
+    script, letter = np.zeros(PLANES, np.int64), np.zeros(PLANES, np.uint8)
+    script[characters], letter[characters] = scripts, letters
+    witness, plain = script * (letter > 0), np.arange(PLANES)
+    ambiguous, sign = np.zeros((2, PLANES), np.bool_)
+    ambiguous[[member for members in narrow for member in members]] = True
+    for members in narrow:
+        telling = [member for member in members if letter[member] == COMMON] or members
+        told = {int(script[member]) if letter[member] else 0 for member in telling}
+        witness[members] = told.pop() if len(told) == 1 else 0
+        for ascii_sign in (member for member in members if member < 128 and not letter[member]):
+            same = _drawn_as(ascii_sign, members)
             plain[same], sign[same], ambiguous[same] = ascii_sign, True, False
-    return Lookalikes(*(table.to(device) for table in (script, letter, witness, ambiguous, plain, sign)))
+    for members in wide:
+        for digit in (member for member in members if script[member] and not letter[member]):
+            alike = [other for other in members if letter[other] and script[other] == script[digit]]
+            plain[digit] = next(iter(_drawn_as(digit, alike)), digit)
+    return Lookalikes(*map(torch.from_numpy, (script, letter > 0, witness, ambiguous, plain, sign)))
+
+
+def _drawn_as(character: int, others: Sequence[int]) -> list[int]:
+    """Which of other characters, as wide as one, have its pixels."""
+    behind = CONTINUATION if load_atlas().wide[character] else BLANK
+    drawn = cell_bitmaps(np.array([[each, behind] for each in (character, *others)], np.int32))
+    return [other for other, pixels in zip(others, drawn[1:], strict=True) if (pixels == drawn[0]).all()]

@@ -74,6 +74,7 @@ def settle(glyphs: Glyphs, choice: Choice, own: Tensor) -> None:
     chosen = _every_other(paired & ~firm & ~_next(firm, False))
     _choose(glyphs, choice, glyphs.wide, pairs, chosen)
     whole |= chosen
+    choice.found[whole] = glyphs.alike.plain[choice.found[whole]]
     _continue(choice, whole)
     _choose(glyphs, choice, glyphs.narrow, keys, ~firm & ~choice.styled & ~whole & ~_previous(whole))
     _tell_apart(glyphs, choice, keys, Parsed(firm, near, contested))
