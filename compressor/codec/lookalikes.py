@@ -34,7 +34,7 @@ class Script:
 class Lookalikes:
     """What is known of characters besides their glyphs; tables of (0x20000,) by character."""
 
-    script: Tensor  # int64, 0 of none
+    script: Tensor  # int64, 0 of none, and of a rare letter of a script that has common ones
     letter: Tensor  # bool
     witness: Tensor  # int64: the script that a letter tells of; 0 where common letters of several have its numbers
     ambiguous: Tensor  # bool: others have its numbers, and a script may tell them apart
@@ -84,7 +84,8 @@ class Lookalikes:
     def preference(self, characters: Tensor, script: Tensor) -> Tensor:
         """How much before others characters come where a script is expected, float32."""
         found = self.script[characters]
-        return (found == script) * _OF_SCRIPT + (found == 0) * _OF_NONE + self.letter[characters] * _LETTER
+        own = (found == script) * (_OF_SCRIPT + self.letter[characters] * _LETTER)
+        return own + (found == 0) * _OF_NONE
 
 
 def _most(sure: Tensor, possibly: Tensor) -> Script:
@@ -125,6 +126,8 @@ def lookalikes_of(
     """Narrow and wide characters in groups that have the same numbers; of all characters scripts and letters."""
     script, letter = np.zeros(PLANES, np.int64), np.zeros(PLANES, np.uint8)
     script[characters], letter[characters] = scripts, letters
+    rare = np.isin(script, np.unique(script[letter == COMMON])) & (letter > 0) & (letter < COMMON)
+    script[rare] = 0  # of a script that has common ones: a dash rather than a letter of phonetics
     witness, plain = script * (letter > 0), np.arange(PLANES)
     ambiguous, sign = np.zeros((2, PLANES), np.bool_)
     ambiguous[[member for members in narrow for member in members]] = True

@@ -88,8 +88,8 @@ def settle(glyphs: Glyphs, choice: Choice, own: Tensor) -> None:
 def _tell_apart(glyphs: Glyphs, choice: Choice, keys: Tensor, parsed: Parsed) -> None:
     """Of narrow characters that look alike, those of their word's script; of signs the plain one.
 
-    Where a word has no letter of one script alone, its strip tells the script; but that much a sure network knows
-    better.
+    Where a word has no letter of one script alone, its strip tells the script. That much a sure network knows better,
+    and whether it sees a sign of no script.
     """
     told = (glyphs.first[choice.found] == keys) & (glyphs.second[choice.found] == NONE)
     possible = told & (~choice.styled | choice.style_doubt)
@@ -108,9 +108,12 @@ def _tell_apart(glyphs: Glyphs, choice: Choice, keys: Tensor, parsed: Parsed) ->
     script = torch.where(by_itself, by_word.number, by_strip.number)
     open = told & glyphs.alike.ambiguous[found]
     other = open & (script > 0) & (glyphs.alike.script[found] != script)
-    doubtful = ~by_word.stable | ~by_itself & ((other & parsed.near[rows]) | ~by_strip.stable & ~parsed.firm[rows])
+    leaning = ~by_itself | (glyphs.alike.script[found] == 0)  # what a sure network knows better
+    doubtful = (
+        ~by_word.stable | leaning & other & parsed.near[rows] | ~by_itself & ~by_strip.stable & ~parsed.firm[rows]
+    )
     where = torch.zeros_like(choice.styled)
-    where[rows] = other & (by_itself | ~parsed.firm[rows])
+    where[rows] = other & ~(leaning & parsed.firm[rows])
     expected = torch.zeros_like(keys)
     expected[rows] = script
     _choose(glyphs, choice, glyphs.narrow, keys, where, expected)
