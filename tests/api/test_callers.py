@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 import pytest
+from sqlalchemy import create_engine
 
 import api.callers as callers
 from api.callers import Caller, KnownKey, KnownKeys, look_up_keys
 from store import catalog
+from store.commits import Commits
 from store.database import transaction
 from store.scopes import Scope
 from workers.resources import Resources
@@ -71,6 +73,16 @@ def test_who_brings_no_key_is_looked_up_once_until_there_is_one(
     assert looks == [[None]]
     make_key(resources)
     assert known(keys, None) == [KnownKey(None, True)]
+
+
+def test_keys_of_a_server_are_looked_up_each_time(
+    resources: Resources, keys: KnownKeys, looks: list[list[str | None]]
+) -> None:
+    keys.close()
+    keys._commits = Commits(create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none"))  # tells nothing
+    _, secret = make_key(resources)
+    assert [known(keys, secret, None)[0].caller is not None for _ in range(2)] == [True, True]
+    assert looks == [[secret, None]] * 2
 
 
 def test_a_revoked_key_is_refused_by_the_next_request(resources: Resources, keys: KnownKeys) -> None:
