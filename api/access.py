@@ -1,28 +1,29 @@
-"""Owns who may do what over HTTP: a key to its caller, scopes, grants for collections."""
+"""Owns who may do what over HTTP: a request to its caller, scopes, grants for collections."""
 
 import ipaddress
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPBearer
+from fastapi.security.base import SecurityBase
 from sqlalchemy.exc import DBAPIError
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
+from api.callers import Caller, KnownKeys
 from api.errors import AccessDenied, NotAuthenticated, QuotaExceeded
-from api.gathered import Gathered
 from api.problems import problem_of
 from api.quotas import Quotas
 from store import catalog
 from store.database import reading, transaction
 from store.errors import NotFound, StoreError
-from store.models import ApiKey, Collection, Document
+from store.models import Collection, Document
 from store.scopes import Scope
 from workers.resources import Resources
 from workers.settings import Settings
@@ -32,32 +33,7 @@ log = logging.getLogger(__name__)
 bearer = HTTPBearer(auto_error=False, description="An API key, `pk_...`")
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks, and what they may do."""
-
-    tenant: str
-    scopes: frozenset[Scope]
-    collections: frozenset[str] | None = None  # names; None: all of the tenant's
-    key_id: str | None = None  # None: nobody needs a key here
-    requests_per_minute: int | None = None
-    bytes_per_day: int | None = None
-
-    def may(self, scope: Scope) -> bool:
-        """Whether the scope, or one that includes it, was given."""
-        return scope in self.scopes or Scope.ADMIN in self.scopes
-
-    def reaches(self, collection: str) -> bool:
-        """Whether the collection is among the granted ones."""
-        return self.collections is None or collection in self.collections
-
-    def require(self, collection: str) -> str:
-        """The name of a collection that the caller may touch. Raises AccessDenied."""
-        if not self.reaches(collection):
-            raise AccessDenied(f"This key has no grant for the collection {collection!r}.")
-        return collection
-
-
+@lru_cache(maxsize=256)  # of every request without a key three are asked, mostly the same
 def is_loopback(host: str) -> bool:
     """Whether an address is reached from this machine only."""
     if host == "localhost":
@@ -69,11 +45,7 @@ def is_loopback(host: str) -> bool:
 
 
 async def resources_of(request: Request) -> Resources:
-    """What the application opened at its start. Like `needs`, a coroutine: a function would cost a thread's turn."""
-    return _resources_of(request)
-
-
-def _resources_of(request: Request) -> Resources:
+    """What the application opened at its start. A coroutine: a function would cost a thread's turn."""
     resources = request.app.state.resources
     assert isinstance(resources, Resources)
     return resources
@@ -82,32 +54,30 @@ def _resources_of(request: Request) -> Resources:
 Opened = Annotated[Resources, Depends(resources_of)]
 
 
-async def identify(
-    request: Request,
-    resources: Opened,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
-) -> Caller:
+async def identify(request: Request) -> Caller:
     """The caller behind a request. Raises NotAuthenticated, QuotaExceeded."""
-    known = getattr(request.state, "caller", None)
-    if isinstance(known, Caller):  # `KeyFirst` has looked
-        return known
-    keys, quotas = request.app.state.keys, request.app.state.quotas
-    assert isinstance(keys, Gathered)
+    before = getattr(request.state, "caller", None)
+    if isinstance(before, Caller):  # `KeyFirst` has looked
+        return before
+    state = request.app.state
+    keys, quotas, resources = state.keys, state.quotas, state.resources
+    assert isinstance(keys, KnownKeys)
     assert isinstance(quotas, Quotas)
-    found = await keys(None if credentials is None else credentials.credentials)
-    assert isinstance(found, KnownKey)
-    if found.key is not None:
-        caller = caller_of(found.key)
-        if quotas.shared:
-            await run_in_threadpool(quotas.count_request, caller.key_id, caller.requests_per_minute)
-        else:
-            quotas.count_request(caller.key_id, caller.requests_per_minute)
-        if _is_use_due(found.key):
-            await run_in_threadpool(_note_use, resources, found.key.id)
-        return caller
-    if found.had_keys or not is_local(request, resources.settings):
-        raise NotAuthenticated
-    return Caller(resources.settings.tenant, frozenset(Scope))
+    assert isinstance(resources, Resources)
+    credentials = await bearer(request)
+    known = await keys(None if credentials is None else credentials.credentials)
+    caller = known.caller
+    if caller is None:
+        if known.had_keys or not is_local(request, resources.settings):
+            raise NotAuthenticated
+        return Caller(resources.settings.tenant, frozenset(Scope))
+    if quotas.shared:
+        await run_in_threadpool(quotas.count_request, caller.key_id, caller.requests_per_minute)
+    else:
+        quotas.count_request(caller.key_id, caller.requests_per_minute)
+    if caller.key_id is not None and known.is_use_due:
+        await run_in_threadpool(_note_use, resources, caller.key_id)
+    return caller
 
 
 class KeyFirst:
@@ -120,32 +90,11 @@ class KeyFirst:
         if scope["type"] == "http" and scope["method"] in ("POST", "PUT", "PATCH") and scope["path"].startswith("/v1/"):
             request = Request(scope)
             try:
-                credentials = await bearer(request)
-                request.state.caller = await identify(request, _resources_of(request), credentials)
+                request.state.caller = await identify(request)
             except (NotAuthenticated, QuotaExceeded) as error:
                 await problem_of(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
-
-
-@dataclass(frozen=True, slots=True)
-class KnownKey:
-    """What is known of a request's key."""
-
-    key: ApiKey | None  # None: there is none, or it is not valid
-    had_keys: bool  # whether any key was ever made, usable or not
-
-
-def look_up_keys(resources: Resources, secrets: Sequence[str | None]) -> list[KnownKey]:
-    """What is known of each key that requests bring; of those that come at once in one look."""
-    with reading(resources.engine) as session:
-        had_keys = catalog.had_keys(session)
-        rows = {secret: catalog.find_key(session, secret) for secret in set(secrets) if secret is not None}
-    return [KnownKey(None if secret is None else rows[secret], had_keys) for secret in secrets]
-
-
-def _is_use_due(key: ApiKey) -> bool:
-    return key.last_used_at is None or time.time() - key.last_used_at > catalog.KEY_USE_NOTED_EVERY
 
 
 def _note_use(resources: Resources, key_id: str) -> None:
@@ -154,18 +103,6 @@ def _note_use(resources: Resources, key_id: str) -> None:
             catalog.note_use(session, key_id, now=time.time())
     except (StoreError, DBAPIError):  # a full disk, say: no reason to refuse a reader
         log.warning("use of a key not noted", exc_info=True)
-
-
-def caller_of(key: ApiKey) -> Caller:
-    """What a key's row allows."""
-    return Caller(
-        tenant=key.tenant,
-        scopes=frozenset(Scope(scope) for scope in key.scopes),
-        collections=None if key.collections is None else frozenset(key.collections),
-        key_id=key.id,
-        requests_per_minute=key.requests_per_minute,
-        bytes_per_day=key.bytes_per_day,
-    )
 
 
 def is_private(request: Request, resources: Resources) -> bool:
@@ -192,20 +129,27 @@ def is_local(request: Request, settings: Settings) -> bool:
     return is_loopback(request.url.hostname or "") and not (origin and urlsplit(origin).netloc != request.url.netloc)
 
 
-def needs(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:
-    """The dependency of a route that needs a scope."""
+class Needs(SecurityBase):
+    """The dependency of a route that needs a scope: its caller, who has it.
 
-    async def check(caller: Annotated[Caller, Depends(identify)]) -> Caller:
-        if not caller.may(scope):
-            raise AccessDenied(f"This needs a key with the scope {scope.value!r}.")
+    To FastAPI it is the security scheme itself: dependencies of its own would cost each request more than the check.
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        self.model, self.scheme_name = bearer.model, bearer.scheme_name
+        self._scope = scope
+
+    async def __call__(self, request: Request) -> Caller:
+        """Raises NotAuthenticated, QuotaExceeded, AccessDenied."""
+        caller = await identify(request)
+        if not caller.may(self._scope):
+            raise AccessDenied(f"This needs a key with the scope {self._scope.value!r}.")
         return caller
 
-    return check
 
-
-Reader = Annotated[Caller, Depends(needs(Scope.READ))]
-Ingester = Annotated[Caller, Depends(needs(Scope.INGEST))]
-Admin = Annotated[Caller, Depends(needs(Scope.ADMIN))]
+Reader = Annotated[Caller, Depends(Needs(Scope.READ))]
+Ingester = Annotated[Caller, Depends(Needs(Scope.INGEST))]
+Admin = Annotated[Caller, Depends(Needs(Scope.ADMIN))]
 
 
 async def administer(caller: Admin) -> Caller:

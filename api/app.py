@@ -5,8 +5,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from functools import partial
+from contextlib import asynccontextmanager, closing
 from importlib.metadata import version
 
 from anyio import CapacityLimiter, to_thread
@@ -14,8 +13,8 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
 
-from api.access import KeyFirst, look_up_keys
-from api.gathered import Gathered
+from api.access import KeyFirst
+from api.callers import KnownKeys
 from api.library import forget_gone
 from api.observe import Observed, observe
 from api.problems import RESPONSES, install_problems
@@ -29,7 +28,8 @@ from workers.tend import WIPE_SECONDS, keep_log_short, start_thread
 
 log = logging.getLogger(__name__)
 
-ROUTES = (documents, collections, questions, jobs, keys, webhooks, chat, health, metrics, page)
+# What is asked most comes first: a request is compared with every route before its own.
+ROUTES = (questions, documents, collections, jobs, keys, webhooks, chat, health, metrics, page)
 # Worked on at once, a batch of searches as one; the others wait. A search takes one of the pool's 40 connections at a
 # time.
 REQUESTS = 32
@@ -52,12 +52,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         with Resources(settings) as resources:
             app.state.resources = resources
             await run_in_threadpool(lambda: resources.engine)  # migrated before the first request
-            app.state.keys = Gathered(partial(look_up_keys, resources))
-            app.state.searches = Searches(resources)
             observe(app, resources)
             start_thread("index keeper", lambda stop: keep_indexes(resources, stop), stop)
             start_thread("log", lambda stop: keep_log_short(resources, stop), stop)
-            yield
+            with closing(KnownKeys(resources)) as keys, closing(Searches(resources)) as searches:
+                app.state.keys, app.state.searches = keys, searches
+                yield
             stop.set()
 
     app = FastAPIOffline(

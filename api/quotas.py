@@ -5,17 +5,44 @@ anew after a restart.
 """
 
 import logging
+import threading
 import time
 
 from limits import RateLimitItemPerDay, RateLimitItemPerMinute
 from limits.errors import ConfigurationError, StorageError
-from limits.storage import storage_from_string
+from limits.storage import MemoryStorage, storage_from_string
 from limits.strategies import FixedWindowRateLimiter, RateLimiter, SlidingWindowCounterRateLimiter
 
 from api.errors import QuotaExceeded
 from workers.errors import SettingsError
 
 log = logging.getLogger(__name__)
+
+_DROP_SECONDS = 60.0  # between looks for counts that have expired: a key's of a minute, or of a day
+
+
+class _Counts(MemoryStorage):
+    """The library's counts in memory. What has expired is dropped by the count that comes first in a while.
+
+    The library starts a thread for that, up to a hundred times a second: most of what a request with a key would cost.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(wrap_exceptions=True)
+        self._turn = threading.Lock()
+        self._dropped_at = time.monotonic()
+
+    def incr(self, key: str, expiry: float, amount: int = 1) -> int:
+        """Adds to a count, which begins anew once it has expired."""
+        with self._turn:
+            if time.monotonic() - self._dropped_at > _DROP_SECONDS:
+                self._dropped_at = time.monotonic()
+                for each in list(self.expirations):
+                    self.get(each)  # drops one that has expired
+            if not self.get(key):
+                self.expirations[key] = time.time() + expiry
+            self.storage[key] += amount
+            return self.storage[key]
 
 
 class Quotas:
@@ -24,7 +51,7 @@ class Quotas:
     def __init__(self, broker_url: str, *, requests_per_minute: int, bytes_per_day: int) -> None:
         """Raises SettingsError."""
         try:
-            storage = storage_from_string(broker_url or "memory://", wrap_exceptions=True)
+            storage = storage_from_string(broker_url, wrap_exceptions=True) if broker_url else _Counts()
         except ConfigurationError:  # its words would show a password
             raise SettingsError(
                 "PERCEL_BROKER_URL is not the address of a Redis server, such as redis://localhost:6379/0"

@@ -1,5 +1,6 @@
 """Owns searches over HTTP: those that come at once are embedded together, and looked up together."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,8 @@ from api.access import named_home
 from api.find import embed_queries
 from api.gathered import Gathered
 from api.search import Hit, Sought, search_together
+from store.commits import Commits, Remembered
+from store.models import Collection
 from workers.resources import Resources
 
 if TYPE_CHECKING:
@@ -28,12 +31,19 @@ class _Asked:
 
 
 class Searches:
-    """Answers the searches of one event loop."""
+    """Answers the searches of one event loop; close it at the end.
+
+    Which collection a name means holds until anything is committed to the database: one that is deleted, by whatever
+    process, is not found from that commit on.
+    """
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
+        self._commits = Commits(resources.engine)
+        self._homes: Remembered[tuple[str, str], Collection] = Remembered()
+        self._lock = threading.Lock()  # around both: batches of several collections look at once
         self._embed = Gathered(partial(embed_queries, resources))
-        self._look_up = Gathered(partial(_look_up, resources))
+        self._look_up = Gathered(self._look_up_together)
 
     async def __call__(
         self, tenant: str, collection: str, query: str, *, k: int, where: Mapping[str, object] | None
@@ -45,12 +55,26 @@ class Searches:
                 # Of one collection each: another one whose indexes are being opened, for seconds, keeps nobody waiting.
                 return await self._look_up(asked, place=(tenant, collection))
             vector = await self._embed(query)  # a server works on several by itself
-            return (await run_in_threadpool(_look_up, self._resources, [asked], vector[None]))[0]
+            return (await run_in_threadpool(self._look_up_together, [asked], vector[None]))[0]
 
+    def close(self) -> None:
+        """Lets go of what it holds open."""
+        self._commits.close()
 
-def _look_up(
-    resources: Resources, asked: Sequence[_Asked], vectors: "NDArray[np.float32] | None" = None
-) -> list[list[Hit]]:
-    """The hits of each; all ask one collection. Vectors (n, d) of the queries where they are known."""
-    home = named_home(resources, asked[0].tenant, asked[0].collection)
-    return search_together(resources, home, [one.sought for one in asked], vectors)
+    def _look_up_together(
+        self, asked: Sequence[_Asked], vectors: "NDArray[np.float32] | None" = None
+    ) -> list[list[Hit]]:
+        """The hits of each; all ask one collection. Vectors (n, d) of the queries where they are known."""
+        home = self._home(asked[0].tenant, asked[0].collection)
+        return search_together(self._resources, home, [one.sought for one in asked], vectors)
+
+    def _home(self, tenant: str, name: str) -> Collection:
+        """A tenant's collection, read or remembered. Raises NotFound."""
+        with self._lock:
+            mark = self._commits.mark()
+            home = self._homes.recall((tenant, name), mark)
+        if home is None:
+            home = named_home(self._resources, tenant, name)
+            with self._lock:
+                self._homes.keep((tenant, name), home, mark)
+        return home

@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.access import Caller
+from api.callers import Caller
 from api.errors import BodyTooLarge, KeyReused, UrlUploadsOff
 from api.problems import problem_of
 from api.quotas import Quotas
@@ -74,9 +74,8 @@ class BodyLimit:
         seen, started, over = 0, False, False
         told = dict(scope["headers"]).get(b"content-length", b"0")
         limit = self._limit if scope["path"].startswith(UPLOADS) else min(self._limit, QUESTION_BYTES)
-        refusal = problem_of(BodyTooLarge(limit))
         if told.isdigit() and int(told) > limit + OVERHEAD:
-            await refusal(scope, receive, send)
+            await problem_of(BodyTooLarge(limit))(scope, receive, send)
             return
 
         async def counted() -> Message:
@@ -101,7 +100,7 @@ class BodyLimit:
             if started:
                 raise
         if over and not started:
-            await refusal(scope, receive, send)
+            await problem_of(BodyTooLarge(limit))(scope, receive, send)
 
 
 def parse_metadata(text: str | None) -> dict[str, object] | None:

@@ -12,7 +12,8 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import AfterValidator
 from starlette.concurrency import run_in_threadpool
 
-from api.access import Caller, FoundDocument, Ingester, Opened, Reader, find_document, find_home
+from api.access import FoundDocument, Ingester, Opened, Reader, find_document, find_home
+from api.callers import Caller
 from api.cursors import Order, cursor_of, place_of
 from api.events import document_events
 from api.images import chunk_image, page_image

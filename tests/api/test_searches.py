@@ -3,12 +3,15 @@
 import asyncio
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import api.searches as searches_of
+from api.access import named_home
+from api.library import remove_collection
 from api.search import Hit, Sought, search, search_together
 from api.searches import Searches
 from store import words
@@ -50,8 +53,7 @@ def test_those_that_come_at_once_share_one_look(resources: Resources, monkeypatc
     expected = [titles(search(resources, "default", text, collection="test", k=3)) for text in QUESTIONS]
     monkeypatch.setattr(searches_of, "search_together", held)
 
-    async def main() -> None:
-        searches = Searches(resources)
+    async def main(searches: Searches) -> None:
         asked = [task_of(searches, QUESTIONS[0])]
         await until(first.is_set)
         asked += [task_of(searches, text) for text in QUESTIONS[1:]]
@@ -62,7 +64,8 @@ def test_those_that_come_at_once_share_one_look(resources: Resources, monkeypatc
         with pytest.raises(BadFilter, match="year: ~ is not an operator"):
             await refused
 
-    run(main())
+    with closing(Searches(resources)) as searches:
+        run(main(searches))
     assert batches[0] == [QUESTIONS[0]]
     assert sorted(batches[1]) == sorted([*QUESTIONS[1:], QUESTIONS[0]])
     assert resources.timings.seconds["search"] > 0
@@ -70,8 +73,11 @@ def test_those_that_come_at_once_share_one_look(resources: Resources, monkeypatc
 
 @pytest.mark.usefixtures("documents")
 def test_an_unknown_collection_is_refused_without_the_names_of_others(resources: Resources) -> None:
-    with pytest.raises(NotFound, match=r"There is no collection 'nonesuch'. List the collections") as refusal:
-        run(Searches(resources)("default", "nonesuch", "anything", k=3, where=None))
+    with (
+        closing(Searches(resources)) as searches,
+        pytest.raises(NotFound, match=r"There is no collection 'nonesuch'. List the collections") as refusal,
+    ):
+        run(searches("default", "nonesuch", "anything", k=3, where=None))
     assert "test" not in str(refusal.value)
 
 
@@ -92,8 +98,7 @@ def test_a_collection_that_is_being_opened_keeps_no_other_waiting(
     cut = words._cut
     monkeypatch.setattr(words, "_cut", slowly)
 
-    async def main(fresh: Resources) -> None:
-        searches = Searches(fresh)
+    async def main(searches: Searches) -> None:
         slow = [task_of(searches, QUESTIONS[0]) for _ in range(2)]
         try:
             await until(opening.is_set)
@@ -103,5 +108,31 @@ def test_a_collection_that_is_being_opened_keeps_no_other_waiting(
             go.set()
         assert {title[: len(PLACES[0])] for task in slow for title in titles(await task)} == {PLACES[0]}
 
-    with Resources(resources.settings) as fresh:
-        run(main(fresh))
+    with Resources(resources.settings) as fresh, closing(Searches(fresh)) as searches:
+        run(main(searches))
+
+
+@pytest.mark.usefixtures("documents")
+def test_a_collection_is_looked_up_once_while_nothing_is_committed_and_not_found_once_deleted(
+    resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+
+    def counted(resources: Resources, tenant: str, name: str) -> Collection:
+        looks.append(name)
+        return named_home(resources, tenant, name)
+
+    monkeypatch.setattr(searches_of, "named_home", counted)
+
+    async def main(searches: Searches) -> None:
+        for _ in range(3):
+            assert len(await task_of(searches, QUESTIONS[0])) == 3
+        assert looks == ["test"]
+        remove_collection(resources, "default", "test")
+        for _ in range(2):
+            with pytest.raises(NotFound, match="There is no collection 'test'"):
+                await task_of(searches, QUESTIONS[0])
+
+    with closing(Searches(resources)) as searches:
+        run(main(searches))
+    assert looks == ["test"] * 3

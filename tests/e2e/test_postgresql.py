@@ -1,6 +1,7 @@
 """The main job on PostgreSQL, with either vector index: ingest, ask, replace, delete."""
 
 import asyncio
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -33,11 +34,11 @@ QUERIES = ("What is the key of cabinet 4?", "水位计 误差", "Marlow Weir")
 def searched_at_once(resources: Resources) -> list[list[Hit]]:
     """What the service finds for each of the queries."""
 
-    async def main() -> list[list[Hit]]:
-        searches = Searches(resources)
+    async def main(searches: Searches) -> list[list[Hit]]:
         return await asyncio.gather(*(searches("default", "test", query, k=8, where=None) for query in QUERIES))
 
-    return asyncio.run(main())
+    with closing(Searches(resources)) as searches:
+        return asyncio.run(main(searches))
 
 
 @pytest.mark.parametrize("vectors", ["faiss", "pgvector"])

@@ -1,5 +1,8 @@
 """Who may do what: every route with every kind of key, and what keys are limited to."""
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +13,8 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
-from api.access import KnownKey, look_up_keys
 from api.app import create_app
+from api.callers import KnownKey, look_up_keys
 from api.errors import RefusedBind
 from api.serve import check_bind
 from store import catalog
@@ -201,15 +204,45 @@ def test_keys_that_come_at_once_are_each_known_for_what_they_are(
     mine, theirs = guarded.key(Scope.READ, collections=["open"]), guarded.key(Scope.ADMIN, tenant="other")
     brought = [mine, *(keys[kind] for kind in STRANGERS), theirs, mine]
     found = look_up_keys(guarded.resources, brought)
-    assert [known.key and (known.key.tenant, known.key.scopes, known.key.collections) for known in found] == [
-        ("default", ["read"], ["open"]),
+    assert [one.caller and (one.caller.tenant, one.caller.scopes, one.caller.collections) for one in found] == [
+        ("default", {Scope.READ}, {"open"}),
         *[None] * len(STRANGERS),
-        ("other", ["admin"], None),
-        ("default", ["read"], ["open"]),
+        ("other", {Scope.ADMIN}, None),
+        ("default", {Scope.READ}, {"open"}),
     ]
     assert all(known.had_keys for known in found)
     with Resources(Settings(home=tmp_path)) as fresh:
         assert look_up_keys(fresh, [mine, None]) == [KnownKey(None, False)] * 2
+
+
+def test_what_another_process_revokes_or_deletes_is_refused_by_the_next_request(service: Service) -> None:
+    admin, reader = service.key(Scope.ADMIN), service.key(Scope.READ)
+    question = {"query": "When was the gauge read?", "collection": "main"}
+    with service.client(admin) as client, service.client(reader) as other:
+        upload(client, "weir.md", WEIR)
+        service.work()
+        for _ in range(3):
+            assert [hit["title"] for hit in other.post("/v1/search", json=question).json()["hits"]] == ["weir.md"]
+            assert other.get("/v1/collections").status_code == 200
+        (key_id,) = [key["id"] for key in client.get("/v1/keys").json()["items"] if key["scopes"] == ["read"]]
+        percel(service, "keys", "revoke", key_id)
+        refused = [other.post("/v1/search", json=question), other.get("/v1/collections")]
+        assert [reply.status_code for reply in refused] == [401, 401]
+        assert refused[0].json()["detail"].startswith("Send a valid key as `Authorization: Bearer pk_...`")
+        assert client.post("/v1/search", json=question).status_code == 200
+        percel(service, "rm", "--collection", "main", "--whole")
+        gone = client.post("/v1/search", json=question)
+        assert (gone.status_code, gone.json()["detail"]) == (
+            404,
+            "There is no collection 'main'. List the collections to see which there are.",
+        )
+
+
+def percel(service: Service, *arguments: str) -> None:
+    """Runs the command in a process of its own, on the service's home."""
+    environment = {**os.environ, "PERCEL_HOME": str(service.resources.settings.home)}
+    command = [sys.executable, "-c", "from api.cli import main; main()", *arguments]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
 
 
 def test_requests_that_come_at_once_count_each_once_and_to_their_own_key(guarded: Service) -> None:

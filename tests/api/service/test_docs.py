@@ -22,3 +22,17 @@ def test_every_error_is_documented_as_problem_details(service: Service) -> None:
             if path.startswith("/v1/") and operation["tags"] != ["openai"]:  # which has OpenAI's shape
                 content = operation["responses"]["default"]["content"]
                 assert list(content) == ["application/problem+json"], (method, path)
+
+
+def test_every_route_that_needs_a_key_is_documented_so(service: Service) -> None:
+    with service.client() as client:
+        document = client.get("/openapi.json").json()
+    schemes = document["components"]["securitySchemes"]
+    assert schemes == {
+        "HTTPBearer": {"type": "http", "scheme": "bearer", "description": "An API key, `pk_...`"},
+    }
+    keyed = {
+        path for path, methods in document["paths"].items() if all("security" in each for each in methods.values())
+    }
+    assert keyed == set(document["paths"]) - {"/healthz", "/readyz"}
+    assert document["paths"]["/v1/search"]["post"]["security"] == [{"HTTPBearer": []}]

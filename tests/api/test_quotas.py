@@ -1,0 +1,57 @@
+"""Counting in memory: no thread a count, and what has expired is gone."""
+
+import time
+
+import pytest
+
+from api import quotas
+from api.errors import QuotaExceeded
+from api.quotas import Quotas, _Counts
+
+
+def test_counting_starts_no_thread() -> None:
+    counts = _Counts()
+    counts.timer.join()
+    for _ in range(3):
+        counts.incr("key", 60)
+        assert not counts.timer.is_alive()  # the library's own starts one with each count, unless one runs
+
+
+def test_a_count_begins_anew_once_it_has_expired(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts, now = _Counts(), time.time()
+    assert [counts.incr("key", 60) for _ in range(2)] == [1, 2]
+    monkeypatch.setattr(time, "time", lambda: now + 59)
+    assert counts.incr("key", 60, amount=5) == 7
+    monkeypatch.setattr(time, "time", lambda: now + 61)
+    assert counts.incr("key", 60) == 1
+    monkeypatch.setattr(time, "time", lambda: now + 62)
+    assert counts.incr("key", 60) == 2
+
+
+def test_counts_of_keys_that_do_not_come_again_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts, now = _Counts(), time.time()
+    for number in range(20):
+        counts.incr(f"key {number}", 60)
+    counts.incr("of a day", 86400)
+    monkeypatch.setattr(time, "time", lambda: now + 61)
+    counts.incr("other", 60)
+    assert len(counts.storage) == 22  # looked at once in a while only
+    monkeypatch.setattr(quotas, "_DROP_SECONDS", 0.0)
+    counts.incr("other", 60)
+    assert set(counts.storage) == set(counts.expirations) == {"of a day", "other"}
+
+
+def test_requests_and_bytes_over_a_limit_are_refused_and_the_rest_counts_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    counting, now = Quotas("", requests_per_minute=2, bytes_per_day=100), 60.0 * 1000
+    monkeypatch.setattr(time, "time", lambda: now)
+    for _ in range(2):
+        counting.count_request("key", None)
+    with pytest.raises(QuotaExceeded, match="This key has used up its 2 requests a minute; try again in"):
+        counting.count_request("key", None)
+    counting.count_request("another", None)
+    counting.count_bytes("key", None, 60)
+    with pytest.raises(QuotaExceeded, match="This key has used up its 100 bytes a day; try again in"):
+        counting.count_bytes("key", None, 60)
+    counting.count_bytes("key", None, 40)
+    monkeypatch.setattr(time, "time", lambda: now + 121)
+    counting.count_request("key", None)
