@@ -126,7 +126,7 @@ class Ranker:
     def __init__(self, parts: Sequence[Postings]) -> None:
         parts = [part for part in parts if len(part.ids)]
         self._count = sum(len(part.ids) for part in parts)
-        self._steep = steepness(sum(part.total_length for part in parts) / max(1, self._count))
+        self._steep = steepness(sum(part.total_length for part in parts), self._count)
         self._most = self._least = 1.0  # a share here by the share at its level
         self._parts: list[_Part] = []
         first = 0
