@@ -68,20 +68,7 @@ def find_chunks(
     among: AbstractCollection[str] | None = None,
 ) -> list[FoundChunk]:
     """The k best chunks, a chunk as good as its best passage; with `among` only of those documents."""
-    return find(resources, collection_id, query, k=k, among=among).chunks
-
-
-def find(
-    resources: Resources,
-    collection_id: str,
-    query: str,
-    *,
-    k: int,
-    among: AbstractCollection[str] | None = None,
-    texts: bool = False,
-) -> Found:
-    """The k best chunks, and the kept texts of their best passages where they are asked for."""
-    return find_together(resources, [Asked(collection_id, query, k, among, texts)])[0]
+    return find_together(resources, [Asked(collection_id, query, k, among)])[0].chunks
 
 
 def embed_queries(resources: Resources, queries: Sequence[str]) -> "list[NDArray[np.float32]]":

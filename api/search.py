@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from api.find import Asked, Found, find, find_together
+from api.find import Asked, Found, find_together
 from api.library import load_caches
 from api.passages import FoundChunk, PassageTexts, rerank_chunks, spans_of
 from compressor.cache import Cache
@@ -59,9 +59,8 @@ def rank_chunks(
     among: AbstractCollection[str] | None = None,
 ) -> tuple[list[FoundChunk], PassageTexts]:
     """The k best chunks after a look at the texts of their passages, best first; and those texts."""
-    best = find(resources, collection_id, query, k=max(k, PASSAGES), among=among, texts=True)
-    texts = _texts_of(resources, collection_id, best)
-    return rerank_chunks(query, best.chunks, texts, k=k), texts
+    asked = Asked(collection_id, query, max(k, PASSAGES), among, texts=True)
+    return _rank_together(resources, [asked], [k])[0]
 
 
 @measured("search")
@@ -86,11 +85,19 @@ def search_together(
         Asked(home.id, one.query, max(one.k, PASSAGES), filtered_documents(resources, home.id, one.where), texts=True)
         for one in sought
     ]
-    hits = []
-    for one, found in zip(sought, find_together(resources, asked, vectors), strict=True):
-        texts = _texts_of(resources, home.id, found)
-        hits.append(_hits_of(rerank_chunks(one.query, found.chunks, texts, k=one.k), texts))
-    return hits
+    ranked = _rank_together(resources, asked, [one.k for one in sought], vectors)
+    return [_hits_of(found, texts) for found, texts in ranked]
+
+
+def _rank_together(
+    resources: Resources, asked: Sequence[Asked], ks: Sequence[int], vectors: "NDArray[np.float32] | None" = None
+) -> list[tuple[list[FoundChunk], PassageTexts]]:
+    """Of each question its k best chunks after a look at texts, best first; and those texts."""
+    ranked = []
+    for one, k, found in zip(asked, ks, find_together(resources, asked, vectors), strict=True):
+        texts = _texts_of(resources, one.collection_id, found)
+        ranked.append((rerank_chunks(one.query, found.chunks, texts, k=k), texts))
+    return ranked
 
 
 def _hits_of(found: Sequence[FoundChunk], texts: PassageTexts) -> list[Hit]:

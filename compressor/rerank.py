@@ -7,7 +7,7 @@ seen here only.
 from collections import defaultdict
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, compress, count, pairwise
 
 from compressor.sentences import split_sentences
 from compressor.words import END, word_weights, words, words_apart
@@ -55,13 +55,13 @@ class _Found:
 def _find(marked: Set[str], texts: Sequence[str]) -> list[_Found]:
     """Where each text has the words asked for; they are marked, and so are the ends of sentences."""
     cut = [[text[start:end] for start, end in split_sentences(text)] for text in texts]
-    every = words_apart([sentence for sentences in cut for sentence in sentences])
-    places = iter([place for place, word in enumerate(every) if word in marked])
+    every = words_apart([*chain.from_iterable(cut)])
+    places = compress(count(), map(marked.__contains__, every))
     found, place, before = [], -1, 0
     for sentences in cut:
         its = _Found(defaultdict(int), [])
+        here: dict[str, None] = {}
         for _ in sentences:
-            here: dict[str, None] = {}
             for place in places:
                 word = every[place]
                 if word == END:
@@ -70,6 +70,7 @@ def _find(marked: Set[str], texts: Sequence[str]) -> list[_Found]:
                 here[word] = None
             if here:
                 its.sentences.append(list(here))
+                here = {}
             before += 1  # the end of a sentence is no word
         before = place + 1
         found.append(its)
@@ -77,16 +78,15 @@ def _find(marked: Set[str], texts: Sequence[str]) -> list[_Found]:
 
 
 def _best_sentence(weights: dict[str, float], found: _Found) -> float:
-    return max([sum([weights[word] for word in its]) for its in found.sentences], default=0.0)
+    return max([sum(map(weights.__getitem__, its)) for its in found.sentences], default=0.0)
 
 
 def _nearness(pairs: dict[tuple[str, str], float], found: _Found) -> float:
     """The weight of the pairs that stand close together."""
-    near = 0.0
+    near, places = 0.0, found.places
     for (first, second), weight in pairs.items():
-        here, there = found.places.get(first), found.places.get(second)
-        if here and there:
-            near += weight * _closeness(here, there)
+        if first in places and second in places:
+            near += weight * _closeness(places[first], places[second])
     return near
 
 

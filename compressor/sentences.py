@@ -61,9 +61,9 @@ def split_sentences(text: str) -> list[tuple[int, int]]:
 
 def _wrapped(text: str, stop: int, following: int, length: int) -> bool:
     """Whether the line of this length that ends at `stop`, without a full stop, goes on in the next one."""
-    if text.find(" | ", stop - length, stop) >= 0 or _MARKER.match(text, following):
+    if length < _WRAP_SURELY and not text[following].islower():
         return False
-    return length >= _WRAP_SURELY or text[following].islower()
+    return text.find(" | ", stop - length, stop) < 0 and not _MARKER.match(text, following)
 
 
 def _ends(text: str, start: int, stop: int, following: int) -> bool:

@@ -16,7 +16,7 @@ _BETWEEN = f" {END} "
 _TOKEN = re.compile(rf"{END}|[{_UNSPACED}]+|[^\W{_UNSPACED}]+(?:[-.,:/_@+'’][^\W{_UNSPACED}]+)*")
 _ASCII_TOKEN = re.compile(rf"{END}|\w+(?:[-.,:/@+']\w+)*", re.ASCII)  # the same there, in half the time
 _ENDING = re.compile(r"(?<=[a-z]{2})(?:(?<!s)s|e|es|ed|ies|ied|y|(?<=[a-z]{3})(?:ing|ly))$")
-_LONGEST, _MOST = 32, 32_768  # characters, and strings, whose words are kept
+_LONGEST, _MOST = 64, 65_536  # characters, and strings, whose words are kept
 _INNER = re.compile(r"[-.,:/_@+'’]")
 _DIGIT = re.compile(r"\d")
 _ARABIC_ARTICLE = re.compile("^(?:وال|بال|فال|لل|ال)(?=..)")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from store.lexical.terms import Term, begins_unspaced
 
 TOKENIZE = "porter unicode61 remove_diacritics 2 categories ''L* N* Co Mn Mc''"
-_KNOWN = 50_000  # words whose cut is remembered
+_KNOWN = 50_000  # terms whose keys are remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Cutter:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: dict[str, tuple[str, ...]] = {}
+        self._known: dict[Term, tuple[int, ...]] = {}
         self._database = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
         self._database.execute(
             f"CREATE VIRTUAL TABLE cut USING fts5(body, content='', columnsize=0, tokenize='{TOKENIZE}')"
@@ -57,18 +57,24 @@ class Cutter:
     def keys(self, terms: Sequence[Term]) -> list[int]:
         """The keys of a query's terms, each once."""
         known = self._known
-        mine = {term.text: known[term.text] for term in terms if term.text in known}
-        new = [term.text for term in terms if term.text not in mine]
-        if new:
-            cuts: dict[int, list[str]] = {}
-            for word, row in self._occurrences(new):
-                cuts.setdefault(row, []).append(word)
-            mine |= {text: tuple(cuts.get(row, ())) for row, text in enumerate(new)}
+        mine = [known.get(term) for term in terms]
+        if None in mine:
+            new = self._cut_terms([term for term, its in zip(terms, mine, strict=True) if its is None])
+            mine = [new.get(term, its) for term, its in zip(terms, mine, strict=True)]
             if len(known) > _KNOWN:
                 self._known = known = {}  # other threads go on with the old one
-            known.update(mine)
-        words = [f"{word[0]}*" if term.prefix else word for term in terms for word in mine[term.text]]
-        return [key_of(word) for word in dict.fromkeys(words)]
+            known.update(new)
+        return list(dict.fromkeys(key for its in mine for key in its or ()))
+
+    def _cut_terms(self, terms: Sequence[Term]) -> dict[Term, tuple[int, ...]]:
+        """The keys of each term."""
+        cuts: dict[int, list[str]] = {}
+        for word, row in self._occurrences([term.text for term in terms]):
+            cuts.setdefault(row, []).append(word)
+        return {
+            term: tuple(key_of(f"{word[0]}*" if term.prefix else word) for word in cuts.get(row, ()))
+            for row, term in enumerate(terms)
+        }
 
     def _occurrences(self, texts: Sequence[str]) -> list[tuple[str, int]]:
         """(word, index of its text), ordered by word."""

@@ -41,12 +41,12 @@ class Postings:
     @cached_property
     def steep(self) -> float:
         """The steepness that the levels are of."""
-        return steepness(self.total_length / max(1, len(self.ids)))
+        return steepness(self.total_length, len(self.ids))
 
     @cached_property
     def total_length(self) -> int:
         """Words in all passages."""
-        return int(self.lengths.sum(dtype=np.int64))
+        return _total(self.lengths)
 
     @property
     def nbytes(self) -> int:
@@ -124,9 +124,12 @@ def _weighed(
     counts: NDArray[np.uint8],
 ) -> Postings:
     """Postings and their levels."""
-    steep = steepness(int(lengths.sum(dtype=np.int64)) / max(1, len(ids)))
-    levels = levels_of(places, counts, lengths, steep)
+    levels = levels_of(places, counts, lengths, steepness(_total(lengths), len(ids)))
     return Postings(ids, lengths, words, starts, places, counts, levels, tops_of(levels, starts))
+
+
+def _total(lengths: NDArray[np.int32]) -> int:
+    return int(lengths.sum(dtype=np.int64))
 
 
 def to_bytes(postings: Postings) -> bytes:

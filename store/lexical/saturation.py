@@ -13,9 +13,9 @@ SHARES: NDArray[np.float64] = np.arange(1, LEVELS + 1) / LEVELS
 _BLOCK = 1 << 20  # postings weighed at a time
 
 
-def steepness(average: float) -> float:
-    """What a word more makes of the norm, where passages have so many words on average."""
-    return K1 * B / max(average, 1.0)
+def steepness(words: int, passages: int) -> float:
+    """What a word more makes of the norm, where so many passages have so many words in all."""
+    return K1 * B / max(words / max(1, passages), 1.0)
 
 
 def norms(lengths: NDArray[np.int32], steep: float) -> NDArray[np.float32]:

@@ -3,7 +3,6 @@
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -41,8 +40,7 @@ class LexicalHit(NamedTuple):
     score: float  # higher is better
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(NamedTuple):
     """A word of a query. Only word characters are in it, so no quote or operator can be."""
 
     text: str
@@ -56,8 +54,9 @@ def spaced(body: str) -> str:
 
 def query_terms(query: str) -> list[Term]:
     """The query's distinct terms in order: words, pairs of unspaced characters, or a lone one."""
-    words = _words_only(_normal(query))
-    split = _UNSPACED.sub(lambda run: f" {' '.join(_pairs(run[0])) or run[0] + '*'} ", words)
+    split = _words_only(_normal(query))
+    if not split.isascii():
+        split = _UNSPACED.sub(lambda run: f" {' '.join(_pairs(run[0])) or run[0] + '*'} ", split)
     every = dict.fromkeys(split.lower().split())
     terms = [term for term in every if term not in _STOP_WORDS] or every
     return [Term(term.removesuffix("*"), prefix=term.endswith("*")) for term in terms][:_MAX_TERMS]
@@ -96,11 +95,24 @@ def fold(word: str) -> str:
 
 
 def _normal(body: str) -> str:
+    if body.isascii():
+        return body
     return _ARABIC_MARKS.sub("", unicodedata.normalize("NFKC", body))
 
 
+class _WordCharacters(dict[int, int]):
+    """What each character becomes where only words are kept; filled as texts have them. Safe for threads."""
+
+    def __missing__(self, code: int) -> int:
+        self[code] = kept = code if unicodedata.category(chr(code)) in _WORD_CATEGORIES else ord(" ")
+        return kept
+
+
+_KEPT = _WordCharacters()
+
+
 def _words_only(body: str) -> str:
-    return "".join(c if unicodedata.category(c) in _WORD_CATEGORIES else " " for c in body)
+    return body.translate(_KEPT)
 
 
 def _pairs(run: str) -> list[str]:

@@ -54,11 +54,12 @@ def one_by_one(texts: list[str], query: list[str]) -> dict[int, float]:
     st.integers(1, 50),
     st.booleans(),
     st.sampled_from([0, 30]),
+    st.sampled_from([0, 1000]),
     st.sampled_from([0, 20_000]),
     st.sampled_from([0, 1 / 64, 100]),
 )
 def test_the_best_are_those_of_a_full_ranking(
-    texts: list[str], query: list[str], k: int, in_parts: bool, walked: int, few: int, drift: float
+    texts: list[str], query: list[str], k: int, in_parts: bool, walked: int, first: int, few: int, drift: float
 ) -> None:
     cut = len(texts) // 3
     parts = [made(texts[:cut]), made(texts[cut:], cut + 1)] if in_parts and cut else [made(texts)]
@@ -69,6 +70,7 @@ def test_the_best_are_those_of_a_full_ranking(
         patch.setattr(bm25, "_DRIFT", drift)
         ranker = Ranker(parts)
         patch.setattr(bm25, "_WALKED", walked)
+        patch.setattr(bm25, "_WALKED_FIRST", first)
         patch.setattr(bm25, "_FEW", few)
         hits = ranker.best(keys, k)
         kept = ranker.best(keys, k, among)
@@ -131,12 +133,24 @@ def test_words_in_too_many_passages_choose_where_rare_ones_bring_too_few(
     monkeypatch: pytest.MonkeyPatch, kept_to: range | None
 ) -> None:
     monkeypatch.setattr(bm25, "_CHOOSING", 150)
+    monkeypatch.setattr(bm25, "_WALKED_FIRST", 1000)
     monkeypatch.setattr(bm25, "_FEW", 10)
     parts = [made(["tide pilot"] + ["fog pilot"] * 99 + ["pilot"] * 100)]
     among = None if kept_to is None else np.array(kept_to, np.int64)
     hits = Ranker(parts).best(CUTTER.keys(query_terms("tide pilot")), 20, among)
     assert len(hits) == 20
     assert {hit.vector_id for hit in hits} <= set(kept_to or range(1, 201))
+
+
+def test_a_ranker_forgets_words_without_losing_those_of_the_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    ranker = Ranker([made(["tide fog", "pilot fog harbour", "harbour", "log"])])
+    asked = [CUTTER.keys(query_terms(query)) for query in ("tide fog", "fog pilot harbour", "log capstan")]
+    known = [ranker.best(keys, 4) for keys in asked]
+    monkeypatch.setattr(bm25, "_KNOWN", 2)
+    assert [ranker.best(keys, 4) for keys in (*asked, *asked)] == known * 2
+    fresh = Ranker([made(["tide fog", "pilot fog harbour", "harbour", "log"])])
+    assert [fresh.best(keys, 4) for keys in (*asked, *asked)] == known * 2
+    assert len(fresh._known) <= 4
 
 
 def test_words_are_kept_in_mind_without_losing_those_of_the_query(monkeypatch: pytest.MonkeyPatch) -> None:
