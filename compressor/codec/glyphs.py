@@ -122,6 +122,9 @@ def _glyphs_of(stored: dict[str, NDArray[Any]], level: int, device: torch.device
     first, second = torch.full((2, PLANES), NONE)
     first[characters], second[characters[wide]] = keys[:, 0], keys[wide, 1]
     pairs = _list((keys[:, 0] << (8 * numbers.shape[-1]) | keys[:, 1])[wide], characters[wide.numpy()])
+    told = torch.zeros(PLANES, dtype=torch.bool)
+    told[narrow.characters] = told[pairs.characters] = True
+    first[~told], second[~told] = NONE, NONE
     alike = lookalikes_of(narrow.groups(), pairs.groups(), characters, stored["scripts"], stored["letters"])
     return Glyphs(
         first.to(device),
