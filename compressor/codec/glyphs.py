@@ -116,12 +116,19 @@ def load_glyphs(codec: str, level: int, directory: Path, device: torch.device) -
 
 def _glyphs_of(stored: dict[str, NDArray[Any]], level: int, device: torch.device) -> Glyphs:
     characters, numbers = stored["characters"].astype(np.int64), stored["numbers"]
+    if numbers.shape != (len(characters), 2, CODES[level].own // 2):
+        raise ValueError(f"numbers of the shape {numbers.shape} are another rate's")
+    if characters.min(initial=0) < 0:
+        raise ValueError("it has characters that are none")
     keys = as_one(torch.from_numpy(numbers))  # (characters, 2)
     wide = torch.from_numpy(load_atlas().wide[characters])
     narrow = _list(keys[~wide, 0], characters[~wide.numpy()])
     first, second = torch.full((2, PLANES), NONE)
     first[characters], second[characters[wide]] = keys[:, 0], keys[wide, 1]
     pairs = _list((keys[:, 0] << (8 * numbers.shape[-1]) | keys[:, 1])[wide], characters[wide.numpy()])
+    told = torch.zeros(PLANES, dtype=torch.bool)
+    told[narrow.characters] = told[pairs.characters] = True
+    first[~told], second[~told] = NONE, NONE
     alike = lookalikes_of(narrow.groups(), pairs.groups(), characters, stored["scripts"], stored["letters"])
     return Glyphs(
         first.to(device),

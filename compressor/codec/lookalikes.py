@@ -18,8 +18,8 @@ COMMON = 2
 STANDARDS = ("iso8859-2", "iso8859-5", "iso8859-6", "iso8859-7", "iso8859-8", "cp1252", "cp1251", "tis-620")
 UNCODED = range(0x0530, 0x1100)  # Armenian to Georgian; those of these that have a standard stand in it nearly whole
 LEAST_LETTERS = 10  # of a script; what stands alone, such as the micro sign, is of none
-# Added to logits, so that characters of the script come first, then those of none, and letters before digits.
-_OF_SCRIPT, _OF_NONE, _LETTER = 2000.0, 1000.0, 500.0
+# Added to logits, so that characters of the script come first, then those of none.
+_OF_SCRIPT, _OF_NONE = 2000.0, 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,12 @@ class Lookalikes:
     """What is known of characters besides their glyphs; tables of (0x20000,) by character."""
 
     script: Tensor  # int64, 0 of none, and of a rare letter of a script that has common ones
-    letter: Tensor  # bool
     witness: Tensor  # int64: the script that a letter tells of; 0 where common letters of several have its numbers
     ambiguous: Tensor  # bool: others have its numbers, and a script may tell them apart
     # int64: the ASCII sign that is drawn alike, for a wide digit the letter of its script: nobody can see which; else
     # itself. Narrow digits are Arabic's, and as frequent as the letters that they look like.
     plain: Tensor
-    sign: Tensor  # bool: an ASCII sign is drawn alike
+    sign: Tensor  # bool: all that have its numbers are read as one ASCII sign
 
     def to(self, device: torch.device) -> "Lookalikes":
         return Lookalikes(*(getattr(self, field.name).to(device) for field in fields(self)))
@@ -49,7 +48,7 @@ class Lookalikes:
     def mixed(self, found: Tensor, told: Tensor) -> Tensor:
         """The strips that have, or may have, characters of several scripts, (strips,) bool: all is well in others.
 
-        found: (strips, 56) characters; told: the cells that count.
+        found: (strips, 56) characters; told: the cells that may count.
         """
         witness = self.witness[found]
         scripts = torch.stack([self.script[found], torch.where(witness > 0, witness, self.script[found])])
@@ -58,12 +57,12 @@ class Lookalikes:
         return scripts.masked_fill(~counts, len(self.script)).amin((0, 2)) < most
 
     def scripts_around(
-        self, found: Tensor, blank: Tensor, certain: Tensor, possible: Tensor
+        self, found: Tensor, blank: Tensor, told: Tensor, certain: Tensor, possible: Tensor
     ) -> tuple["Script", "Script"]:
         """The scripts of each cell's word and of its strip.
 
-        found: (strips, 56) characters; blank: where words end; certain: the cells that any device reads like this,
-        possible: these, and those that some device may.
+        found: (strips, 56) characters; blank: where words end; told: the cells that count; certain: those that count
+        on any device; possible: those that do on some.
         """
         strips, cells = found.shape
         scripts = int(self.script.max()) + 1
@@ -71,11 +70,11 @@ class Lookalikes:
         rows = torch.arange(strips, device=found.device)[:, None] * (cells + 1) + word
         witness = self.witness[found]
         places = (rows * scripts + witness).flatten()
-        counts = torch.zeros(2, strips * (cells + 1) * scripts, dtype=torch.int32, device=found.device)
-        for count, cells_of in zip(counts, (certain, possible), strict=True):
+        counts = torch.zeros(3, strips * (cells + 1) * scripts, dtype=torch.int32, device=found.device)
+        for count, cells_of in zip(counts, (told, certain, possible), strict=True):
             count.scatter_add_(0, places, ((witness > 0) & cells_of).int().flatten())
-        sure, possibly = counts.view(2, strips, cells + 1, scripts)
-        by_word, by_strip = _most(sure, possibly), _most(sure.sum(1, keepdim=True), possibly.sum(1, keepdim=True))
+        counts = counts.view(3, strips, cells + 1, scripts)
+        by_word, by_strip = _most(*counts), _most(*counts.sum(2, keepdim=True))
         return (
             Script(by_word.number.gather(1, word), by_word.stable.gather(1, word)),
             Script(by_strip.number.expand(strips, cells), by_strip.stable.expand(strips, cells)),
@@ -84,16 +83,18 @@ class Lookalikes:
     def preference(self, characters: Tensor, script: Tensor) -> Tensor:
         """How much before others characters come where a script is expected, float32."""
         found = self.script[characters]
-        own = (found == script) * (_OF_SCRIPT + self.letter[characters] * _LETTER)
-        return own + (found == 0) * _OF_NONE
+        return (found == script) * _OF_SCRIPT + (found == 0) * _OF_NONE
 
 
-def _most(sure: Tensor, possibly: Tensor) -> Script:
-    """Counts of letters by script (strips, words, scripts) -> the scripts of most of them, (strips, words)."""
-    most, number = possibly.max(2)
-    others = possibly.scatter(2, number[..., None], 0).amax(2)
-    least = sure.gather(2, number[..., None])[..., 0]
-    return Script(number * (most > 0), (least > others) | (most == 0))
+def _most(here: Tensor, least: Tensor, most: Tensor) -> Script:
+    """Counts of letters by script (strips, words, scripts) -> the scripts of most of them, (strips, words).
+
+    Those found here decide; another device finds between the least and the most of each.
+    """
+    count, number = here.max(2)
+    number = number * (count > 0)
+    others = most.scatter(2, number[..., None], 0).amax(2)
+    return Script(number, (least.gather(2, number[..., None])[..., 0] > others) | (most.amax(2) == 0))
 
 
 def scripts_of(characters: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -137,12 +138,12 @@ def lookalikes_of(
         witness[members] = told.pop() if len(told) == 1 else 0
         for ascii_sign in (member for member in members if member < 128 and not letter[member]):
             same = _drawn_as(ascii_sign, members)
-            plain[same], sign[same], ambiguous[same] = ascii_sign, True, False
+            plain[same], sign[same], ambiguous[same] = ascii_sign, same == members, False
     for members in wide:
         for digit in (member for member in members if script[member] and not letter[member]):
             alike = [other for other in members if letter[other] and script[other] == script[digit]]
             plain[digit] = next(iter(_drawn_as(digit, alike)), digit)
-    return Lookalikes(*map(torch.from_numpy, (script, letter > 0, witness, ambiguous, plain, sign)))
+    return Lookalikes(*map(torch.from_numpy, (script, witness, ambiguous, plain, sign)))
 
 
 def _drawn_as(character: int, others: Sequence[int]) -> list[int]:

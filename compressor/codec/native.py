@@ -18,7 +18,7 @@ from torch import Tensor
 from compressor.cache import Cache, Reading, text_digest
 from compressor.codec.glyphs import load_glyphs, own_numbers
 from compressor.codec.model import Level
-from compressor.codec.residual import SURE, Doubt, apply_residual, write_residual
+from compressor.codec.residual import STYLE_SURE, SURE, Doubt, apply_residual, write_residual
 from compressor.codec.settle import UNREADABLE, Choice, settle
 from compressor.codec.typography import (
     CELL_PIXELS,
@@ -44,7 +44,6 @@ from compressor.styles import STYLE_BITS
 
 BATCH_STRIPS = 512  # strips in one pass of the network: about 25,000 cells
 CPU_BATCH_STRIPS = 64  # activations of this many nearly fit a core's cache
-STYLE_SURE = 1.1  # a logit of a style bit nearer to 0 is doubtful: SURE, for one of two
 
 
 class NativeCodec:
@@ -261,17 +260,16 @@ class NativeCodec:
 
     @torch.inference_mode()
     def _read_part(self, levels: Tensor) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-        padded = pad_rows(levels, self._batch // self.strips_per_token)
+        padded = pad_rows(levels, self._batch // self.strips_per_token).to(self.device)
         top = self._levels[-1]
-        low, high, style = top.reader(recall(padded.to(self.device), top.code.digits).to(self._dtype))
+        low, high, style = top.reader(recall(padded, top.code.digits).to(self._dtype))
         strips = len(levels) * self.strips_per_token
         low, high, style = low[:strips], high[:strips], style[:strips]
         styles = ((style > 0) << torch.arange(STYLE_BITS, device=self.device)).sum(-1, dtype=torch.int32)
-        style_close = (style.abs() < STYLE_SURE).any(-1)
-        choice = _choose(low, high, styles > 0, style_close)
+        choice = _choose(low, high, style)
         if self._glyphs is not None:
-            settle(self._glyphs, choice, own_numbers(padded.to(self.device)[: len(levels)], len(self._levels) - 1))
-            styles = styles.where(choice.styled, 0)
+            settle(self._glyphs, choice, own_numbers(padded[: len(levels)], len(self._levels) - 1))
+            styles = styles.masked_fill(choice.plain, 0)
         codes = torch.where(choice.found == UNREADABLE, CONTINUATION, choice.found).to(torch.int32)
         doubt = choice.doubt * int(Doubt.CHARACTER) + choice.style_doubt * int(Doubt.STYLE)
         return (codes | styles << STYLE_SHIFT).cpu().numpy(), doubt.to(torch.uint8).cpu().numpy()
@@ -301,13 +299,15 @@ def set_texts(texts: Sequence[str], styles: Sequence[NDArray[np.uint8]] | None =
     return [set_text(text, styles[place] if styles else None) for place, text in enumerate(texts)]
 
 
-def _choose(low: Tensor, high: Tensor, styled: Tensor, style_doubt: Tensor) -> Choice:
-    """Logits of both bytes of cells (strips, 56, 256 | 512), and what is read of styles -> the likeliest characters."""
+def _choose(low: Tensor, high: Tensor, style: Tensor) -> Choice:
+    """Logits of both bytes and of the styles of cells (strips, 56, 256 | 512 | 6) -> the likeliest characters."""
     found, spread = _likeliest(low)
     high_found, high_spread = _likeliest(high)
     found += 256 * high_found
     spread = torch.maximum(spread, high_spread)
-    return Choice(found, spread, low, high, styled, spread > 1 / SURE, style_doubt)
+    style_doubt = (style.abs() < STYLE_SURE).any(-1)
+    plain = torch.zeros_like(style_doubt)
+    return Choice(found, spread, low, high, style.amax(-1), spread > 1 / SURE, style_doubt, plain)
 
 
 def _likeliest(logits: Tensor) -> tuple[Tensor, Tensor]:

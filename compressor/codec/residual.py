@@ -28,6 +28,7 @@ class Doubt(IntFlag):
 # A cell whose best class has a smaller probability than this is doubtful. It takes a difference of 1.1 between two
 # logits to turn such a choice; bf16, float32, batch and thread count move a logit by less (tests/compressor/codec).
 SURE = 0.75
+STYLE_SURE = 1.1  # a logit of a style bit nearer to 0 is doubtful: SURE, for one of two
 # The most that a chunk's cells can need, each corrected and the start of a run: a gap and a code of three bytes, and a
 # gap, a length and a style. Gaps and lengths are distances that add up to the chunk's cells, so few take two bytes;
 # the eighth byte is for them.

@@ -71,7 +71,10 @@ def save_level(
     held_out: Mapping[str, float],
     directory: Path = DIRECTORY,
 ) -> Path:
-    """Writes one level as bf16 with its shape, the text it was trained on, and what it read of text held out."""
+    """Writes one level as bf16 with its shape, the text it was trained on, and what it read of text held out.
+
+    The numbers of glyphs that lie there go: other weights wrote them.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.detach().to("cpu", torch.bfloat16) for name, value in module.state_dict().items()}
     metadata = {
@@ -84,6 +87,7 @@ def save_level(
     partial = path.with_suffix(".partial")
     save_file(tensors, partial, metadata=metadata)
     partial.chmod(0o644)
+    glyphs_path(path.stem, directory).unlink(missing_ok=True)
     return partial.replace(path)
 
 
@@ -129,10 +133,18 @@ def fingerprint(rate: int, directory: Path = DIRECTORY) -> str:
         shape = json.loads(metadata.get("shape", "{}"))
         digest.update(json.dumps([shape, tensors], sort_keys=True).encode())
         digest.update(hashlib.sha256(path.read_bytes()[length:]).digest())
-    glyphs = glyphs_path(f"native-{rate}", directory)
-    if glyphs.exists():
-        digest.update(hashlib.sha256(glyphs.read_bytes()).digest())
+    digest.update(_glyphs_digest(glyphs_path(f"native-{rate}", directory)))
     return f"native-{rate}@{digest.hexdigest()[:12]}"
+
+
+def _glyphs_digest(path: Path) -> bytes:
+    """b"" where a rate has no such file. Raises ModelError."""
+    try:
+        return hashlib.sha256(path.read_bytes()).digest()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise ModelError(f"the glyphs' numbers {path.name} cannot be read ({error}): reinstall Percel") from error
 
 
 def _header(path: Path) -> tuple[dict[str, str], dict[str, object], int]:

@@ -14,7 +14,7 @@ from compressor.codec.atlas import load_atlas
 from compressor.codec.glyphs import LEVELS, glyphs_path, load_glyphs, own_numbers, write_glyphs
 from compressor.codec.native import NativeCodec, load_codec, set_texts
 from compressor.codec.typography import characters_of
-from compressor.codec.weights import DIRECTORY, RATES, fingerprint, weight_path
+from compressor.codec.weights import DIRECTORY, RATES, fingerprint, load_levels, save_level, weight_path
 from compressor.device import has_native_bf16
 from compressor.errors import ModelError
 from compressor.styles import Style
@@ -142,6 +142,36 @@ def test_a_broken_file_is_named(level: int, tmp_path: Path) -> None:
     message = rf"the glyphs' numbers {broken.name} cannot be read \(.+\): reinstall Percel"
     with pytest.raises(ModelError, match=message):
         load_glyphs(codec.name, level, tmp_path, CPU)
+
+
+def test_a_file_of_another_rate_is_refused(level: int, tmp_path: Path) -> None:
+    codec = _codec(level)
+    shutil.copy(glyphs_path(f"native-{RATES[1 - level]}", DIRECTORY), glyphs_path(codec.name, tmp_path))
+    message = (
+        rf"{codec.name}.glyphs cannot be read \(numbers of the shape \(\d+, 2, \d\) are another rate's\): reinstall"
+    )
+    with pytest.raises(ModelError, match=message):
+        load_glyphs(codec.name, level, tmp_path, CPU)
+
+
+def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    shutil.copy(weight_path(0), tmp_path)
+    glyphs_path("native-10", tmp_path).mkdir()
+    with pytest.raises(
+        ModelError, match=r"the glyphs' numbers native-10.glyphs cannot be read \(.+\): reinstall Percel"
+    ):
+        load_codec("native-10", device="cpu", directory=tmp_path)
+
+
+def test_numbers_of_other_weights_go_where_weights_are_written(tmp_path: Path) -> None:
+    glyphs = glyphs_path("native-10", tmp_path)
+    glyphs.write_bytes(b"another's, or broken")
+    level, *_ = load_levels(10, CPU)
+    save_level(level, level.shape, 0, sources="test", held_out={}, directory=tmp_path)
+    assert not glyphs.exists()
+    text = TEXTS["Korean"]
+    codec = load_codec("native-10", device="cpu", directory=tmp_path)
+    assert codec.read(codec.encode([text])) == [text]
 
 
 def test_numbers_are_part_of_the_fingerprint_of_their_own_rate_alone(tmp_path: Path) -> None:
