@@ -131,8 +131,8 @@ def lookalikes_of(
     script[rare] = 0  # of a script that has common ones: a dash rather than a letter of phonetics
     witness, plain = script * (letter > 0), np.arange(PLANES)
     ambiguous, sign = np.zeros((2, PLANES), np.bool_)
-    ambiguous[[member for members in narrow for member in members]] = True
     for members in narrow:
+        ambiguous[members] = len(set(script[members].tolist())) > 1
         telling = [member for member in members if letter[member] == COMMON] or members
         told = {int(script[member]) if letter[member] else 0 for member in telling}
         witness[members] = told.pop() if len(told) == 1 else 0
