@@ -7,6 +7,7 @@ anew after a restart.
 import logging
 import threading
 import time
+from contextlib import AbstractContextManager, nullcontext
 
 from limits import RateLimitItemPerDay, RateLimitItemPerMinute
 from limits.errors import ConfigurationError, StorageError
@@ -25,24 +26,23 @@ class _Counts(MemoryStorage):
     """The library's counts in memory. What has expired is dropped by the count that comes first in a while.
 
     The library starts a thread for that, up to a hundred times a second: most of what a request with a key would cost.
+    For one thread at a time.
     """
 
     def __init__(self) -> None:
         super().__init__(wrap_exceptions=True)
-        self._turn = threading.Lock()
         self._dropped_at = time.monotonic()
 
     def incr(self, key: str, expiry: float, amount: int = 1) -> int:
         """Adds to a count, which begins anew once it has expired."""
-        with self._turn:
-            if time.monotonic() - self._dropped_at > _DROP_SECONDS:
-                self._dropped_at = time.monotonic()
-                for each in list(self.expirations):
-                    self.get(each)  # drops one that has expired
-            if not self.get(key):
-                self.expirations[key] = time.time() + expiry
-            self.storage[key] += amount
-            return self.storage[key]
+        if time.monotonic() - self._dropped_at > _DROP_SECONDS:
+            self._dropped_at = time.monotonic()
+            for each in list(self.expirations):
+                self.get(each)  # drops one that has expired
+        if not self.get(key):
+            self.expirations[key] = time.time() + expiry
+        self.storage[key] += amount
+        return self.storage[key]
 
 
 class Quotas:
@@ -57,6 +57,9 @@ class Quotas:
                 "PERCEL_BROKER_URL is not the address of a Redis server, such as redis://localhost:6379/0"
             ) from None
         self.shared = bool(broker_url)  # with other nodes: counting waits for a server
+        # In memory a look and the count after it are one: else two that come at once could both be counted, and both be
+        # refused, or the one that finds nothing yet could drop what the other has just counted. A server takes turns.
+        self._turn: AbstractContextManager[object] = nullcontext() if self.shared else threading.Lock()
         self._minute = SlidingWindowCounterRateLimiter(storage)
         self._day = FixedWindowRateLimiter(storage)
         self._requests_per_minute = requests_per_minute
@@ -84,9 +87,10 @@ class Quotas:
     ) -> None:
         try:
             # Asked first: what is refused must not count, and `hit` counts before it looks.
-            if limiter.test(item, key_id, cost=cost) and limiter.hit(item, key_id, cost=cost):
-                return
-            reset = limiter.get_window_stats(item, key_id).reset_time
+            with self._turn:
+                if limiter.test(item, key_id, cost=cost) and limiter.hit(item, key_id, cost=cost):
+                    return
+                reset = limiter.get_window_stats(item, key_id).reset_time
         except StorageError as error:  # a Redis that is away must not keep everybody out
             log.warning("quota not counted", extra={"reason": str(error)})
             return

@@ -41,7 +41,7 @@ class Searches:
         self._resources = resources
         self._commits = Commits(resources.engine)
         self._homes: Remembered[tuple[str, str], Collection] = Remembered()
-        self._lock = threading.Lock()  # around both: batches of several collections look at once
+        self._lock = threading.Lock()  # around what is remembered: batches of several collections look at once
         self._embed = Gathered(partial(embed_queries, resources))
         self._look_up = Gathered(self._look_up_together)
 

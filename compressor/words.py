@@ -17,6 +17,7 @@ _TOKEN = re.compile(rf"{END}|[{_UNSPACED}]+|[^\W{_UNSPACED}]+(?:[-.,:/_@+'’][^
 _ASCII_TOKEN = re.compile(rf"{END}|\w+(?:[-.,:/@+']\w+)*", re.ASCII)  # the same there, in half the time
 _ENDING = re.compile(r"(?<=[a-z]{2})(?:(?<!s)s|e|es|ed|ies|ied|y|(?<=[a-z]{3})(?:ing|ly))$")
 _LONGEST, _MOST = 64, 65_536  # characters, and strings, whose words are kept
+_MOST_WORDS = 1 << 19  # of those: a sentence of a script without spaces is one string with dozens
 _INNER = re.compile(r"[-.,:/_@+'’]")
 _DIGIT = re.compile(r"\d")
 _ARABIC_ARTICLE = re.compile("^(?:وال|بال|فال|لل|ال)(?=..)")
@@ -119,20 +120,23 @@ def _stem(word: str) -> str:
 class _Known(dict[str, tuple[str, ...]]):
     """The words of what was seen before, most of any text. `functools.lru_cache` takes twice as long for each.
 
-    They stay in memory, so only those of short strings are kept, and all are forgotten when they are too many. Safe for
-    threads.
+    They stay in memory, so only those of short strings are kept, and all are forgotten when strings or words are too
+    many. Safe for threads.
     """
 
     def __init__(self, words_of: Callable[[str], Iterable[str]]) -> None:
         super().__init__()
         self._words_of = words_of
+        self._held = 0  # words, about: threads may count over each other
 
     def __missing__(self, key: str) -> tuple[str, ...]:
         found = tuple(self._words_of(key))
         if len(key) <= _LONGEST:
-            if len(self) >= _MOST:
+            if len(self) >= _MOST or self._held >= _MOST_WORDS:
                 self.clear()
+                self._held = 0
             self[key] = found
+            self._held += len(found)
         return found
 
 

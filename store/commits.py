@@ -4,6 +4,7 @@ It knows nothing about what is committed, and who remembers what.
 """
 
 import sqlite3
+import threading
 from typing import Generic, TypeVar
 
 from sqlalchemy import Engine
@@ -15,12 +16,13 @@ Value = TypeVar("Value")
 class Commits:
     """Tells of commits over any other connection, of this process or another. Close it at the end.
 
-    For one thread at a time. SQLite says so in microseconds, out of memory that its processes share; a server would
-    have to be asked.
+    Safe for threads. SQLite says so in microseconds, out of memory that its processes share; a server would have to be
+    asked.
     """
 
     def __init__(self, engine: Engine) -> None:
-        self._connection = None
+        self._lock = threading.Lock()  # to close the connection while another thread asks would end the process
+        self._connection: sqlite3.Connection | None = None
         if engine.dialect.name == "sqlite":
             # It waits for nobody: an event loop asks. And it begins no transaction, in which all would look the same.
             self._connection = sqlite3.connect(
@@ -32,19 +34,22 @@ class Commits:
 
         What is read after it was given is no older than it.
         """
-        if self._connection is None:
-            return None
-        try:
-            # To its last row: a statement that is not at its end would keep its view of the database.
-            ((version,),) = self._connection.execute("PRAGMA data_version")
-        except sqlite3.OperationalError:  # locked, say; whoever reads the database finds out, or waits
-            return None
-        return int(version)
+        with self._lock:
+            if self._connection is None:
+                return None
+            try:
+                # To its last row: a statement that is not at its end would keep its view of the database.
+                ((version,),) = self._connection.execute("PRAGMA data_version")
+            except sqlite3.OperationalError:  # locked, say; whoever reads the database finds out, or waits
+                return None
+            return int(version)
 
     def close(self) -> None:
-        """Lets go of the database."""
-        if self._connection is not None:
-            self._connection.close()
+        """Lets go of the database; nobody can tell from then on."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
 
 
 class Remembered(Generic[Key, Value]):

@@ -16,7 +16,7 @@ from store.scopes import Scope
 
 _PREFIX = "pk_"  # so that a key is known as one, by people and by scanners for leaked secrets
 _SHOWN = 8  # characters of a key that lists show
-_HAD = text("SELECT EXISTS (SELECT 1 FROM api_key)")  # asked with every request that brings no key
+_HAD = text("SELECT EXISTS (SELECT 1 FROM api_key)")  # asked with every look for keys
 KEY_USE_NOTED_EVERY = 60.0  # seconds: a busy key is not written at every request
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from store.lexical.terms import Term, begins_unspaced
 
 TOKENIZE = "porter unicode61 remove_diacritics 2 categories ''L* N* Co Mn Mc''"
-_KNOWN = 50_000  # terms whose keys are remembered
+_KNOWN, _LONGEST = 50_000, 64  # terms whose keys are remembered, and their characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Cutter:
             mine = [new.get(term, its) for term, its in zip(terms, mine, strict=True)]
             if len(known) > _KNOWN:
                 self._known = known = {}  # other threads go on with the old one
-            known.update(new)
+            known.update({term: its for term, its in new.items() if len(term.text) <= _LONGEST})
         return list(dict.fromkeys(key for its in mine for key in its or ()))
 
     def _cut_terms(self, terms: Sequence[Term]) -> dict[Term, tuple[int, ...]]:

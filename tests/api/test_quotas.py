@@ -1,8 +1,12 @@
 """Counting in memory: no thread a count, and what has expired is gone."""
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
+from limits import RateLimitItem
 
 from api import quotas
 from api.errors import QuotaExceeded
@@ -55,3 +59,47 @@ def test_requests_and_bytes_over_a_limit_are_refused_and_the_rest_counts_on(monk
     counting.count_bytes("key", None, 40)
     monkeypatch.setattr(time, "time", lambda: now + 121)
     counting.count_request("key", None)
+
+
+def test_uploads_at_once_count_what_was_taken_in_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    counting = Quotas("", requests_per_minute=0, bytes_per_day=100)
+    both, hit = threading.Barrier(2), counting._day.hit
+
+    def held(item: RateLimitItem, *names: str, cost: int = 1) -> bool:
+        with suppress(threading.BrokenBarrierError):  # the other one may have to wait for this one
+            both.wait(0.2)
+        return hit(item, *names, cost=cost)
+
+    def is_taken(size: int) -> bool:
+        try:
+            counting.count_bytes("key", None, size)
+        except QuotaExceeded:
+            return False
+        return True
+
+    monkeypatch.setattr(counting._day, "hit", held)
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(is_taken, [60, 60])) == [False, True]
+    assert [is_taken(40), is_taken(1)] == [True, False]  # the refused one did not count
+
+
+def test_a_look_at_a_count_drops_nothing_that_comes_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    counting = Quotas("", requests_per_minute=0, bytes_per_day=100)
+    real, first, counted = time.time, threading.Event(), threading.Event()
+
+    def slowly() -> float:  # the first look has found nothing yet when it asks for the time
+        if not first.is_set():
+            first.set()
+            counted.wait(0.3)
+        return real()
+
+    monkeypatch.setattr(time, "time", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        look = pool.submit(counting.count_bytes, "key", None, 10)
+        first.wait()
+        pool.submit(counting.count_bytes, "key", None, 80).result()
+        counted.set()
+        look.result()
+    monkeypatch.undo()
+    with pytest.raises(QuotaExceeded, match="This key has used up its 100 bytes a day"):
+        counting.count_bytes("key", None, 20)

@@ -1,7 +1,8 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressor.words import _ASCII_TOKEN, _TOKEN, END, _cut, words, words_apart
+from compressor.words import _ASCII_TOKEN, _TOKEN, END, _cut, _Known, words, words_apart
 
 PIECES = [
     "tide",
@@ -72,3 +73,17 @@ def test_what_is_known_of_single_runs_is_what_the_whole_text_has(text):
 @given(st.lists(st.sampled_from(PIECES) | st.characters(max_codepoint=127)).map("".join).filter(str.isascii))
 def test_ascii_has_the_same_tokens_in_the_faster_way(text):
     assert _ASCII_TOKEN.findall(text) == _TOKEN.findall(text)
+
+
+def test_words_are_forgotten_when_strings_or_words_are_too_many(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("compressor.words._MOST", 8)
+    monkeypatch.setattr("compressor.words._MOST_WORDS", 20)
+    few, many, long = _Known(str.split), _Known(list), _Known(str.split)
+    for number in range(30):
+        assert few[f"word{number}"] == (f"word{number}",)
+        assert many[f"0123456{number:02}"] == (*"0123456", *f"{number:02}")
+        assert long[f"{number}".rjust(65, "x")] == (f"{number}".rjust(65, "x"),)
+        assert len(few) <= 8
+        assert len(many) <= 3  # of nine words each
+    assert few["word29"] is few["word29"]
+    assert not long

@@ -15,6 +15,23 @@ from store import catalog
 from store.commits import Commits, Remembered
 from store.database import open_database, reading, transaction
 
+CLOSED_WHILE_ASKED = """
+import sys, threading
+from store.commits import Commits
+from store.database import open_database
+sys.setswitchinterval(1e-6)
+engine = open_database(sys.argv[1])
+for _ in range(300):
+    commits, asked = Commits(engine), threading.Event()
+    def ask():
+        while commits.mark() is not None:
+            asked.set()
+    thread = threading.Thread(target=ask)
+    thread.start()
+    asked.wait()
+    commits.close()
+    thread.join()
+"""
 BY_ANOTHER_PROCESS = """
 import sys
 from store import catalog
@@ -88,6 +105,19 @@ def test_no_mark_waits_for_a_lock(tmp_path: Path) -> None:
             assert time.monotonic() - before < 5  # the time that a connection of the engine waits is 30
             alone.close()
             assert commits.mark() is not None
+
+
+def test_it_may_be_closed_while_another_thread_asks(sqlite_engine: Engine) -> None:
+    """A search whose request was given up goes on while the service ends. In a process of its own: it would crash."""
+    subprocess.run([sys.executable, "-c", CLOSED_WHILE_ASKED, str(sqlite_engine.url)], check=True, timeout=60)
+
+
+def test_one_that_is_closed_tells_nothing(sqlite_engine: Engine) -> None:
+    commits = Commits(sqlite_engine)
+    assert commits.mark() is not None
+    for _ in range(2):
+        commits.close()
+        assert commits.mark() is None
 
 
 def test_of_a_server_nothing_is_told() -> None:

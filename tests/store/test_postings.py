@@ -162,6 +162,14 @@ def test_words_are_kept_in_mind_without_losing_those_of_the_query(monkeypatch: p
     assert len(both) == 2
 
 
+def test_long_terms_are_found_and_not_kept() -> None:
+    """A question has up to 10,000 characters, and anybody may ask many of one word each."""
+    cutter = Cutter()
+    long, short = "x" * 65, "x" * 64
+    assert cutter.keys(query_terms(f"{long} {short}")) == [key_of(long), key_of(short)]
+    assert [term.text for term in cutter._known] == [short]
+
+
 @settings(deadline=None, max_examples=40)
 @given(bodies, bodies, bodies)
 def test_joined_parts_are_what_all_texts_give_at_once(one: list[str], two: list[str], three: list[str]) -> None:

@@ -238,6 +238,18 @@ def test_what_another_process_revokes_or_deletes_is_refused_by_the_next_request(
         )
 
 
+def test_the_first_key_ends_what_needed_none_whoever_makes_it(service: Service) -> None:
+    question = {"query": "x", "collection": "main"}
+    with service.client() as client:
+        asked = [client.get("/v1/collections").status_code for _ in range(2)]
+        asked += [client.post("/v1/search", json=question).status_code for _ in range(2)]
+        assert asked == [200, 200, 404, 404]
+        percel(service, "keys", "create", "first", "--scope", "read")
+        refused = [client.get("/v1/collections"), client.post("/v1/search", json=question)]
+    assert [reply.status_code for reply in refused] == [401, 401]
+    assert refused[1].json()["detail"].startswith("Send a valid key as `Authorization: Bearer pk_...`")
+
+
 def percel(service: Service, *arguments: str) -> None:
     """Runs the command in a process of its own, on the service's home."""
     environment = {**os.environ, "PERCEL_HOME": str(service.resources.settings.home)}
