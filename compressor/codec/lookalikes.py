@@ -16,6 +16,7 @@ from compressor.codec.typography import BLANK, CONTINUATION, cell_bitmaps
 NONE = -1  # the numbers of no glyph
 COMMON = 2
 STANDARDS = ("iso8859-2", "iso8859-5", "iso8859-6", "iso8859-7", "iso8859-8", "cp1252", "cp1251", "tis-620")
+HAN, HAN_STANDARDS = range(0x2E80, 0xD7B0), ("gb2312", "big5", "shift_jis", "euc_kr")  # Han, kana and Hangul
 UNCODED = range(0x0530, 0x1100)  # Armenian to Georgian; those of these that have a standard stand in it nearly whole
 LEAST_LETTERS = 10  # of a script; what stands alone, such as the micro sign, is of none
 # Added to logits, so that characters of the script come first, then those of none.
@@ -37,8 +38,9 @@ class Lookalikes:
     script: Tensor  # int64, 0 of none, and of a rare letter of a script that has common ones
     witness: Tensor  # int64: the script that a letter tells of; 0 where common letters of several have its numbers
     ambiguous: Tensor  # bool: others have its numbers, and a script may tell them apart
-    # int64: the ASCII sign that is drawn alike, for a wide digit the letter of its script: nobody can see which; else
-    # itself. Narrow digits are Arabic's, and as frequent as the letters that they look like.
+    # int64: of a sign the ASCII one that is drawn alike, of a wide digit the letter of its script that is: nobody can
+    # see which; of a rare wide letter the only common one that has its numbers; else itself. Narrow digits are
+    # Arabic's, and as frequent as the letters that they look like.
     plain: Tensor
     sign: Tensor  # bool: all that have its numbers are read as one ASCII sign
 
@@ -114,7 +116,8 @@ def _letter(character: str) -> int:
     """A letter is common where a national standard has it, or it is of a script that Python has none of."""
     if unicodedata.category(character)[0] != "L":
         return 0
-    return COMMON if ord(character) in UNCODED or any(character.encode(name, "ignore") for name in STANDARDS) else 1
+    standards = HAN_STANDARDS if ord(character) in HAN else STANDARDS
+    return COMMON if ord(character) in UNCODED or any(character.encode(name, "ignore") for name in standards) else 1
 
 
 def lookalikes_of(
@@ -143,6 +146,8 @@ def lookalikes_of(
         for digit in (member for member in members if script[member] and not letter[member]):
             alike = [other for other in members if letter[other] and script[other] == script[digit]]
             plain[digit] = next(iter(_drawn_as(digit, alike)), digit)
+        if sum(letter[members] == COMMON) == 1:
+            plain[[member for member in members if letter[member] == 1]] = members[letter[members].argmax()]
     return Lookalikes(*map(torch.from_numpy, (script, witness, ambiguous, plain, sign)))
 
 

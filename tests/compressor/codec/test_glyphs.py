@@ -68,6 +68,16 @@ def test_rare_glyphs_are_read_without_a_residual(level: int) -> None:
     assert len(cache.residual) <= 0.03 * len(text.encode())
 
 
+def test_of_wide_letters_with_the_same_numbers_the_common_one_is_read() -> None:
+    """At native-20 the Japanese one for "right" has those of a rare one."""
+    codec = _codec(1)
+    assert codec._glyphs is not None
+    first, second = codec._glyphs.first, codec._glyphs.second
+    assert (first[ord("権")], second[ord("権")]) == (first[ord("檂")], second[ord("檂")])
+    assert _read(codec, "権利") == "権利"
+    assert codec.read(codec.encode(["檂利"])) == ["檂利"]
+
+
 def test_a_letter_is_of_the_script_of_its_word(level: int) -> None:
     """Each of these words has letters that look alike in both scripts, and one that tells."""
     text = "дорога, Drop, жара, Grace, фара, Harp, щека, Rope"
