@@ -3,7 +3,7 @@
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from compressor.codec.atlas import PLANES, load_atlas
 from compressor.codec.typography import BLANK, CONTINUATION, cell_bitmaps
 
 NONE = -1  # the numbers of no glyph
-COMMON = 2
+RARE, COMMON = 1, 2  # letters
 STANDARDS = ("iso8859-2", "iso8859-5", "iso8859-6", "iso8859-7", "iso8859-8", "cp1252", "cp1251", "tis-620")
 HAN, HAN_STANDARDS = range(0x2E80, 0xD7B0), ("gb2312", "big5", "shift_jis", "euc_kr")  # Han, kana and Hangul
 UNCODED = range(0x0530, 0x1100)  # Armenian to Georgian; those of these that have a standard stand in it nearly whole
@@ -43,9 +43,17 @@ class Lookalikes:
     # Arabic's, and as frequent as the letters that they look like.
     plain: Tensor
     sign: Tensor  # bool: all that have its numbers are read as one ASCII sign
+    scripts: int  # numbers of scripts, 0 among them
 
     def to(self, device: torch.device) -> "Lookalikes":
-        return Lookalikes(*(getattr(self, field.name).to(device) for field in fields(self)))
+        return Lookalikes(
+            script=self.script.to(device),
+            witness=self.witness.to(device),
+            ambiguous=self.ambiguous.to(device),
+            plain=self.plain.to(device),
+            sign=self.sign.to(device),
+            scripts=self.scripts,
+        )
 
     def mixed(self, found: Tensor, told: Tensor) -> Tensor:
         """The strips that have, or may have, characters of several scripts, (strips,) bool: all is well in others.
@@ -66,8 +74,7 @@ class Lookalikes:
         found: (strips, 56) characters; blank: where words end; told: the cells that count; certain: those that count
         on any device; possible: those that do on some.
         """
-        strips, cells = found.shape
-        scripts = int(self.script.max()) + 1
+        (strips, cells), scripts = found.shape, self.scripts
         word = blank.cumsum(1)
         rows = torch.arange(strips, device=found.device)[:, None] * (cells + 1) + word
         witness = self.witness[found]
@@ -100,7 +107,7 @@ def _most(here: Tensor, least: Tensor, most: Tensor) -> Script:
 
 
 def scripts_of(characters: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Of each character a number for its script, 0 for none, and whether it is a letter (1), and a common one (2).
+    """Of each character a number for its script, 0 for none, and whether it is a letter, RARE or COMMON.
 
     A script is what letters' names begin with, as in CYRILLIC SMALL LETTER A; Python knows no property for it.
     """
@@ -117,7 +124,7 @@ def _letter(character: str) -> int:
     if unicodedata.category(character)[0] != "L":
         return 0
     standards = HAN_STANDARDS if ord(character) in HAN else STANDARDS
-    return COMMON if ord(character) in UNCODED or any(character.encode(name, "ignore") for name in standards) else 1
+    return COMMON if ord(character) in UNCODED or any(character.encode(name, "ignore") for name in standards) else RARE
 
 
 def lookalikes_of(
@@ -130,7 +137,7 @@ def lookalikes_of(
     """Narrow and wide characters in groups that have the same numbers; of all characters scripts and letters."""
     script, letter = np.zeros(PLANES, np.int64), np.zeros(PLANES, np.uint8)
     script[characters], letter[characters] = scripts, letters
-    rare = np.isin(script, np.unique(script[letter == COMMON])) & (letter > 0) & (letter < COMMON)
+    rare = np.isin(script, np.unique(script[letter == COMMON])) & (letter == RARE)
     script[rare] = 0  # of a script that has common ones: a dash rather than a letter of phonetics
     witness, plain = script * (letter > 0), np.arange(PLANES)
     ambiguous, sign = np.zeros((2, PLANES), np.bool_)
@@ -147,8 +154,15 @@ def lookalikes_of(
             alike = [other for other in members if letter[other] and script[other] == script[digit]]
             plain[digit] = next(iter(_drawn_as(digit, alike)), digit)
         if sum(letter[members] == COMMON) == 1:
-            plain[[member for member in members if letter[member] == 1]] = members[letter[members].argmax()]
-    return Lookalikes(*map(torch.from_numpy, (script, witness, ambiguous, plain, sign)))
+            plain[[member for member in members if letter[member] == RARE]] = members[letter[members].argmax()]
+    return Lookalikes(
+        script=torch.from_numpy(script),
+        witness=torch.from_numpy(witness),
+        ambiguous=torch.from_numpy(ambiguous),
+        plain=torch.from_numpy(plain),
+        sign=torch.from_numpy(sign),
+        scripts=int(script.max()) + 1,
+    )
 
 
 def _drawn_as(character: int, others: Sequence[int]) -> list[int]:
