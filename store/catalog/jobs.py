@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import ColumnElement, and_, exists, func, select, update
+from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, exists, func, or_, select, union_all, update
 from sqlalchemy.orm import Session
 
 from store.catalog import clock
@@ -11,7 +11,10 @@ from store.errors import LeaseLost, NotFound
 from store.models import Collection, Document, Job, JobKind, JobState
 
 MAX_ATTEMPTS = 3
-_LIVE = (JobState.QUEUED, JobState.RUNNING)
+# Written into the statement: an index of live jobs is used where it can be seen to be asked for them only.
+_LIVE: BindParameter[Sequence[JobState]] = bindparam(
+    "live", [JobState.QUEUED, JobState.RUNNING], expanding=True, literal_execute=True
+)
 
 
 def enqueue(session: Session, document_id: str, kind: JobKind) -> Job:
@@ -72,9 +75,11 @@ def claim_jobs(
     now = clock.now(session) if now is None else now
     due = _claimable(kinds, max_attempts, now)
     if job_id is not None:
-        due.append(Job.id == job_id)
-    waiting = select(Collection.id).where(exists().where(Job.collection_id == Collection.id, *due))
-    homes = session.scalars(waiting.order_by(Collection.served_at, Collection.id).limit(limit)).all()
+        due = [one & (Job.id == job_id) for one in due]
+    its = [exists().where(Job.collection_id == Collection.id, one) for one in due]
+    homes = session.scalars(
+        select(Collection.id).where(or_(*its)).order_by(Collection.served_at, Collection.id).limit(limit)
+    ).all()
     lease = {"lease_owner": owner, "lease_until": now + lease_seconds, "last_progress": now, "updated_at": now}
     claimed: list[Job] = []
     shares = [max(1, limit // max(1, len(homes)))] * len(homes)
@@ -86,8 +91,8 @@ def claim_jobs(
     if served:
         # Never waits: the row is locked by another claim, which says the same, or by the collection's delete. Not by an
         # upload or a publication into it: their key-share locks leave room for a change that is not of the key.
-        its = select(Collection.id).where(Collection.id.in_(served))
-        free = its.with_for_update(skip_locked=True, key_share=True).cte("free")
+        taken = select(Collection.id).where(Collection.id.in_(served))
+        free = taken.with_for_update(skip_locked=True, key_share=True).cte("free")
         session.execute(update(Collection).where(Collection.id.in_(select(free.c.id))).values(served_at=now))
     return sorted(claimed, key=lambda job: job.id)
 
@@ -95,11 +100,13 @@ def claim_jobs(
 def has_claimable(session: Session, kinds: Sequence[JobKind], *, max_attempts: int = MAX_ATTEMPTS) -> bool:
     """Whether `claim_jobs` would find any, for now: only the claim itself decides."""
     due = _claimable(kinds, max_attempts, clock.now(session))
-    return session.scalars(select(Job.id).where(*due).limit(1)).first() is not None
+    return session.scalars(select(Job.id).where(or_(*due)).limit(1)).first() is not None
 
 
 def _claimable(kinds: Sequence[JobKind], max_attempts: int, now: float) -> list[ColumnElement[bool]]:
-    return [Job.kind.in_(kinds), _is_due(now), Job.attempts < max_attempts]
+    """What is queued, and what a silent worker left: of each the oldest are found without a look at all the others."""
+    those = Job.kind.in_(kinds), Job.attempts < max_attempts
+    return [and_(_is_waiting(now), *those), and_(*_is_silent(now), *those)]
 
 
 def _claim(
@@ -107,9 +114,18 @@ def _claim(
 ) -> list[Job]:
     # One statement, so that two workers cannot read the same row as due; PostgreSQL skips what others lock,
     # SQLite (which ignores FOR UPDATE) has one writer at a time.
-    found = select(Job.id).where(Job.collection_id == collection_id, *due)
-    # A CTE, as PostgreSQL may run a plain subquery several times and lease more than `limit`.
-    chosen = found.order_by(Job.id).limit(limit).with_for_update(skip_locked=True).cte("chosen")
+    # CTEs, as PostgreSQL may run a plain subquery several times and lease more than `limit`.
+    found = [
+        select(Job.id)
+        .where(Job.collection_id == collection_id, one)
+        .order_by(Job.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte()
+        for one in due
+    ]
+    either = union_all(*(select(one.c.id) for one in found)).subquery()
+    chosen = select(either.c.id).order_by(either.c.id).limit(limit).cte("chosen")
     statement = (
         update(Job)
         .where(Job.id.in_(select(chosen.c.id)))
@@ -142,8 +158,11 @@ def has_live_jobs(session: Session) -> bool:
 
 
 def _is_due(now: float) -> ColumnElement[bool]:
-    waiting = (Job.state == JobState.QUEUED) & (Job.not_before <= now)
-    return waiting | and_(*_is_silent(now))
+    return _is_waiting(now) | and_(*_is_silent(now))
+
+
+def _is_waiting(now: float) -> ColumnElement[bool]:
+    return (Job.state == JobState.QUEUED) & (Job.not_before <= now)
 
 
 def _is_silent(now: float) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
