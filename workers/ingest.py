@@ -133,9 +133,10 @@ def parse(resources: Resources, job: Job, *, owner: str, listen: Listener) -> No
             return
     path = resources.blobs.local_path(document.blob)
     with resources.timings.step("parse"):
-        parsed = resources.parser.parse(path, name=document.title, limits=resources.limits)
+        parse_file = partial(resources.parser.parse, path, name=document.title, limits=resources.limits)
+        parsed = resources.aside(parse_file)
     with resources.timings.step("chunk"):
-        chunks = list(chunk_blocks(parsed.blocks, count_tokens=resources.count_tokens))
+        chunks = resources.aside(lambda: list(chunk_blocks(parsed.blocks, count_tokens=resources.count_tokens)))
     if not chunks:
         reasons = "".join(f"; {warning}" for warning in parsed.warnings)
         raise EmptyDocument(f"{document.title} holds no text{reasons}")
@@ -207,7 +208,7 @@ def encode(resources: Resources, jobs: Sequence[Job], *, owner: str, listen: Lis
     done = 0
     while done < len(work) and (done == 0 or time.monotonic() < until):
         batch = work[done : done + resources.batch_chunks]
-        encoded = encode_as_fits(resources, batch)
+        encoded = resources.aside(partial(encode_as_fits, resources, batch))
         for first in range(0, len(encoded.chunks), PUBLISHED_AT_ONCE):
             publish(resources, encoded.chunks[first : first + PUBLISHED_AT_ONCE], encoded.files)
         done += len(batch)
@@ -359,7 +360,7 @@ def finish(resources: Resources, job: Job, *, owner: str) -> None:
         with transaction(resources.engine) as session:
             _complete(resources, session, job, owner=owner)
         return
-    together = join_caches(_packed(resources, rows)).data
+    together = resources.aside(lambda: join_caches(_packed(resources, rows)).data)
     put = partial(resources.blobs.put_bytes, together, tenant=document.tenant)
     key = put().key
     with (

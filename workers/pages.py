@@ -219,9 +219,24 @@ def _store(
     images: Iterator[list[_Wanted]],
 ) -> None:
     """Encodes images into one page file for each size, drawn once for all of them, and makes them known together."""
+    from compressor.vlm.pagefile import write_pages
+
+    pages = resources.aside(partial(_encode, resources, sizes, images))
+    puts = [partial(resources.blobs.put_bytes, write_pages(made), tenant=document.tenant) for made in pages]
+    blobs = [put().key for put in puts]
+    stored = list(zip(sizes, blobs, pages, strict=True))
+    rows = [tuple(_row(size, chunk.ordinal, blob, made) for size, blob, made in stored) for chunk in group]
+    chunks = [EncodedChunk(chunk.id, row, ()) for chunk, row in zip(group, rows, strict=True)]
+    files: dict[str, Put] = dict(zip(blobs, puts, strict=True))
+    publish(resources, chunks, files)
+
+
+def _encode(
+    resources: Resources, sizes: Sequence[PageCodec], images: Iterator[list[_Wanted]]
+) -> "list[dict[str, PageCache]]":
+    """Page caches by entry, of each size."""
     from compressor.vlm.encode import encode_as_fits
     from compressor.vlm.page import store_page
-    from compressor.vlm.pagefile import write_pages
 
     encoder = resources.page_encoder(sizes[0])
     pages: list[dict[str, PageCache]] = [{} for _ in sizes]
@@ -230,13 +245,7 @@ def _store(
             tokens = encode_as_fits(encoder, [shrink(item.image, size.scale) for item in wanted])
             for item, one in zip(wanted, tokens, strict=True):
                 made[item.entry] = store_page(one, codec=size.model, image_token=encoder.image_token, format=FORMAT)
-    puts = [partial(resources.blobs.put_bytes, write_pages(made), tenant=document.tenant) for made in pages]
-    blobs = [put().key for put in puts]
-    stored = list(zip(sizes, blobs, pages, strict=True))
-    rows = [tuple(_row(size, chunk.ordinal, blob, made) for size, blob, made in stored) for chunk in group]
-    chunks = [EncodedChunk(chunk.id, row, ()) for chunk, row in zip(group, rows, strict=True)]
-    files: dict[str, Put] = dict(zip(blobs, puts, strict=True))
-    publish(resources, chunks, files)
+    return pages
 
 
 def _row(codec: PageCodec, ordinal: int, blob: str, pages: "Mapping[str, PageCache]") -> NewCache:

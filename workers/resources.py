@@ -14,6 +14,7 @@ from store.blobs import BlobStore, open_blobs
 from store.database import migrate, open_database
 from store.models import JobKind
 from store.sums import CollectionSums
+from workers.aside import Aside, at_once
 from workers.settings import Settings
 from workers.timing import Timings
 from workers.wake import Wake, rely_on_polling
@@ -51,6 +52,7 @@ class Resources:
     def __init__(self, settings: Settings, *, brief: bool = False) -> None:
         self.settings = settings
         self.brief = brief  # the process ends after a question or two: what is made ready for many does not pay
+        self.aside: Aside = at_once  # what computes for long goes there
         self.timings = Timings()
         self._lock = threading.Lock()
         self._opened = ExitStack()

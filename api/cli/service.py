@@ -89,6 +89,7 @@ def _work_here(settings: "Settings", *, with_parent: bool) -> None:
     import os
     import threading
 
+    from workers.aside import when_idle
     from workers.exposition import share_timings
     from workers.resources import Resources
     from workers.service import run_embedded, stop_on_signals, stop_with_parent
@@ -101,6 +102,8 @@ def _work_here(settings: "Settings", *, with_parent: bool) -> None:
         os.nice(BESIDE_REQUESTS)
     start_tracing()
     with Resources(settings) as resources:
+        if with_parent:
+            resources.aside = when_idle()
         share_timings(resources.timings)
         if not run_embedded(resources, stop):
             os._exit(0)  # Python's own way out tears threads from under the lane, and the process aborts

@@ -1,0 +1,82 @@
+"""Computing gives way to requests, and nothing that others wait for goes with it."""
+
+import os
+import threading
+from collections.abc import Callable
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from sqlalchemy import Connection, event
+
+from workers.aside import at_once, when_idle
+from workers.ingest import Offer, accept
+from workers.resources import Resources
+from workers.runner import run_due_jobs
+
+Result = TypeVar("Result")
+word: ContextVar[str] = ContextVar("word")
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="this system has no such policy")
+def test_what_goes_aside_takes_only_what_nobody_else_wants() -> None:
+    aside = when_idle()
+    policy = aside(lambda: os.sched_getscheduler(0))
+    inherited: list[int] = []
+
+    def start_another() -> None:
+        thread = threading.Thread(target=lambda: inherited.append(os.sched_getscheduler(0)))
+        thread.start()
+        thread.join()
+
+    aside(start_another)
+    assert policy == os.SCHED_IDLE
+    assert inherited == [os.SCHED_IDLE]
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
+def test_what_goes_aside_fails_and_logs_as_it_would_in_its_place() -> None:
+    word.set("job 7")
+    assert when_idle()(word.get) == at_once(word.get) == "job 7"
+    with pytest.raises(ValueError, match="no such page"):
+        when_idle()(_fail)
+
+
+def _fail() -> None:
+    raise ValueError("no such page")
+
+
+def test_where_the_system_forbids_it_work_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "sched_setscheduler", forbidden, raising=False)
+    assert when_idle()(lambda: 7) == 7
+
+
+def test_a_worker_computes_aside_and_writes_where_it_is(resources: Resources, tmp_path: Path) -> None:
+    """Whoever waits for the database must not wait for a thread that gets no core."""
+    computed: list[str] = []
+    threads: set[str] = set()
+    give_way = when_idle()
+
+    def aside(work: Callable[[], Result], /) -> Result:
+        computed.append(getattr(work, "func", work).__name__)
+        return give_way(work)
+
+    @event.listens_for(resources.engine, "begin")
+    def note(connection: Connection) -> None:
+        if connection.get_execution_options().get("writes"):
+            threads.add(threading.current_thread().name)
+
+    resources.aside = aside
+    resources.__dict__["batch_chunks"] = 1  # several files, which are joined at the end
+    path = tmp_path / "a.txt"
+    path.write_text("It stood at 2.417 m, serial GX-20418. " * 300)
+    accept(resources, "default", "test", Offer(path, "a.txt"))
+    run_due_jobs(resources)
+    assert {"parse", "encode_as_fits", "compact"} <= set(computed)
+    assert computed.count("<lambda>") == 2  # a file's chunks, and its caches joined
+    assert threads
+    assert not any(name.startswith("aside") for name in threads)
