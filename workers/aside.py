@@ -1,8 +1,9 @@
 """Owns how computing gives way to requests: a thread that gets a core only where nobody else wants it.
 
 A worker beside a server is nice, but a nice thread keeps its core for some milliseconds when a thread of a request
-wakes up, which a search does many times. What computes can go aside, and takes what is left over; transactions cannot:
-whoever waits for the database would wait for a thread that gets no core.
+wakes up, which a search does many times. What computes can go aside, and takes what is left over. Transactions cannot:
+whoever waits for the database would wait for a thread that gets no core; nor what has its time by the clock, as a
+parser has: where all cores are taken for long, its document would fail.
 """
 
 import os

@@ -133,8 +133,7 @@ def parse(resources: Resources, job: Job, *, owner: str, listen: Listener) -> No
             return
     path = resources.blobs.local_path(document.blob)
     with resources.timings.step("parse"):
-        parse_file = partial(resources.parser.parse, path, name=document.title, limits=resources.limits)
-        parsed = resources.aside(parse_file)
+        parsed = resources.parser.parse(path, name=document.title, limits=resources.limits)
     with resources.timings.step("chunk"):
         chunks = resources.aside(lambda: list(chunk_blocks(parsed.blocks, count_tokens=resources.count_tokens)))
     if not chunks:

@@ -31,6 +31,7 @@ from workers.stored import Put
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from compressor.vlm.encode import PageEncoder
     from compressor.vlm.page import PageCache
 
 log = logging.getLogger(__name__)
@@ -221,7 +222,11 @@ def _store(
     """Encodes images into one page file for each size, drawn once for all of them, and makes them known together."""
     from compressor.vlm.pagefile import write_pages
 
-    pages = resources.aside(partial(_encode, resources, sizes, images))
+    encoder = resources.page_encoder(sizes[0])
+    pages: list[dict[str, PageCache]] = [{} for _ in sizes]
+    for wanted in images:
+        for size, made in zip(sizes, pages, strict=True):
+            made |= resources.aside(partial(_encode, encoder, size, wanted))
     puts = [partial(resources.blobs.put_bytes, write_pages(made), tenant=document.tenant) for made in pages]
     blobs = [put().key for put in puts]
     stored = list(zip(sizes, blobs, pages, strict=True))
@@ -231,21 +236,16 @@ def _store(
     publish(resources, chunks, files)
 
 
-def _encode(
-    resources: Resources, sizes: Sequence[PageCodec], images: Iterator[list[_Wanted]]
-) -> "list[dict[str, PageCache]]":
-    """Page caches by entry, of each size."""
+def _encode(encoder: "PageEncoder", size: PageCodec, wanted: Sequence[_Wanted]) -> "dict[str, PageCache]":
+    """Page caches of one size by entry."""
     from compressor.vlm.encode import encode_as_fits
     from compressor.vlm.page import store_page
 
-    encoder = resources.page_encoder(sizes[0])
-    pages: list[dict[str, PageCache]] = [{} for _ in sizes]
-    for wanted in images:
-        for size, made in zip(sizes, pages, strict=True):
-            tokens = encode_as_fits(encoder, [shrink(item.image, size.scale) for item in wanted])
-            for item, one in zip(wanted, tokens, strict=True):
-                made[item.entry] = store_page(one, codec=size.model, image_token=encoder.image_token, format=FORMAT)
-    return pages
+    tokens = encode_as_fits(encoder, [shrink(item.image, size.scale) for item in wanted])
+    return {
+        item.entry: store_page(one, codec=size.model, image_token=encoder.image_token, format=FORMAT)
+        for item, one in zip(wanted, tokens, strict=True)
+    }
 
 
 def _row(codec: PageCodec, ordinal: int, blob: str, pages: "Mapping[str, PageCache]") -> NewCache:
