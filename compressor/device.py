@@ -126,13 +126,21 @@ def side_by_side(work: Callable[[Part], Result], parts: Iterable[Part], *, devic
     if device != "cpu":
         return [work(part) for part in parts]
     with _OPENING:
-        pool = _pool(os.getpid())
+        pool = _pool(os.getpid(), _policy())
     return list(pool.map(work, parts))
 
 
+def _policy() -> int:
+    """How the system shares out its cores to this thread, and to those that it starts."""
+    return os.sched_getscheduler(0) if hasattr(os, "sched_getscheduler") else 0
+
+
 @cache
-def _pool(process_id: int) -> ThreadPoolExecutor:
-    """The process's threads for tensors, as many as it has cores: callers that come at once queue for them."""
+def _pool(process_id: int, policy: int) -> ThreadPoolExecutor:
+    """The process's threads for tensors, as many as it has cores: callers that come at once queue for them.
+
+    Those of a caller that gives way to others do so, too, and no others.
+    """
     cores = torch.get_num_threads()
     pool = ThreadPoolExecutor(cores, "tensors", initializer=_take_one_core)
     all_started = threading.Barrier(cores + 1)

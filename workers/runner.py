@@ -89,7 +89,7 @@ class Runner:
         finish(self.resources, job, owner=self.owner)
         if self.indexes:
             for index in self.resources.indexes(job.collection_id).every:
-                self.resources.aside(index.compact)  # the one row it writes at the end goes with it
+                index.compact()
         self.listen(Event(Stage.FINISH, job.document_id, "", done=1))
 
     def _pages(self, jobs: Sequence[Job]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, exists, func, or_, select, union_all, update
+from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from store.catalog import clock
@@ -68,8 +68,9 @@ def claim_jobs(
     """Leases due jobs to the owner and counts the attempt before the work starts.
 
     Due is what is queued, or running under a lease that ran out, with attempts left. Collections take turns: the one
-    that was served longest ago comes first, and within it the oldest job, so a small upload does not wait behind a
-    large import. With job_id only that one; an empty list means that somebody else has it, or that it is done.
+    that was served longest ago comes first, and within it what a silent worker left, then the oldest job, so a small
+    upload does not wait behind a large import. With job_id only that one; an empty list means that somebody else has
+    it, or that it is done.
     `owner` must be unique to the worker process and its start (host, pid, random).
     """
     now = clock.now(session) if now is None else now
@@ -84,9 +85,10 @@ def claim_jobs(
     claimed: list[Job] = []
     shares = [max(1, limit // max(1, len(homes)))] * len(homes)
     for home, share in [*zip(homes, shares, strict=True), *((home, limit) for home in homes)]:
-        room = min(share, limit - len(claimed))
-        if room > 0:
-            claimed += _claim(session, home, due, lease, room)
+        most = min(limit, len(claimed) + share)
+        for one in due:
+            if len(claimed) < most:
+                claimed += _claim(session, home, one, lease, most - len(claimed))
     served = {job.collection_id for job in claimed}
     if served:
         # Never waits: the row is locked by another claim, which says the same, or by the collection's delete. Not by an
@@ -104,28 +106,19 @@ def has_claimable(session: Session, kinds: Sequence[JobKind], *, max_attempts: i
 
 
 def _claimable(kinds: Sequence[JobKind], max_attempts: int, now: float) -> list[ColumnElement[bool]]:
-    """What is queued, and what a silent worker left: of each the oldest are found without a look at all the others."""
+    """What a silent worker left, and what is queued: of each the oldest are found without a look at all the others."""
     those = Job.kind.in_(kinds), Job.attempts < max_attempts
-    return [and_(_is_waiting(now), *those), and_(*_is_silent(now), *those)]
+    return [and_(*_is_silent(now), *those), and_(_is_waiting(now), *those)]
 
 
 def _claim(
-    session: Session, collection_id: str, due: list[ColumnElement[bool]], lease: Mapping[str, object], limit: int
+    session: Session, collection_id: str, due: ColumnElement[bool], lease: Mapping[str, object], limit: int
 ) -> list[Job]:
     # One statement, so that two workers cannot read the same row as due; PostgreSQL skips what others lock,
     # SQLite (which ignores FOR UPDATE) has one writer at a time.
-    # CTEs, as PostgreSQL may run a plain subquery several times and lease more than `limit`.
-    found = [
-        select(Job.id)
-        .where(Job.collection_id == collection_id, one)
-        .order_by(Job.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte()
-        for one in due
-    ]
-    either = union_all(*(select(one.c.id) for one in found)).subquery()
-    chosen = select(either.c.id).order_by(either.c.id).limit(limit).cte("chosen")
+    found = select(Job.id).where(Job.collection_id == collection_id, due)
+    # A CTE, as PostgreSQL may run a plain subquery several times and lease more than `limit`.
+    chosen = found.order_by(Job.id).limit(limit).with_for_update(skip_locked=True).cte("chosen")
     statement = (
         update(Job)
         .where(Job.id.in_(select(chosen.c.id)))
