@@ -16,7 +16,8 @@ from torch.nn import functional
 from compressor.codec.classes import CHARACTERS
 from compressor.codec.corpus import STYLES
 from compressor.codec.model import Level
-from compressor.codec.typography import BLANK, STRIP_CELLS, cell_bitmaps, unpack_cells
+from compressor.codec.pixels import draw_kinds, kinds_of
+from compressor.codec.typography import BLANK, STRIP_CELLS
 from compressor.formats import SHARED
 from compressor.quantise import quantise
 from compressor.styles import STYLE_BITS, Style
@@ -28,7 +29,8 @@ LOOKS = tuple(style for style, _ in STYLES)
 
 def pixels_of(codes: NDArray[np.int32], styles: NDArray[np.uint8], device: torch.device) -> Tensor:
     """Codes and style bits (strips, 56) -> pixels (strips, 56, 128) float32 of 0 and 1."""
-    return torch.from_numpy(unpack_cells(cell_bitmaps(codes, styles))).to(device, torch.float32)
+    kinds = kinds_of(torch.from_numpy(codes).to(device), torch.from_numpy(styles).to(device))
+    return draw_kinds(kinds).float()
 
 
 def targets_of(codes: NDArray[np.int32], device: torch.device) -> Tensor:

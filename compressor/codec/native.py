@@ -6,9 +6,10 @@ above it, as `TextGrid.cells` has it.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,34 +17,46 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compressor.cache import Cache, Reading, text_digest
+from compressor.codec.cuda import CudaReader, fits
+from compressor.codec.exact import verify_read
 from compressor.codec.glyphs import load_glyphs, own_numbers
 from compressor.codec.model import Level
-from compressor.codec.residual import STYLE_SURE, SURE, Doubt, apply_residual, write_residual
+from compressor.codec.residual import STYLE_SURE, SURE, Doubt, apply_residual
+from compressor.codec.rounded import round_linears
 from compressor.codec.settle import UNREADABLE, Choice, settle
 from compressor.codec.typography import (
-    CELL_PIXELS,
+    BLANK,
     CONTINUATION,
     STRIP_CELLS,
     STYLE_SHIFT,
     TextGrid,
-    characters_of,
-    draw,
     grid_of,
     read_grid,
     read_styles,
     set_text,
-    strip_pixels,
+    stack,
 )
 from compressor.codec.weights import DIRECTORY, RATES, fingerprint, load_levels
-from compressor.device import choose_device, has_native_bf16, pad_rows, side_by_side
+from compressor.codec.writing import FixedWriter, drawn_kinds, stored_kinds, write_levels
+from compressor.device import choose_device, free_memory, has_native_bf16, pad_rows, side_by_side
 from compressor.errors import CacheDamaged, UnknownCodec
 from compressor.formats import INT4
 from compressor.packed import can_pack, pack_linears
-from compressor.quantise import recall, split, store
+from compressor.quantise import recall
 from compressor.styles import STYLE_BITS
 
-BATCH_STRIPS = 512  # strips in one pass of the network: about 25,000 cells
+BATCH_STRIPS = 32_768  # strips in one pass of the network on a GPU, if a quarter of its free memory holds them
+STRIP_BYTES = 270_000  # that a strip takes there
+STEP_STRIPS = 64  # of which a GPU's batches are made: whole tokens at every rate
 CPU_BATCH_STRIPS = 64  # activations of this many nearly fit a core's cache
+
+
+class _Begun(NamedTuple):
+    """A reading that is under way on the device."""
+
+    choice: Choice
+    style: Tensor  # (strips, 56, 6) logits
+    levels: Tensor  # (tokens, width) that are read
 
 
 class NativeCodec:
@@ -54,14 +67,22 @@ class NativeCodec:
         self.name = f"native-{rate}"
         self.fingerprint = fingerprint(rate, directory)
         self.device = device
-        self._batch = CPU_BATCH_STRIPS if device.type == "cpu" else BATCH_STRIPS
+        self._batch, self._step = CPU_BATCH_STRIPS, CPU_BATCH_STRIPS
+        if device.type != "cpu":
+            steps = free_memory(str(device)) // (4 * STRIP_BYTES * STEP_STRIPS)
+            self._batch, self._step = min(BATCH_STRIPS, max(1, steps) * STEP_STRIPS), STEP_STRIPS
         self._levels = levels
         # All in bf16, the residual stream too: 1.7 times as fast as autocast, which copies every activation.
         self._dtype = torch.bfloat16 if has_native_bf16(device.type) else torch.float32
+        self._writers = []
         for module in levels:
             module.to(self._dtype)
+            self._writers.append(FixedWriter(module))
             if self._dtype is torch.bfloat16 and can_pack(device.type):
                 pack_linears(module)
+            elif self._dtype is torch.float32:
+                round_linears(module.writer)
+        self._cuda = CudaReader(levels[-1].reader) if fits(levels[-1].reader, device, self._dtype) else None
         self.strips_per_token = 1 << (len(levels) - 1)
         self._directory = directory
         self._glyphs = load_glyphs(self.name, len(levels) - 1, directory, device)
@@ -74,24 +95,27 @@ class NativeCodec:
         Raises ValueError for text that is not Unicode.
         """
         grids = set_texts(texts, styles)
-        return self.verify(texts, grids, self.draw_and_encode(grids)[-1])
+        return self.verify(texts, grids, self.draw_and_encode(grids, lowest=len(self._levels) - 1)[-1])
 
-    def draw_and_encode(self, grids: Sequence[TextGrid]) -> list[list[NDArray[np.uint8]]]:
+    def draw_and_encode(self, grids: Sequence[TextGrid], *, lowest: int = 0) -> list[list[NDArray[np.uint8]]]:
         """Levels of grids at every rate up to this codec's, the lowest first: (tokens, width) uint8 a grid.
 
-        Every rate merges the stored tokens of the one below, so what comes out on the way is what that rate stores.
+        Every rate merges the stored tokens of the one below, so what comes out on the way is what that rate stores;
+        `lowest` leaves out as many rates from below.
         """
-        pixels = [self._pixels(grid) for grid in grids]
-        if not sum(map(len, pixels)):
+        sheet = stack(grids, self.strips_per_token)
+        if not len(sheet.codes):
             width = self._levels[0].shape.width
-            return [[np.zeros((0, width), np.uint8) for _ in grids] for _ in self._levels]
-        parts = torch.from_numpy(np.concatenate(pixels)).split(self._batch)
-        encoded = side_by_side(self._encode_part, parts, device=self.device.type)
-        ends = np.cumsum([len(part) for part in pixels])[:-1]
+            return [[np.zeros((0, width), np.uint8) for _ in grids] for _ in self._levels[lowest:]]
+        cells = torch.from_numpy(sheet.codes).split(self._batch)
+        looks = torch.from_numpy(sheet.styles).split(self._batch) if sheet.styles.any() else [None] * len(cells)
+        encoded = side_by_side(
+            partial(self._encode_part, lowest=lowest), zip(cells, looks, strict=True), device=self.device.type
+        )
+        ends = np.cumsum([-(-len(grid.codes) // self.strips_per_token) for grid in grids]) * self.strips_per_token
         by_rate = []
-        for level in range(len(self._levels)):
-            together = np.concatenate([part[level] for part in encoded])
-            split = np.split(together, ends >> level)
+        for level, parts in enumerate(zip(*encoded, strict=True), lowest):
+            split = np.split(np.concatenate(parts), ends[:-1] >> level)
             by_rate.append([part[: -(-len(grid.codes) >> level)] for part, grid in zip(split, grids, strict=True)])
         return by_rate
 
@@ -99,31 +123,34 @@ class NativeCodec:
         self, texts: Sequence[str], grids: Sequence[TextGrid], levels: Sequence[NDArray[np.uint8]]
     ) -> list[Cache]:
         """Caches of texts whose levels at this rate are at hand: read back, compared, and made exact."""
-        cells, doubt = self._read_levels(np.concatenate(levels)) if levels else self._nothing()
-        caches = []
-        start = 0
-        for text, grid, stored in zip(texts, grids, levels, strict=True):
-            strips = slice(start, start + len(grid.codes))
-            start += len(stored) * self.strips_per_token
-            found = cells[strips]
-            characters = characters_of(grid)
-            right = int(((grid_of(found, grid.counts).codes == grid.codes) & characters).sum())
-            residual = write_residual(grid.cells, found, doubt[strips])
-            replayed = found.copy()
-            apply_residual(replayed, residual, chunk_cells=replayed.size)
-            if (replayed != grid.cells).any() or read_grid(grid) != text:
-                raise CacheDamaged(f"a fresh cache of {self.name} does not read back to its text; it was not kept")
-            cache = Cache(
-                codec=self.fingerprint,
-                format=INT4.name,
-                levels=stored,
-                counts=grid.counts,
-                residual=residual,
-                digest=text_digest(text),
-                raw_char_accuracy=right / max(1, int(characters.sum())),
-            )
-            caches.append(cache)
+        caches: list[Cache] = []
+        groups = self._groups(levels)
+        for group, (cells, doubt) in zip(groups, self._read_ahead(levels, groups), strict=True):
+            verified = verify_read(texts[group], grids[group], cells, doubt, self.strips_per_token)
+            caches += [
+                Cache(
+                    codec=self.fingerprint,
+                    format=INT4.name,
+                    levels=stored,
+                    counts=grid.counts,
+                    residual=each.residual,
+                    digest=text_digest(text),
+                    raw_char_accuracy=each.raw_char_accuracy,
+                )
+                for text, grid, stored, each in zip(texts[group], grids[group], levels[group], verified, strict=True)
+            ]
         return caches
+
+    def _groups(self, levels: Sequence[NDArray[np.uint8]]) -> list[slice]:
+        """Chunks that are read together: as many as fill a GPU's batch; on a CPU all, whose batches share its cores."""
+        most = sum(map(len, levels)) if self.device.type == "cpu" else self._batch // self.strips_per_token
+        groups, start, filled = [], 0, 0
+        for place, each in enumerate(levels):
+            if filled and filled + len(each) > most:
+                groups.append(slice(start, place))
+                start, filled = place, 0
+            filled += len(each)
+        return [*groups, slice(start, len(levels))] if levels else []
 
     def merge(self, caches: Sequence[Cache]) -> list[NDArray[np.uint8]]:
         """Levels at this codec's rate, (tokens, width) each, of caches of the same or lower rates, out of their tokens.
@@ -210,44 +237,32 @@ class NativeCodec:
         if cache.codec != self.fingerprint:
             raise UnknownCodec(f"this cache was made by {cache.codec}; the codec at hand is {self.fingerprint}")
 
-    def _pixels(self, grid: TextGrid) -> NDArray[np.uint8]:
-        """Pixels of a chunk's image, blank strips added up to a whole number of tokens."""
-        pixels = strip_pixels(draw(grid))[: len(grid.codes)]
-        missing = -len(pixels) % self.strips_per_token
-        return np.pad(pixels, ((0, missing), (0, 0), (0, 0)))
-
     def _nothing(self) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
         return np.zeros((0, STRIP_CELLS), np.int32), np.zeros((0, STRIP_CELLS), np.uint8)
 
     @torch.inference_mode()
-    def _encode_part(self, pixels: Tensor) -> list[NDArray[np.uint8]]:
-        """Pixels (strips, 56, 128), strips of whole tokens -> levels (tokens, width) at every rate."""
-        whole = pad_rows(pixels, self._batch)
-        lowest = self._levels[0]
-        levels = [store(lowest.encode(whole.to(self.device, self._dtype)), lowest.code.digits)]
-        for level in range(1, len(self._levels)):
-            levels.append(self._merge(levels[-1], level))
-        return [part[: len(pixels) >> level].cpu().numpy() for level, part in enumerate(levels)]
-
-    def _merge(self, levels: Tensor, level: int) -> Tensor:
-        """Levels as stored at the rate below `level` (2n, width) -> at its own (n, width)."""
-        below, own = self._levels[level - 1], self._levels[level]
-        return store(own.merge(split(levels, below.code.digits)), own.code.digits)
+    def _encode_part(self, part: tuple[Tensor, Tensor | None], *, lowest: int = 0) -> list[NDArray[np.uint8]]:
+        """Codes and style bits (strips, 56) of whole tokens -> levels (tokens, width) at every rate from the lowest."""
+        codes, styles = (None if cells is None else cells.to(self.device) for cells in part)
+        assert codes is not None
+        levels = write_levels(self._writers, drawn_kinds(codes, styles, self._dtype), cells=STRIP_CELLS)
+        return [each.cpu().numpy() for each in levels[lowest:]]
 
     @torch.inference_mode()
     def _merge_part(self, levels: Tensor, *, level: int) -> NDArray[np.uint8]:
         """Levels as stored at the rate of `level` -> levels at this codec's."""
-        merged = pad_rows(levels, self._batch >> level).to(self.device)
-        for reached in range(level + 1, len(self._levels)):
-            merged = self._merge(merged, reached)
-        return merged[: (len(levels) << level) // self.strips_per_token].cpu().numpy()
+        if level == len(self._levels) - 1:
+            return levels.numpy()
+        kinds = stored_kinds(levels.to(self.device), self._levels[level], self._dtype)
+        merged = write_levels(self._writers[level + 1 :], kinds, cells=STRIP_CELLS << level + 1)
+        return merged[-1].cpu().numpy()
 
     def _blank(self, level: int) -> NDArray[np.uint8]:
         """The token of blank strips at a rate, (1, width): what stands behind the last strips of a chunk."""
         with self._lock:
             if self._blanks is None:
-                nothing = torch.zeros(self.strips_per_token, STRIP_CELLS, CELL_PIXELS, dtype=torch.uint8)
-                self._blanks = [levels[:1] for levels in self._encode_part(nothing)]
+                nothing = torch.full((self.strips_per_token, STRIP_CELLS), BLANK, dtype=torch.int32)
+                self._blanks = [levels[:1] for levels in self._encode_part((nothing, None))]
             return self._blanks[level]
 
     def _read_levels(self, levels: NDArray[np.uint8]) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
@@ -258,21 +273,57 @@ class NativeCodec:
         cells, doubt = zip(*side_by_side(self._read_part, parts, device=self.device.type), strict=True)
         return np.concatenate(cells), np.concatenate(doubt)
 
-    @torch.inference_mode()
+    def _read_ahead(
+        self, levels: Sequence[NDArray[np.uint8]], groups: Sequence[slice]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Cells and doubt of groups of chunks; a GPU begins with the next group before this one is handed out."""
+        if self.device.type == "cpu":
+            for group in groups:
+                cells, doubt = self._read_levels(np.concatenate(levels[group]))
+                yield torch.from_numpy(cells), torch.from_numpy(doubt)
+            return
+        begun = [self._begin(torch.from_numpy(np.concatenate(levels[group]))) for group in groups[:1]]
+        for following in range(1, len(groups) + 1):
+            done = self._finish(begun.pop())
+            begun += [self._begin(torch.from_numpy(np.concatenate(levels[group]))) for group in groups[following:][:1]]
+            yield done
+
     def _read_part(self, levels: Tensor) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-        padded = pad_rows(levels, self._batch // self.strips_per_token).to(self.device)
-        top = self._levels[-1]
-        low, high, style = top.reader(recall(padded, top.code.digits).to(self._dtype))
-        strips = len(levels) * self.strips_per_token
-        low, high, style = low[:strips], high[:strips], style[:strips]
-        styles = ((style > 0) << torch.arange(STYLE_BITS, device=self.device)).sum(-1, dtype=torch.int32)
-        choice = _choose(low, high, style)
+        cells, doubt = self._finish(self._begin(levels))
+        return cells.cpu().numpy(), doubt.cpu().numpy()
+
+    @torch.inference_mode()
+    def _begin(self, levels: Tensor) -> _Begun:
+        """Has the network read levels (tokens, width): a GPU does so by and by."""
+        padded = pad_rows(levels, self._step // self.strips_per_token).to(self.device)
+        tokens = recall(padded, self._levels[-1].code.digits).to(self._dtype)
+        choice, style = self._choose(tokens, len(levels) * self.strips_per_token)
+        return _Begun(choice, style, padded[: len(levels)])
+
+    @torch.inference_mode()
+    def _finish(self, begun: _Begun) -> tuple[Tensor, Tensor]:
+        """Cells (strips, 56) int32 and bits of Doubt, uint8, on the device."""
+        choice = begun.choice
         if self._glyphs is not None:
-            settle(self._glyphs, choice, own_numbers(padded[: len(levels)], len(self._levels) - 1))
-            styles = styles.masked_fill(choice.plain, 0)
+            settle(self._glyphs, choice, own_numbers(begun.levels, len(self._levels) - 1))
         codes = torch.where(choice.found == UNREADABLE, CONTINUATION, choice.found).to(torch.int32)
+        places = torch.arange(STYLE_BITS, device=self.device)
+        styles = ((begun.style > 0) << places).sum(-1, dtype=torch.int32).masked_fill(choice.plain, 0)
         doubt = choice.doubt * int(Doubt.CHARACTER) + choice.style_doubt * int(Doubt.STYLE)
-        return (codes | styles << STYLE_SHIFT).cpu().numpy(), doubt.to(torch.uint8).cpu().numpy()
+        return codes | styles << STYLE_SHIFT, doubt.to(torch.uint8)
+
+    def _choose(self, tokens: Tensor, strips: int) -> tuple[Choice, Tensor]:
+        """Tokens (n, digits * width) -> the likeliest characters of the first strips, logits of their styles."""
+        if self._cuda is not None:
+            low, high, style, found, spread = self._cuda.choose(tokens, strips)
+        else:
+            low, high, style = (logits[:strips] for logits in self._levels[-1].reader(tokens))
+            found, spread = _likeliest(low)
+            high_found, high_spread = _likeliest(high)
+            found, spread = found + 256 * high_found, torch.maximum(spread, high_spread)
+        style_doubt = (style.abs() < STYLE_SURE).any(-1)
+        plain = torch.zeros_like(style_doubt)
+        return Choice(found, spread, low, high, style.amax(-1), spread > 1 / SURE, style_doubt, plain), style
 
 
 def load_codec(name: str, *, device: str = "auto", directory: Path = DIRECTORY) -> NativeCodec:
@@ -297,17 +348,6 @@ def load_codec(name: str, *, device: str = "auto", directory: Path = DIRECTORY) 
 def set_texts(texts: Sequence[str], styles: Sequence[NDArray[np.uint8]] | None = None) -> list[TextGrid]:
     """Grids of texts; `styles` are style bits a character. Raises ValueError for text that is not Unicode."""
     return [set_text(text, styles[place] if styles else None) for place, text in enumerate(texts)]
-
-
-def _choose(low: Tensor, high: Tensor, style: Tensor) -> Choice:
-    """Logits of both bytes and of the styles of cells (strips, 56, 256 | 512 | 6) -> the likeliest characters."""
-    found, spread = _likeliest(low)
-    high_found, high_spread = _likeliest(high)
-    found += 256 * high_found
-    spread = torch.maximum(spread, high_spread)
-    style_doubt = (style.abs() < STYLE_SURE).any(-1)
-    plain = torch.zeros_like(style_doubt)
-    return Choice(found, spread, low, high, style.amax(-1), spread > 1 / SURE, style_doubt, plain)
 
 
 def _likeliest(logits: Tensor) -> tuple[Tensor, Tensor]:

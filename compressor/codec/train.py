@@ -161,7 +161,11 @@ def train(
     for module in (*below, level):
         module.to(device)
     optimizer = torch.optim.AdamW(
-        level.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
+        level.parameters(),
+        lr=recipe.learning_rate,
+        betas=(0.9, 0.98),
+        weight_decay=recipe.weight_decay,
+        fused=device.type == "cuda",
     )
     run.mkdir(parents=True, exist_ok=True)
     identity = json.dumps({**asdict(recipe), **asdict(level.shape), "cells": STRIP_CELLS}, sort_keys=True)

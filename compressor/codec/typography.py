@@ -6,6 +6,7 @@ Styles are drawn on the glyph: bold is inked twice, italic leans, code has a dot
 heading has a bar above it, the shorter the deeper.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +37,7 @@ class TextGrid:
     @property
     def cells(self) -> NDArray[np.int32]:
         """What is read back and compared, (strips, 56): a cell's code point, its style bits above."""
-        return self.codes | self.styles.astype(np.int32) << STYLE_SHIFT
+        return self.codes | self.styles.astype(np.int32) << STYLE_SHIFT if self.styles.any() else self.codes
 
 
 def set_text(text: str, styles: NDArray[np.uint8] | None = None) -> TextGrid:
@@ -45,16 +46,19 @@ def set_text(text: str, styles: NDArray[np.uint8] | None = None) -> TextGrid:
     Raises ValueError on a lone surrogate.
     """
     try:
-        points = np.frombuffer(text.encode("utf-32-le"), np.uint32).astype(np.int32)
+        points = points_of(text)
     except UnicodeEncodeError as error:
         raise ValueError(f"lone surrogate at character {error.start}: not Unicode text") from error
     if styles is None:
         styles = np.zeros(len(points), np.uint8)
     assert len(styles) == len(points)
-    wide = load_atlas().wide[np.minimum(points, PLANES - 1)] & (points < PLANES)
+    if points.max(initial=0) < PLANES:
+        wide = load_atlas().wide.take(points)
+        if not wide.any():
+            return _set_narrow(points, styles)
+    else:
+        wide = load_atlas().wide[np.minimum(points, PLANES - 1)] & (points < PLANES)
     ends = np.cumsum(1 + wide, dtype=np.int64)  # (characters,) cells used up to and with each one
-    if not wide.any():
-        return _set_narrow(points, styles)
     bounds = [0]
     while bounds[-1] < len(points):
         used = ends[bounds[-1] - 1] if bounds[-1] else 0
@@ -72,6 +76,11 @@ def set_text(text: str, styles: NDArray[np.uint8] | None = None) -> TextGrid:
     return TextGrid(codes, counts.astype(np.uint8), styled)
 
 
+def points_of(text: str) -> NDArray[np.int32]:
+    """The code points of a text, (characters,). Raises UnicodeEncodeError on a lone surrogate."""
+    return np.frombuffer(text.encode("utf-32-le"), np.int32)
+
+
 def _set_narrow(points: NDArray[np.int32], styles: NDArray[np.uint8]) -> TextGrid:
     strips = -(-len(points) // STRIP_CELLS)
     codes = np.full(strips * STRIP_CELLS, BLANK, np.int32)
@@ -84,11 +93,27 @@ def _set_narrow(points: NDArray[np.int32], styles: NDArray[np.uint8]) -> TextGri
     return TextGrid(codes.reshape(strips, STRIP_CELLS), counts, styled.reshape(strips, STRIP_CELLS))
 
 
+def stack(grids: Sequence[TextGrid], multiple: int) -> TextGrid:
+    """The strips of grids one behind the other, each grid filled up with blank ones to a multiple."""
+    strips = [-(-len(grid.codes) // multiple) * multiple for grid in grids]
+    codes = np.full((sum(strips), STRIP_CELLS), BLANK, np.int32)
+    styles = np.zeros(codes.shape, np.uint8)
+    counts = np.zeros(len(codes), np.uint8)
+    start = 0
+    for grid, taken in zip(grids, strips, strict=True):
+        own = slice(start, start + len(grid.codes))
+        codes[own], counts[own], styles[own] = grid.codes, grid.counts, grid.styles
+        start += taken
+    return TextGrid(codes, counts, styles)
+
+
 def characters_of(grid: TextGrid) -> NDArray[np.bool_]:
     """Cells that hold a character, (strips, 56): neither a continuation nor the blanks that end a strip."""
     characters: NDArray[np.bool_] = grid.codes != CONTINUATION
-    characters &= np.cumsum(characters, axis=1) <= grid.counts[:, None]
-    return characters
+    wide = ~characters.all(1)  # strips in which a character is not where its number says
+    inside = np.arange(STRIP_CELLS) < grid.counts[:, None]
+    inside[wide] = characters[wide] & (np.cumsum(characters[wide], axis=1) <= grid.counts[wide, None])
+    return inside
 
 
 def read_grid(grid: TextGrid) -> str:
