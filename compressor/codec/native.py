@@ -18,7 +18,7 @@ from torch import Tensor
 from compressor.cache import Cache, Reading, text_digest
 from compressor.codec.glyphs import load_glyphs, own_numbers
 from compressor.codec.model import Level
-from compressor.codec.residual import STYLE_SURE, SURE, Doubt, apply_residual, write_residual
+from compressor.codec.residual import STYLE_SURE, SURE, Coded, Doubt, apply_residual, write_residual
 from compressor.codec.settle import UNREADABLE, Choice, settle
 from compressor.codec.typography import (
     CELL_PIXELS,
@@ -108,9 +108,10 @@ class NativeCodec:
             found = cells[strips]
             characters = characters_of(grid)
             right = int(((grid_of(found, grid.counts).codes == grid.codes) & characters).sum())
-            residual = write_residual(grid.cells, found, doubt[strips])
+            coded = Coded(stored, self.name)
+            residual = write_residual(grid.cells, found, doubt[strips], coded)
             replayed = found.copy()
-            apply_residual(replayed, residual, chunk_cells=replayed.size)
+            apply_residual(replayed, residual, chunk_cells=replayed.size, coded=coded)
             if (replayed != grid.cells).any() or read_grid(grid) != text:
                 raise CacheDamaged(f"a fresh cache of {self.name} does not read back to its text; it was not kept")
             cache = Cache(
@@ -202,7 +203,13 @@ class NativeCodec:
             found = cells[start : start + last - first].copy()
             start += len(part) * self.strips_per_token
             chunk_cells = len(reading.cache.levels) * self.strips_per_token * STRIP_CELLS
-            apply_residual(found, reading.cache.residual, chunk_cells=chunk_cells, first=first * STRIP_CELLS)
+            apply_residual(
+                found,
+                reading.cache.residual,
+                chunk_cells=chunk_cells,
+                first=first * STRIP_CELLS,
+                coded=Coded(reading.cache.levels, self.name),
+            )
             grids.append((grid_of(found, reading.cache.counts[first:last]), int(ends[first - 1]) if first else 0))
         return grids
 

@@ -35,6 +35,18 @@ TEXT = (
 )
 
 
+# Without repetition, which is coded well without a book, too.
+PROSE = (
+    "Nobody had asked her to stay, and yet the clerk stayed until the lamps were lit, sorting letters that had "
+    "come for men who no longer lived in the town. Some of them she remembered: a carpenter with a limp, two "
+    "brothers who bought a boat and never paid for it, the teacher whose garden was said to be the best in the "
+    "county. In spring the river took the lower road, so the post went round by the hills and was a day late; no "
+    "one complained, since most news was bad. What surprised her that evening was a parcel without a name. It was "
+    "light, it smelt of oranges, and on the back someone had drawn, quite carefully, the small house at the end "
+    "of the pier where she was born."
+)
+
+
 def levels_again(levels: NDArray[np.uint8], book: CodeBook) -> NDArray[np.uint8]:
     found = np.full_like(levels, 99)
     fill(found, streams_of(levels, book), book, numbers_of(book, np.arange(INT4.levels, dtype=np.uint8)))
@@ -44,7 +56,7 @@ def levels_again(levels: NDArray[np.uint8], book: CodeBook) -> NDArray[np.uint8]
 @pytest.mark.parametrize("rate", available_rates())
 def test_the_book_of_every_rate_saves_bytes_and_loses_none(rate: int) -> None:
     codec = load_codec(f"native-{rate}", device="cpu")
-    (cache,) = codec.encode([TEXT * 5])
+    (cache,) = codec.encode([PROSE])
     book, plain = book_for(codec.name, "int4", 512), book_for("another codec", "int4", 512)
     assert book.name.startswith(f"native-{rate}-")
     assert plain.name == ""
