@@ -107,8 +107,7 @@ class Habits:
 
     def _characters(self, kinds: NDArray[np.uint8], codes: NDArray[np.int32]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Codes of characters, and their bits, (characters,)."""
-        order = np.argsort(self.characters, kind="stable")
-        place = order[np.searchsorted(self.characters, codes, sorter=order).clip(0, len(order) - 1)]
+        place = self._order[np.searchsorted(self.characters, codes, sorter=self._order).clip(0, len(self._order) - 1)]
         place[self.characters[place] != codes] = len(self.characters)
         place[self.codes[kinds, place] > CHARACTER_BITS] = len(self.characters)
         bits = self.codes[kinds, place].astype(np.int64)
@@ -116,6 +115,11 @@ class Habits:
         others = place == len(self.characters)
         written = np.where(others, written << OTHER_BITS | codes, written)
         return written.astype(np.uint64), bits + others * OTHER_BITS
+
+    @cached_property
+    def _order(self) -> NDArray[np.int64]:
+        order: NDArray[np.int64] = np.argsort(self.characters, kind="stable")
+        return order
 
     @cached_property
     def _numbers(self) -> NDArray[np.int64]:

@@ -47,8 +47,8 @@ COUNT_BYTES = 5  # of how many characters there are
 NUMBER_BITS = 35  # that are written of a number
 MOST_STYLE = 255  # a byte of bits
 TAG_BYTES = TAG_DIGITS // 2
-WITH_RUNS = 3
-BY_HABITS = (2, WITH_RUNS)  # the first byte of residuals that are
+WITHOUT_RUNS, WITH_RUNS = BY_HABITS = (2, 3)  # the first byte of residuals that are
+WORTH_DEFLATING = 48  # bytes: fewer hardly get shorter, and zlib takes longer over them than all the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,32 +79,51 @@ def write_residual(
     in a script that it has not learnt, only if that is less than without.
     """
     true, found, doubt = true.ravel(), found.ravel(), doubt.ravel()
-    places = np.flatnonzero(((true ^ found) & CODE != 0) | (doubt & Doubt.CHARACTER != 0))
-    styles = true >> STYLE_SHIFT
-    astray = (styles != found >> STYLE_SHIFT) | (doubt & Doubt.STYLE != 0)
-    if not len(places) and not astray.any():
+    wrong = true ^ found
+    if not wrong.any() and not doubt.any():
         return b""
+    places = np.flatnonzero(wrong & CODE | doubt & int(Doubt.CHARACTER))
+    codes = true[places] & CODE
+    astray = (wrong > CODE) | (doubt & int(Doubt.STYLE) > 0)
+    runs = _runs_astray(true >> STYLE_SHIFT, astray) if astray.any() else np.zeros((3, 0), np.int64)
+    if not len(places) and not runs.size:
+        return b""
+    told = _told(places, codes, runs, coded) if coded and len(places) else b""
+    if told and len(told) <= len(places) + runs.size:
+        return told
+    numbers = _numbers(np.concatenate([[len(places)], np.diff(places, prepend=0), codes, runs.ravel()]))
+    return told if told and len(told) < len(numbers) else numbers
+
+
+def _runs_astray(styles: NDArray[np.int32], astray: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Gaps, lengths and styles of the runs of a style that have a cell astray, (3, runs)."""
     starts = np.flatnonzero(np.diff(styles, prepend=-1))
     wrong = np.add.reduceat(astray, starts, dtype=np.int64) > 0
-    lengths = np.diff(starts, append=len(true))[wrong]
+    lengths = np.diff(starts, append=len(styles))[wrong]
     starts = starts[wrong]
-    runs = (np.diff(starts, prepend=0), lengths, styles[starts])
-    codes = true[places] & CODE
-    book = book_for(coded.codec, INT4.name, coded.levels.shape[1]) if coded and len(places) else None
-    residual = b""
-    if coded and book and book.habits:
-        told = book.habits.pack(book.cell_numbers(coded.levels), places, codes)
-        if len(starts):
-            residual = b"\3" + bytes.fromhex(book.tag) + _to_bytes(np.concatenate([[len(starts)], *runs])) + told
-        else:
-            residual = b"\2" + bytes.fromhex(book.tag) + told
-        if len(told) <= len(places):
-            return residual
-    plain = _to_bytes(np.concatenate([[len(places)], np.diff(places, prepend=0), codes, *runs]))
+    return np.stack([np.diff(starts, prepend=0), lengths, styles[starts]])
+
+
+def _told(places: NDArray[np.int64], codes: NDArray[np.int32], runs: NDArray[np.int64], coded: Coded) -> bytes:
+    """A residual by habits; b"" where none are known."""
+    book = book_for(coded.codec, INT4.name, coded.levels.shape[1])
+    if book.habits is None:
+        return b""
+    told = bytes.fromhex(book.tag)
+    if runs.size:
+        told += _to_bytes(np.concatenate([[runs.shape[1]], runs.ravel()]))
+    told += book.habits.pack(book.cell_numbers(coded.levels), places, codes)
+    return bytes([WITH_RUNS if runs.size else WITHOUT_RUNS]) + told
+
+
+def _numbers(numbers: NDArray[np.int64]) -> bytes:
+    """A residual as numbers, deflated where that is shorter."""
+    plain = _to_bytes(numbers)
+    if len(plain) < WORTH_DEFLATING:
+        return b"\0" + plain
     deflate = zlib.compressobj(9, zlib.DEFLATED, wbits=-15)
     deflated = deflate.compress(plain) + deflate.flush()
-    numbers = b"\0" + plain if len(plain) <= len(deflated) else b"\1" + deflated
-    return min(residual, numbers, key=len) if residual else numbers
+    return b"\0" + plain if len(plain) <= len(deflated) else b"\1" + deflated
 
 
 def apply_residual(
