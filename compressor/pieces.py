@@ -80,6 +80,10 @@ class Pieces:
         return code.astype(np.uint64), self.drawer_codes[self.groups, drawer] + extra
 
     @cached_property
+    def _own_bits(self) -> NDArray[np.uint8]:
+        return self.own_codes[1].astype(np.uint8)
+
+    @cached_property
     def group_numbers(self) -> NDArray[np.uint64]:
         """(contexts, groups) the codes of groups."""
         return codes_of(self.group_codes, GROUP_BITS).astype(np.uint64)
@@ -144,15 +148,16 @@ class Pieces:
             return np.zeros(0, np.uint8)
         ids = self._read([frames[place] for place in kept], np.array([sizes[place] for place in kept]))
         plain = np.empty(sum(sizes), np.uint8)
+        places = np.arange(BLOCK_PIECES * PIECE_CELLS)
         end = 0
         for first in range(0, len(ids), BLOCK_PIECES):
             block = ids[first : first + BLOCK_PIECES]
-            lengths = self.lengths[block].astype(np.int64)
-            ends = np.cumsum(lengths)
-            places = np.repeat(self.starts[block] - ends + lengths, lengths)
-            places += np.arange(len(places))
-            self.symbols.take(places, out=plain[end : end + len(places)], mode="clip")
-            end += len(places)
+            lengths = self.lengths.take(block)
+            ends = np.cumsum(lengths, dtype=np.int64)
+            spelt = np.repeat(self.starts.take(block) - ends + lengths, lengths)
+            spelt += places[: len(spelt)]
+            self.symbols.take(spelt, out=plain[end : end + len(spelt)], mode="clip")
+            end += len(spelt)
         return plain
 
     def _read(self, frames: Sequence[bytes | memoryview], sizes: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -160,7 +165,7 @@ class Pieces:
         halves = read_middles(frames)  # (2, frames) bytes of each
         bounds = quarters(sizes)
         steps = walk(self._tables, frames, halves, np.diff(bounds, axis=0))  # (steps, 4, frames)
-        lengths = np.cumsum(self.lengths[steps], axis=0, dtype=np.int64)
+        lengths = np.cumsum(self.lengths.take(steps), axis=0, dtype=np.int64)
         done = np.zeros(len(frames), np.int64)
         counts = np.zeros((4, len(frames)), np.int64)
         for part, end in enumerate(bounds[1:]):
@@ -168,9 +173,10 @@ class Pieces:
             last = np.take_along_axis(lengths[:, part], counts[None, part] - 1, 0)[0]
             done += np.where(counts[part], last, 0)
         before = np.concatenate([np.full((1, *counts.shape), len(self.lengths)), steps[:-1]])
-        bits = self.group_codes[self.contexts[before], self.groups[steps]] + self.own_codes[1][steps]
+        follows = self.contexts.take(before).astype(np.int64) * len(self.sizes) + self.groups.take(steps)
+        bits = self.group_codes.ravel().take(follows) + self._own_bits.take(steps)
         written = np.arange(len(steps))[:, None, None] < counts
-        read = ((bits * written).sum(0).reshape(2, 2, -1).sum(1) + 7) // 8
+        read = ((bits * written).sum(0, dtype=np.int64).reshape(2, 2, -1).sum(1) + 7) // 8
         wrong = np.flatnonzero((done != sizes) | (read != halves).any(0))
         if len(wrong):
             place = wrong[0]
@@ -224,6 +230,8 @@ def _check(pieces: Pieces) -> None:
         raise ValueError("its pieces do not fit together")
     if not 0 < groups <= GROUPS or not 0 < contexts <= GROUPS or pieces.contexts.max() >= contexts:
         raise ValueError(f"its pieces have {groups} groups and {contexts} contexts")
+    if pieces.lengths.max() > PIECE_CELLS:
+        raise ValueError(f"it has a piece of {pieces.lengths.max()} symbols")
     if int(pieces.sizes.sum(dtype=np.int64)) != count or not pieces.sizes.all() or not pieces.lengths.all():
         raise ValueError("its groups do not hold its pieces")
     if pieces.sizes.max() > DRAWER_SIZES.sum():

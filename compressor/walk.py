@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ GROUP_BITS = 12  # of the longest code of a group
 DRAWER_BITS = 10  # of the longest code of a drawer
 STEPS = 16  # that are taken before it is looked whether all parts are read
 WORD_BYTES = WORD // 8
+_walking = Lock()  # of a thread that takes steps: two at once would hand the interpreter to each other at every call
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +44,21 @@ def walk(
     back = 2 * len(data)
     limits = 8 * np.concatenate([middle, back - start, end, back - middle])
     places = _Places(tables, words, 8 * np.concatenate([start, back - middle, middle, back - end]))
-    left = symbols.ravel()
+    left, open_parts = symbols.flatten(), np.arange(symbols.size)
     blocks = []
-    while ((left > 0) & (places.at < limits)).any():
-        block = np.empty((STEPS, left.size), np.int64)
-        for pieces in block:
-            places.step(pieces)
+    while open_parts.size:
+        block = np.empty((STEPS, open_parts.size), np.int64)
+        with _walking:
+            for pieces in block:
+                places.step(pieces)
         np.minimum(block, len(tables.lengths) - 1, out=block)  # a drawer may have more places than pieces
-        left = left - tables.lengths.take(block).sum(0, dtype=np.int64)
-        blocks.append(block.astype(np.int32))
+        left[open_parts] -= tables.lengths.take(block).sum(0, dtype=np.int64)
+        whole = np.zeros((STEPS, symbols.size), np.int32)
+        whole[:, open_parts] = block
+        blocks.append(whole)
+        kept = (left[open_parts] > 0) & (places.at < limits[open_parts])
+        open_parts = open_parts[kept]
+        places.keep(kept)
     return np.concatenate(blocks).reshape(-1, *symbols.shape)
 
 
@@ -59,36 +67,46 @@ class _Places:
 
     def __init__(self, tables: Tables, words: NDArray[np.uint64], at: NDArray[np.int64]) -> None:
         self.at = at  # in bits
-        self._bits = at.view(np.uint64)
+        self._context = np.full(at.shape, tables.context[-1])
         self._tables = tables
         self._words = words
-        self._context = np.full(at.shape, tables.context[-1])
-        self._word, self._one, self._other = np.empty((3, *at.shape), np.uint64)
+        self._make_room()
+
+    def keep(self, which: NDArray[np.bool_]) -> None:
+        """These places alone."""
+        if not which.all():
+            self.at, self._context = self.at[which], self._context[which]
+            self._make_room()
+
+    def _make_room(self) -> None:
+        self._word, self._one, self._other = np.empty((3, len(self.at)), np.uint64)
+        self._signed = self._word.view(np.int64), self._one.view(np.int64), self._other.view(np.int64)
 
     def step(self, pieces: NDArray[np.int64]) -> None:
         """The next piece of each into `pieces`."""
-        bits, word, one, other, tables = self._bits, self._word, self._one, self._other, self._tables
-        np.right_shift(bits, _THREE, out=one)
-        self._words.take(one.view(np.int64), out=word, mode="clip")
-        np.bitwise_and(bits, _SEVEN, out=one)
-        np.left_shift(word, one, out=word)
-        np.right_shift(word, _GROUP_SHIFT, out=one)
-        np.bitwise_or(one, self._context, out=one)
-        tables.group.take(one.view(np.int64), out=other, mode="clip")
-        np.bitwise_and(other, _FIFTEEN, out=one)
-        np.left_shift(word, one, out=word)
-        np.add(bits, one, out=bits)
-        np.right_shift(other, _FOUR, out=other)
-        np.right_shift(word, _DRAWER_SHIFT, out=one)
-        np.bitwise_or(one, other, out=one)
-        tables.drawer.take(one.view(np.int64), out=other, mode="clip")
-        np.bitwise_and(other, _BYTE, out=one)
-        np.right_shift(word, one, out=word)
-        np.subtract(bits, one, out=bits)
-        np.add(bits, _WHOLE, out=bits)
-        np.right_shift(other.view(np.int64), _EIGHT, out=pieces)
-        np.add(pieces, word.view(np.int64), out=pieces)
-        tables.context.take(pieces, out=self._context, mode="clip")
+        bits, word, one, other, tables = self.at.view(np.uint64), self._word, self._one, self._other, self._tables
+        word_signed, one_signed, other_signed = self._signed
+        np.right_shift(bits, _THREE, one)
+        self._words.take(one_signed, None, word, "clip")
+        np.bitwise_and(bits, _SEVEN, one)
+        np.left_shift(word, one, word)
+        np.right_shift(word, _GROUP_SHIFT, one)
+        np.bitwise_or(one, self._context, one)
+        tables.group.take(one_signed, None, other, "clip")
+        np.bitwise_and(other, _FIFTEEN, one)
+        np.left_shift(word, one, word)
+        np.add(bits, one, bits)
+        np.right_shift(other, _FOUR, other)
+        np.right_shift(word, _DRAWER_SHIFT, one)
+        np.bitwise_or(one, other, one)
+        tables.drawer.take(one_signed, None, other, "clip")
+        np.bitwise_and(other, _BYTE, one)
+        np.right_shift(word, one, word)
+        np.subtract(bits, one, bits)
+        np.add(bits, _WHOLE, bits)
+        np.right_shift(other_signed, _EIGHT, pieces)
+        np.add(pieces, word_signed, pieces)
+        tables.context.take(pieces, None, self._context, "clip")
 
 
 _REVERSED = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1], axis=1)[:, 0]
