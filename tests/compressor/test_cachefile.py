@@ -152,6 +152,27 @@ def test_caches_of_an_earlier_version_are_packed_anew_to_be_joined(tmp_path: Pat
     assert join_caches(packed).data == write_caches(caches | {"3": letters(4)})
 
 
+def test_caches_of_version_5_are_joined_as_they_are(tmp_path: Path, caches: dict[str, Cache]) -> None:
+    packed = packed_of(GOLDEN / "caches-5")
+    path = tmp_path / "joined"
+    path.write_bytes(join_caches(packed | {"8": packed_of(GOLDEN / "caches-6")["8"]}).data)
+    with CacheFile(path) as file:
+        for entry, cache in (caches | of_every_version()).items():
+            assert equal(file.load(entry), cache)
+
+
+def test_strips_that_are_all_full_but_the_last_take_two_bytes(tmp_path: Path) -> None:
+    cache = replace(letters(20, codec="native-80@0123456789ab"), counts=np.array([56] * 39 + [3], np.uint8))
+    other = replace(cache, counts=np.array([56] * 38 + [3, 56], np.uint8))
+    file = seal_caches({"0": cache, "1": other})
+    path = tmp_path / "caches"
+    path.write_bytes(file.data)
+    assert file.stored_bytes["1"] - file.stored_bytes["0"] > 5
+    with CacheFile(path) as file:
+        assert equal(file.load("0"), cache)
+        assert equal(file.load("1"), other)
+
+
 def test_a_damaged_cache_is_not_joined(tmp_path: Path, caches: dict[str, Cache]) -> None:
     data = bytearray(write_caches(caches))
     data[-1] ^= 1
