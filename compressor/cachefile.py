@@ -1,8 +1,9 @@
 """Owns the cache file: many native caches in one sealed file, read one by one out of a map or in ranges.
 
-Layout, version 5. `cacheindex.py` says what the index holds of an entry. Its parts lie one behind the other: the frames
-of `symbols` and of `shared` that its code book makes of the tokens (`codebook.py`), the frame of the tail (`counts` of
-the strips, then the cells that escaped), and the residual. Frames lack their magic number (`frames.py`).
+Layout, version 6. `cacheindex.py` says what the index holds of an entry. Its parts lie one behind the other: the frames
+of `symbols` and of `shared` that its code book makes of the tokens (`codebook.py`), the tail (`counts` of the strips,
+then the cells that escaped; a frame, or two counts), and the residual. Frames lack their magic number (`frames.py`) or
+are of pieces (`pieces.py`); in version 5 all of them are zstd's, and there is none for a tail of two counts.
 `coded.py` reads them, `sealed.py` says how every byte comes under a checksum, `earlier.py` what versions 1 to 4 hold.
 A later version must still read all of them.
 """
@@ -19,16 +20,15 @@ from numpy.typing import NDArray
 from compressor.cache import Cache
 from compressor.cacheindex import DIGEST_BYTES, Index, Said, Way, checksum_of, read_index, write_index
 from compressor.codebook import STREAMS, book_for, streams_of
-from compressor.coded import CodedEntries
+from compressor.coded import CodedEntries, pack_tail
 from compressor.earlier import EarlierEntries
 from compressor.entries import Entries, TokenKind
 from compressor.formats import FORMATS
-from compressor.frames import pack_frame
 from compressor.ranges import ByteRanges
 from compressor.sealed import Contents, Kind, Parts, SealedFile, seal_indexed
 
-VERSION = "5"
-BATCH_TOKENS = 2048  # are unpacked and looked up together
+VERSION = "6"
+BATCH_TOKENS = 8192  # are unpacked and looked up together
 _DIGEST = re.compile(rf"[0-9a-f]{{{2 * DIGEST_BYTES}}}")
 
 
@@ -39,7 +39,7 @@ def _kind() -> Kind:
         version=VERSION,
         parts=("tokens", "counts", "residual"),  # up to version 4
         remedy="`percel doctor --repair` makes it anew from its document",
-        earlier=("1", "2", "3", "4"),
+        earlier=("1", "2", "3", "4", "5"),
     )
 
 
@@ -82,8 +82,8 @@ def _pack(name: str, cache: Cache) -> PackedCache:
     _check(name, cache)
     book = book_for(cache.codec.partition("@")[0], cache.format, cache.levels.shape[1])
     streams = streams_of(cache.levels, book)
-    symbols, shared = (pack_frame(getattr(streams, stream), book.dictionaries[stream]) for stream in STREAMS)
-    tail = pack_frame(np.concatenate([cache.counts, streams.escaped]))
+    symbols, shared = (book.pack(stream, getattr(streams, stream)) for stream in STREAMS)
+    tail = pack_tail(cache.counts, streams.escaped)
     data = symbols + shared + tail + cache.residual
     said = Said(
         way=0,

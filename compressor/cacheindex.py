@@ -1,4 +1,4 @@
-"""Owns the index of a cache file, version 5: what is said of its entries, in columns.
+"""Owns the index of a cache file, versions 5 and 6: what is said of its entries, in columns.
 
 One zstd frame: JSON (`names` of the entries, `ways` in which some of them were made and coded), its length before it
 as 4 bytes, then a column after the other. Numbers are little-endian, the lowest bytes of all entries first, then the

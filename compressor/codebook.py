@@ -3,7 +3,8 @@
 A native token's first 7/8 are its cells' own numbers, the same wherever a glyph stands; what cells share comes after
 them. A book names the cells that its rate writes most by one byte each, its symbols; a cell that is none of them
 escapes, and is written out apart. Symbols repeat as letters do, shared numbers do not, so each go into a frame of
-their own, with a dictionary of their own: a chunk is too short to learn one from.
+their own, with a dictionary of their own: a chunk is too short to learn one from. Where a book has pieces, they take
+the place of the symbols' dictionary (`pieces.py`); what its rate tends to misread is in it, too (`habits.py`).
 A file says by name which book an entry needs; one that is replaced stays installed under its name.
 """
 
@@ -24,7 +25,9 @@ from safetensors.numpy import load
 
 from compressor.errors import ModelError
 from compressor.formats import FORMATS, INT4, pack, packed_width, unpack
-from compressor.frames import pack_frame, unpack_frames
+from compressor.frames import FRAME_LIMIT, pack_frame, unpack_frames
+from compressor.habits import Habits
+from compressor.pieces import Pieces, is_pieces
 from compressor.sealed import save_sorted
 
 SYMBOL_BYTES = 112_640  # of the dictionary of symbols: zstd's own default; twice as much saves 2 to 3 % more
@@ -32,6 +35,7 @@ SHARED_BYTES = 4096  # of the other one: more saves nothing
 ESCAPE = 255  # the symbol of a cell that has none
 BOOKS = Path(__file__).parent / "codec" / "weights"
 BLOCK_TOKENS = 256  # are looked up at once: what comes in between stays in a core's cache
+TAG_DIGITS = 4  # of a name's eight, for those who have no room for it
 _CODEC = re.compile(r"[\w-]{1,64}", re.ASCII)  # of no other codec is there a book: its name becomes that of a file
 _NAME = re.compile(rf"({_CODEC.pattern})-[0-9a-f]{{8}}", re.ASCII)
 _WORDS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64, 16: np.complex128}  # bytes -> what is moved as one
@@ -50,6 +54,22 @@ class CodeBook:
     own: int  # of these, its cells' own; 0: all
     cells: NDArray[np.uint8]  # (symbols, numbers of a cell) levels
     dictionaries: dict[Stream, bytes]
+    shared: bytes = b""  # what every token shares as stored, where that is always the same
+    pieces: Pieces | None = None
+    habits: Habits | None = None
+
+    @property
+    def tag(self) -> str:
+        """What `book_tagged` finds it by."""
+        return self.name.rpartition("-")[2][:TAG_DIGITS]
+
+    def cell_numbers(self, levels: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """The own numbers of each cell of tokens (tokens, width) as one: (cells,)."""
+        cells = levels[:, : self.own].reshape(-1, self.cells.shape[1])
+        numbers = cells[:, 0].astype(np.int64)
+        for column in cells.T[1:]:
+            numbers = numbers * FORMATS[self.format].levels + column
+        return numbers
 
     def own_of(self, width: int) -> int:
         """Numbers of a token of so many that are its cells' own."""
@@ -62,6 +82,38 @@ class CodeBook:
         if stream == "symbols":
             return tokens * own // cell
         return tokens * packed_width(width - own, FORMATS[self.format])
+
+    def pack(self, stream: Stream, plain: NDArray[np.uint8]) -> bytes:
+        """A stream as a frame."""
+        if stream == "symbols" and self.pieces:
+            # What repeats itself, or is like no training text, may take fewer bytes without pieces.
+            return min(self.pieces.pack(plain), pack_frame(plain), key=len)
+        if stream == "shared" and self.shared and plain.tobytes() == self.shared * (plain.size // len(self.shared)):
+            return b""
+        return pack_frame(plain, self.dictionaries[stream])
+
+    def unpack(self, stream: Stream, frames: Sequence[bytes | memoryview], sizes: Sequence[int]) -> NDArray[np.uint8]:
+        """The inverse for many frames, each of so many bytes: (bytes,). Raises ValueError."""
+        both = zip(frames, sizes, strict=True)
+        special = np.array([self._is_special(stream, frame, size) for frame, size in both], np.bool_)
+        if not special.any():
+            return unpack_frames(frames, sizes, self.dictionaries[stream])
+        if special.all():
+            if stream == "symbols" and self.pieces:
+                return self.pieces.unpack(frames, sizes)
+            return np.frombuffer(self.shared * (sum(sizes) // len(self.shared)), np.uint8)
+        plain = np.empty(sum(sizes), np.uint8)
+        for kind in (False, True):
+            places = np.flatnonzero(special == kind).tolist()
+            alike = self.unpack(stream, [frames[place] for place in places], [sizes[place] for place in places])
+            plain[np.repeat(special == kind, sizes)] = alike
+        return plain
+
+    def _is_special(self, stream: Stream, frame: bytes | memoryview, size: int) -> bool:
+        """Whether a frame is not zstd's."""
+        if stream == "symbols":
+            return self.pieces is not None and is_pieces(frame)
+        return bool(self.shared) and not len(frame) and 0 < size <= FRAME_LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +178,7 @@ def coded_bytes(levels: NDArray[np.uint8], codec: str, format: str) -> int:
     """What tokens (tokens, width) of a codec, "native-20", take on disk."""
     book = book_for(codec, format, levels.shape[1])
     streams = streams_of(levels, book)
-    packed = (pack_frame(getattr(streams, name), book.dictionaries[name]) for name in STREAMS)
+    packed = (book.pack(name, getattr(streams, name)) for name in STREAMS)
     return sum(map(len, packed)) + streams.escaped.size
 
 
@@ -154,21 +206,61 @@ def book_named(name: str, format: str) -> CodeBook:
     raise ValueError(f"its code book {name} is not installed")
 
 
-def make_book(codec: str, samples: Sequence[NDArray[np.uint8]], *, own: int, cell: int) -> bytes:
-    """The file of a book for chunks like these, levels (tokens, width) of int4 each; a thousand or so are needed.
+def book_tagged(codec: str, tag: str) -> CodeBook:
+    """The book of a codec, "native-20", whose name goes on with a tag, TAG_DIGITS of its digits.
+
+    Raises ValueError for one that is not installed, ModelError for a broken one.
+    """
+    path = book_path(codec)
+    for each in (path, *sorted(path.parent.glob(f"{codec}-{tag}*{path.suffix}"))):
+        book = _installed(each)
+        if book and book.name.startswith(f"{codec}-{tag}"):
+            return book
+    raise ValueError(f"its code book {codec}-{tag}... is not installed")
+
+
+def symbol_book(samples: Sequence[NDArray[np.uint8]], *, own: int, cell: int) -> CodeBook:
+    """A book of the cells that are most frequent in chunks like these, levels (tokens, width) of int4 each, no more.
 
     Of a token's numbers the first `own` are its cells', `cell` each.
     """
-    book = CodeBook("", INT4.name, 0, own, _frequent_cells(samples, own, cell), {})
+    return CodeBook("", INT4.name, 0, own, _frequent_cells(samples, own, cell), {})
+
+
+def make_book(
+    codec: str,
+    samples: Sequence[NDArray[np.uint8]],
+    *,
+    own: int,
+    cell: int,
+    pieces: Pieces | None = None,
+    habits: Habits | None = None,
+) -> bytes:
+    """The file of a book for chunks like these, as `symbol_book` takes them; a thousand or so are needed.
+
+    Pieces are of the symbols that `symbol_book` names.
+    """
+    book = symbol_book(samples, own=own, cell=cell)
     streams = [streams_of(levels, book) for levels in samples]
-    tensors = {"cells": book.cells}
+    tensors: dict[str, NDArray[Any]] = {"cells": book.cells}
     for name, size in (("symbols", SYMBOL_BYTES), ("shared", SHARED_BYTES)):
         plain: list[bytes | bytearray | memoryview] = [getattr(each, name).tobytes() for each in streams]
-        words = zstandard.train_dictionary(size, plain).as_bytes() if plain[0] else b""
+        needed = plain[0] and not (name == "symbols" and pieces) and not (name == "shared" and _alike(samples, own))
+        words = zstandard.train_dictionary(size, plain).as_bytes() if needed else b""
         tensors[name] = np.frombuffer(words, np.uint8)
+    if _alike(samples, own):
+        tensors["alike"] = pack(samples[0][:1, own:], INT4).ravel()
+    for learnt in (pieces, habits):
+        tensors |= learnt.tensors() if learnt else {}
     return save_sorted(
         tensors, {"codec": codec, "format": INT4.name, "width": str(samples[0].shape[1]), "own": str(own)}
     )
+
+
+def _alike(samples: Sequence[NDArray[np.uint8]], own: int) -> bool:
+    """Whether all tokens share the same numbers."""
+    first = samples[0][:1, own:]
+    return bool(first.size) and all((levels[:, own:] == first).all() for levels in samples)
 
 
 def book_path(codec: str, directory: Path | None = None) -> Path:
@@ -207,6 +299,9 @@ def _read(path: Path) -> CodeBook:
             own=int(facts["own"]),
             cells=tensors["cells"],
             dictionaries={"symbols": tensors["symbols"].tobytes(), "shared": tensors["shared"].tobytes()},
+            shared=tensors["alike"].tobytes() if "alike" in tensors else b"",
+            pieces=Pieces.from_tensors(tensors),
+            habits=Habits.from_tensors(tensors),
         )
         _check(book)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -221,6 +316,8 @@ def _check(book: CodeBook) -> None:
         raise ValueError(f"its cells are {cells.dtype} {cells.shape}")
     if cells.max() >= levels or not 0 < book.own <= book.width or book.own % cells.shape[1]:
         raise ValueError(f"its cells do not fit {book.own} of {book.width} numbers of {book.format}")
+    if book.shared and len(book.shared) != packed_width(book.width - book.own, FORMATS[book.format]):
+        raise ValueError(f"its tokens share {len(book.shared)} bytes")
     one = np.zeros(1, np.uint8)
     for dictionary in book.dictionaries.values():
         unpack_frames([pack_frame(one)], [1], dictionary)  # takes the dictionary in, as the next frames need it

@@ -1,4 +1,4 @@
-"""Owns what entries of a cache file, version 5, are read as: tokens coded with a book, as its index tells."""
+"""Owns what entries of a cache file, versions 5 and 6, are read as: tokens coded with a book, as its index tells."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -12,9 +12,12 @@ from compressor.cacheindex import Index
 from compressor.codebook import STREAMS, Numbers, Streams, book_named, fill, numbers_of
 from compressor.entries import TokenKind
 from compressor.formats import FORMATS, level_numbers
-from compressor.frames import unpack_frames
+from compressor.frames import pack_frame, unpack_frames
 from compressor.sealed import Parts
 
+# Strips are full but for the last one, mostly: then that count and the last one's are all that is stored. No frame is
+# as short.
+ALIKE_BYTES = 2
 _NONE = np.zeros(0, np.uint8)
 
 Wanted = Literal["levels", "numbers"]
@@ -61,10 +64,10 @@ class CodedEntries:
             raise ValueError(f"its code book {book.name} is for {book.width} numbers of {book.format}")
         said = [self._index[entry] for entry in entries]
         symbols, shared = (
-            unpack_frames(
+            book.unpack(
+                stream,
                 [each[stream].data for each in parts],
                 [book.size(stream, each.tokens, way.width) for each in said],
-                book.dictionaries[stream],
             )
             for stream in STREAMS
         )
@@ -78,8 +81,17 @@ class CodedEntries:
 
     def _tail(self, entry: str, parts: Parts) -> NDArray[np.uint8]:
         """Counts of an entry, then its escaped cells; memory of its own."""
-        said = self._index[entry]
-        return unpack_frames([parts["tail"].data], [said.strips + said.escaped]).copy()
+        said, stored = self._index[entry], parts["tail"]
+        if stored.size == ALIKE_BYTES and said.strips and not said.escaped:
+            return np.concatenate([np.full(said.strips - 1, stored[0], np.uint8), stored[1:]])
+        return unpack_frames([stored.data], [said.strips + said.escaped]).copy()
+
+
+def pack_tail(counts: NDArray[np.uint8], escaped: NDArray[np.uint8]) -> bytes:
+    """Counts and escaped cells of an entry as stored."""
+    if len(counts) and not escaped.size and (counts[:-1] == counts[0]).all():
+        return bytes([counts[0], counts[-1]])
+    return pack_frame(np.concatenate([counts, escaped]))
 
 
 @cache

@@ -21,7 +21,7 @@ from compressor.codec.cuda import CudaReader, fits
 from compressor.codec.exact import verify_read
 from compressor.codec.glyphs import load_glyphs, own_numbers
 from compressor.codec.model import Level
-from compressor.codec.residual import STYLE_SURE, SURE, Doubt, apply_residual
+from compressor.codec.residual import STYLE_SURE, SURE, Coded, Doubt, apply_residual
 from compressor.codec.rounded import round_linears
 from compressor.codec.settle import UNREADABLE, Choice, settle
 from compressor.codec.typography import (
@@ -126,7 +126,8 @@ class NativeCodec:
         caches: list[Cache] = []
         groups = self._groups(levels)
         for group, (cells, doubt) in zip(groups, self._read_ahead(levels, groups), strict=True):
-            verified = verify_read(texts[group], grids[group], cells, doubt, self.strips_per_token)
+            coded = [Coded(stored, self.name) for stored in levels[group]]
+            verified = verify_read(texts[group], grids[group], coded, cells, doubt)
             caches += [
                 Cache(
                     codec=self.fingerprint,
@@ -229,7 +230,13 @@ class NativeCodec:
             found = cells[start : start + last - first].copy()
             start += len(part) * self.strips_per_token
             chunk_cells = len(reading.cache.levels) * self.strips_per_token * STRIP_CELLS
-            apply_residual(found, reading.cache.residual, chunk_cells=chunk_cells, first=first * STRIP_CELLS)
+            apply_residual(
+                found,
+                reading.cache.residual,
+                chunk_cells=chunk_cells,
+                first=first * STRIP_CELLS,
+                coded=Coded(reading.cache.levels, self.name),
+            )
             grids.append((grid_of(found, reading.cache.counts[first:last]), int(ends[first - 1]) if first else 0))
         return grids
 

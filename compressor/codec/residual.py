@@ -3,6 +3,13 @@
 Characters are corrected cell by cell. Styles come in runs, and go wrong in runs: a run that was not read right
 everywhere is told as a whole. Doubtful cells are corrected, too: on another device or thread count they could be read
 the other way.
+
+The first byte says how the entries are written:
+0: as numbers, seven bits a byte (LEB128): how many characters, their gaps, their codes, then the gaps, lengths and
+   styles of runs
+1: the same, deflated
+2: characters by the habits in a code book (`compressor/habits.py`), whose tag follows in two bytes; no runs
+3: the same with runs: behind the tag how many, their gaps, lengths and styles as numbers, then the characters
 """
 
 import zlib
@@ -12,8 +19,11 @@ from enum import IntFlag
 import numpy as np
 from numpy.typing import NDArray
 
+from compressor.codebook import TAG_DIGITS, book_for, book_tagged
 from compressor.codec.typography import CONTINUATION, STYLE_SHIFT
 from compressor.errors import CacheDamaged
+from compressor.formats import INT4
+from compressor.habits import MISREAD_BYTES
 
 CODE = (1 << STYLE_SHIFT) - 1  # the bits of a cell that are its code
 
@@ -36,66 +46,151 @@ CELL_BYTES = 8
 COUNT_BYTES = 5  # of how many characters there are
 NUMBER_BITS = 35  # that are written of a number
 MOST_STYLE = 255  # a byte of bits
+TAG_BYTES = TAG_DIGITS // 2
+WITHOUT_RUNS, WITH_RUNS = BY_HABITS = (2, 3)  # the first byte of residuals that are
+WORTH_DEFLATING = 48  # bytes: fewer hardly get shorter, and zlib takes longer over them than all the rest
 
 
 @dataclass(frozen=True, slots=True)
-class _Entries:
+class Coded:
+    """The tokens of a chunk, which its residual is written by."""
+
+    levels: NDArray[np.uint8]  # (tokens, width), all of the chunk's
+    codec: str  # "native-20"
+
+
+@dataclass(frozen=True, slots=True)
+class Misread:
     """What a residual corrects: (characters,) and (runs,) int64."""
 
-    gaps: NDArray[np.int64]
+    places: NDArray[np.int64]
     codes: NDArray[np.int64]
-    run_gaps: NDArray[np.int64]
+    run_starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
     styles: NDArray[np.int64]
 
 
-def write_residual(true: NDArray[np.int32], found: NDArray[np.int32], doubt: NDArray[np.uint8]) -> bytes:
+def write_residual(
+    true: NDArray[np.int32], found: NDArray[np.int32], doubt: NDArray[np.uint8], coded: Coded | None = None
+) -> bytes:
     """Cells as set and as read, and bits of Doubt, same shape -> entries as bytes; b"" where there are none.
 
-    Numbers as in LEB128: how many characters, their gaps, their codes, then the gaps, lengths and styles of runs.
-    The first byte says whether what follows is deflated: a few entries are shorter as they are.
+    With `coded`, by the habits that are known of its codec's reader; where they take more than a byte a character, as
+    in a script that it has not learnt, only if that is less than without.
     """
     true, found, doubt = true.ravel(), found.ravel(), doubt.ravel()
-    places = np.flatnonzero(((true ^ found) & CODE != 0) | (doubt & Doubt.CHARACTER != 0))
-    styles = true >> STYLE_SHIFT
-    astray = (styles != found >> STYLE_SHIFT) | (doubt & Doubt.STYLE != 0)
-    starts = np.flatnonzero(np.diff(styles, prepend=-1))
-    wrong = np.add.reduceat(astray, starts, dtype=np.int64) > 0 if len(starts) else np.zeros(0, bool)
-    lengths = np.diff(starts, append=len(true))[wrong]
-    starts = starts[wrong]
-    if not len(places) + len(starts):
+    wrong = true ^ found
+    if not wrong.any() and not doubt.any():
         return b""
-    characters = ([len(places)], np.diff(places, prepend=0), true[places] & CODE)
-    runs = (np.diff(starts, prepend=0), lengths, styles[starts])
-    plain = _to_bytes(np.concatenate([*characters, *runs]))
+    places = np.flatnonzero(wrong & CODE | doubt & int(Doubt.CHARACTER))
+    codes = true[places] & CODE
+    astray = (wrong > CODE) | (doubt & int(Doubt.STYLE) > 0)
+    runs = _runs_astray(true >> STYLE_SHIFT, astray) if astray.any() else np.zeros((3, 0), np.int64)
+    if not len(places) and not runs.size:
+        return b""
+    told = _told(places, codes, runs, coded) if coded and len(places) else b""
+    if told and len(told) <= len(places) + runs.size:
+        return told
+    numbers = _numbers(np.concatenate([[len(places)], np.diff(places, prepend=0), codes, runs.ravel()]))
+    return told if told and len(told) < len(numbers) else numbers
+
+
+def _runs_astray(styles: NDArray[np.int32], astray: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Gaps, lengths and styles of the runs of a style that have a cell astray, (3, runs)."""
+    starts = np.flatnonzero(np.diff(styles, prepend=-1))
+    wrong = np.add.reduceat(astray, starts, dtype=np.int64) > 0
+    lengths = np.diff(starts, append=len(styles))[wrong]
+    starts = starts[wrong]
+    return np.stack([np.diff(starts, prepend=0), lengths, styles[starts]])
+
+
+def _told(places: NDArray[np.int64], codes: NDArray[np.int32], runs: NDArray[np.int64], coded: Coded) -> bytes:
+    """A residual by habits; b"" where none are known."""
+    book = book_for(coded.codec, INT4.name, coded.levels.shape[1])
+    if book.habits is None:
+        return b""
+    told = bytes.fromhex(book.tag)
+    if runs.size:
+        told += _to_bytes(np.concatenate([[runs.shape[1]], runs.ravel()]))
+    told += book.habits.pack(book.cell_numbers(coded.levels), places, codes)
+    return bytes([WITH_RUNS if runs.size else WITHOUT_RUNS]) + told
+
+
+def _numbers(numbers: NDArray[np.int64]) -> bytes:
+    """A residual as numbers, deflated where that is shorter."""
+    plain = _to_bytes(numbers)
+    if len(plain) < WORTH_DEFLATING:
+        return b"\0" + plain
     deflate = zlib.compressobj(9, zlib.DEFLATED, wbits=-15)
     deflated = deflate.compress(plain) + deflate.flush()
     return b"\0" + plain if len(plain) <= len(deflated) else b"\1" + deflated
 
 
-def apply_residual(cells: NDArray[np.int32], residual: bytes, *, chunk_cells: int, first: int = 0) -> None:
+def apply_residual(
+    cells: NDArray[np.int32], residual: bytes, *, chunk_cells: int, first: int = 0, coded: Coded | None = None
+) -> None:
     """Corrects cells in place; `first` is the place of their first one in its chunk, which has `chunk_cells`.
 
-    Raises CacheDamaged for what is no residual of so many cells, before it takes more memory than one of them could.
+    Raises CacheDamaged for what is no residual of so many cells, before it takes more memory than one of them could,
+    and for one that was written by `coded` where that is not given.
     """
     if not residual:
         return
-    try:
-        entries = _read_entries(residual, chunk_cells * CELL_BYTES + COUNT_BYTES)
-    except (ValueError, zlib.error) as error:
-        raise CacheDamaged(f"a cache has a residual that cannot be: {error}; run `percel doctor --repair`") from error
+    misread = read_residual(residual, chunk_cells=chunk_cells, coded=coded)
     flat = cells.reshape(-1)
-    starts = (np.cumsum(entries.run_gaps) - first).clip(0)
-    ends = np.cumsum(entries.run_gaps) - first + entries.lengths
-    for start, end, style in zip(starts, ends.clip(0), entries.styles, strict=True):
+    starts = (misread.run_starts - first).clip(0)
+    ends = (misread.run_starts - first + misread.lengths).clip(0)
+    for start, end, style in zip(starts, ends, misread.styles, strict=True):
         flat[start:end] = flat[start:end] & CODE | np.int32(style << STYLE_SHIFT)
-    places = np.cumsum(entries.gaps) - first
+    places = misread.places - first
     inside = (places >= 0) & (places < flat.size)
     places = places[inside]
-    flat[places] = flat[places] & ~CODE | entries.codes[inside].astype(np.int32)
+    flat[places] = flat[places] & ~CODE | misread.codes[inside].astype(np.int32)
 
 
-def _read_entries(residual: bytes, most: int) -> _Entries:
+def read_residual(residual: bytes, *, chunk_cells: int, coded: Coded | None = None) -> Misread:
+    """What a residual that is not empty corrects. Raises CacheDamaged as `apply_residual`."""
+    try:
+        if residual[0] in BY_HABITS:
+            return _read_told(residual, chunk_cells, coded)
+        return _read_numbers(residual, chunk_cells * CELL_BYTES + COUNT_BYTES)
+    except (ValueError, zlib.error) as error:
+        raise CacheDamaged(f"a cache has a residual that cannot be: {error}; run `percel doctor --repair`") from error
+
+
+def _read_told(residual: bytes, chunk_cells: int, coded: Coded | None) -> Misread:
+    """Raises ValueError."""
+    if coded is None:
+        raise ValueError("it is told by tokens that are not at hand")
+    if len(residual) > chunk_cells * (MISREAD_BYTES + CELL_BYTES) + TAG_BYTES + COUNT_BYTES + 1:
+        raise ValueError(f"{len(residual):,} bytes for {chunk_cells:,} cells")
+    start = 1 + TAG_BYTES
+    book = book_tagged(coded.codec, residual[1:start].hex())
+    if book.habits is None or (book.format, book.width) != (INT4.name, coded.levels.shape[1]):
+        raise ValueError(f"its code book {book.name} cannot tell it")
+    runs = np.zeros((3, 0), np.int64)
+    if residual[0] == WITH_RUNS:
+        numbers, start = _first_numbers(residual, start)
+        runs = numbers.reshape(3, -1)
+    places, codes = book.habits.unpack(book.cell_numbers(coded.levels), residual[start:])
+    return _checked(Misread(places, codes, np.cumsum(runs[0]), runs[1], runs[2]))
+
+
+def _first_numbers(residual: bytes, start: int) -> tuple[NDArray[np.int64], int]:
+    """The numbers of runs from a place on, and where they end. Raises ValueError."""
+    ends = np.flatnonzero(np.frombuffer(residual, np.uint8)[start:] < 128) + start + 1
+    if not len(ends):
+        raise ValueError("it is cut off")
+    count = 3 * int(_from_bytes(residual[start : ends[0]])[0])
+    if not 0 <= count < len(ends):
+        raise ValueError("its numbers do not fit together")
+    numbers = _from_bytes(residual[start : ends[count]])[1:]
+    if numbers.min(initial=0) < 0 or numbers.max(initial=0) >> NUMBER_BITS:
+        raise ValueError("its numbers do not fit together")
+    return numbers, int(ends[count])
+
+
+def _read_numbers(residual: bytes, most: int) -> Misread:
     """Its entries, where they take at most so many bytes, not deflated. Raises ValueError, zlib.error."""
     plain = residual[1:]
     if residual[0]:
@@ -112,9 +207,14 @@ def _read_entries(residual: bytes, most: int) -> _Entries:
         raise ValueError("its numbers do not fit together")
     gaps, codes = numbers[1:split].reshape(2, -1)
     run_gaps, lengths, styles = numbers[split:].reshape(3, -1)
-    if codes.max(initial=0) > CONTINUATION or styles.max(initial=0) > MOST_STYLE:
+    return _checked(Misread(np.cumsum(gaps), codes, np.cumsum(run_gaps), lengths, styles))
+
+
+def _checked(misread: Misread) -> Misread:
+    """Raises ValueError."""
+    if misread.codes.max(initial=0) > CONTINUATION or misread.styles.max(initial=0) > MOST_STYLE:
         raise ValueError("it has codes or styles that are none")
-    return _Entries(gaps, codes, run_gaps, lengths, styles)
+    return misread
 
 
 def _to_bytes(numbers: NDArray[np.int64]) -> bytes:

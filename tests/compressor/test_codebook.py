@@ -1,6 +1,7 @@
 """A code book gives back the tokens it was given, in fewer bytes where it is of their rate, and says what it lacks."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from compressor.codebook import (
     make_book,
     numbers_of,
     streams_of,
+    symbol_book,
 )
 from compressor.codec.book import write_book
 from compressor.codec.corpus import Corpus, cells_of
@@ -27,11 +29,25 @@ from compressor.codec.native import load_codec
 from compressor.codec.weights import available_rates
 from compressor.errors import ModelError
 from compressor.formats import INT4, level_numbers
+from compressor.frames import pack_frame
+from compressor.pieces import is_pieces
 from compressor.sealed import save_sorted
 
 TEXT = (
     "The harbour office keeps the gauge readings of every lock since 1987. When the water stood at 2.417 m, the "
     "ferry left at 07:40 and came back before noon; the keeper wrote both into the book and signed the page. "
+)
+
+
+# Without repetition, which is coded well without a book, too.
+PROSE = (
+    "Nobody had asked her to stay, and yet the clerk stayed until the lamps were lit, sorting letters that had "
+    "come for men who no longer lived in the town. Some of them she remembered: a carpenter with a limp, two "
+    "brothers who bought a boat and never paid for it, the teacher whose garden was said to be the best in the "
+    "county. In spring the river took the lower road, so the post went round by the hills and was a day late; no "
+    "one complained, since most news was bad. What surprised her that evening was a parcel without a name. It was "
+    "light, it smelt of oranges, and on the back someone had drawn, quite carefully, the small house at the end "
+    "of the pier where she was born."
 )
 
 
@@ -44,7 +60,7 @@ def levels_again(levels: NDArray[np.uint8], book: CodeBook) -> NDArray[np.uint8]
 @pytest.mark.parametrize("rate", available_rates())
 def test_the_book_of_every_rate_saves_bytes_and_loses_none(rate: int) -> None:
     codec = load_codec(f"native-{rate}", device="cpu")
-    (cache,) = codec.encode([TEXT * 5])
+    (cache,) = codec.encode([PROSE])
     book, plain = book_for(codec.name, "int4", 512), book_for("another codec", "int4", 512)
     assert book.name.startswith(f"native-{rate}-")
     assert plain.name == ""
@@ -167,3 +183,57 @@ def test_the_same_samples_make_the_same_book() -> None:
     samples = [words[rng.integers(50, size=(20, 8))].reshape(20, 512) for _ in range(100)]
     first = make_book("native-20", samples, own=448, cell=4)
     assert all(make_book("native-20", samples, own=448, cell=4) == first for _ in range(5))
+
+
+@pytest.mark.slow
+def test_the_book_of_the_highest_rate_knows_pieces_and_what_is_misread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    words = [*PROSE.split(), "水の音", "naïve"]
+    text = " ".join(words[place] for place in rng.integers(len(words), size=3000))
+    codec = load_codec(f"native-{available_rates()[-1]}", device="cpu")
+    corpus = Corpus({"prose": cells_of(text)}, {})
+    (cache,) = codec.encode([" ".join(rng.permutation(words))])
+    path = write_book(codec, corpus, tmp_path, seed=1, chunks=20)
+    monkeypatch.setattr("compressor.codebook.BOOKS", tmp_path)
+    book = book_for(codec.name, "int4", 512)
+    assert book.name == book_name(codec.name, path.read_bytes())
+    assert book.pieces is not None
+    assert book.habits is not None
+    symbols = streams_of(cache.levels, book).symbols
+    frame = book.pieces.pack(symbols)
+    assert len(frame) < 0.7 * len(pack_frame(symbols))
+    assert (book.unpack("symbols", [frame], [len(symbols)]) == symbols).all()
+    assert len(codec.encode([text[:900]])[0].residual) < len(book.tag) + 200
+    assert codec.read(codec.encode([text[:900]])) == [text[:900]]
+
+
+def test_frames_of_pieces_and_of_zstd_lie_side_by_side() -> None:
+    book = book_for("native-80", "int4", 512)
+    rng = np.random.default_rng(0)
+    plain = [np.zeros(448, np.uint8), rng.integers(0, 16, 448, np.uint8), np.zeros(0, np.uint8)]
+    plain.append(np.full(900, 3, np.uint8))
+    frames = [book.pack("symbols", plain[0]), pack_frame(plain[1]), b"", pack_frame(plain[3])]
+    assert is_pieces(frames[0])
+    assert (book.unpack("symbols", frames, [len(each) for each in plain]) == np.concatenate(plain)).all()
+
+
+def test_what_all_tokens_share_is_stored_once() -> None:
+    rng = np.random.default_rng(0)
+    words = rng.integers(0, 16, (50, 64), dtype=np.uint8)
+    samples = [words[rng.integers(50, size=(20, 8))].reshape(20, 512) for _ in range(100)]
+    for levels in samples:
+        levels[:, 448:] = 7
+    book = replace(
+        symbol_book(samples, own=448, cell=1),
+        width=512,
+        dictionaries={"symbols": b"", "shared": b""},
+        shared=load(make_book("native-20", samples, own=448, cell=1))["alike"].tobytes(),
+    )
+    one, other = np.full(64, 0x77, np.uint8), np.arange(64, dtype=np.uint8)
+    assert book.shared == bytes([0x77]) * 32
+    frames = [book.pack("shared", plain) for plain in (one, other, one[:0])]
+    assert (frames[0], frames[2]) == (b"", b"")
+    found = book.unpack("shared", frames, [64, 64, 0])
+    assert (found == np.concatenate([one, other])).all()
