@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compressor.codec.residual import CODE, apply_residual, write_residual
+from compressor.codec.residual import CODE, Coded, apply_residual, write_residual
 from compressor.codec.typography import TextGrid, characters_of, points_of, stack
 from compressor.errors import CacheDamaged
 
@@ -25,13 +25,15 @@ class Verified:
 
 
 def verify_read(
-    texts: Sequence[str], grids: Sequence[TextGrid], found: Tensor, doubt: Tensor, strips_per_token: int
+    texts: Sequence[str], grids: Sequence[TextGrid], coded: Sequence[Coded], found: Tensor, doubt: Tensor
 ) -> list[Verified]:
-    """Chunks as set, and the cells and bits of Doubt read of their tokens, (strips, 56) int32 and uint8 end to end.
+    """Chunks as set, their tokens, and the cells and bits of Doubt read of these, (strips, 56) int32 and uint8.
 
     Raises CacheDamaged where a residual does not mend what was read, or a grid is not its text.
     """
-    true = stack(grids, strips_per_token)
+    strips_per_token = len(found) // max(1, sum(len(each.levels) for each in coded))
+    true = stack(grids, max(1, strips_per_token))
+    ends = np.cumsum([len(each.levels) for each in coded]) * strips_per_token
     cells, characters = true.cells, characters_of(true)
     counted = [int(grid.counts.sum(dtype=np.int64)) for grid in grids]
     if counted != list(map(len, texts)) or (true.codes[characters] != points_of("".join(texts))).any():
@@ -41,28 +43,28 @@ def verify_read(
     read, doubtful = found[amiss].cpu().numpy(), doubt[amiss].cpu().numpy()
     wrong = (((read ^ cells[strips]) & CODE != 0) & characters[strips]).sum(1)
     verified = [Verified(b"", 1.0 if text else 0.0) for text in texts]
-    taken = np.array([-(-len(grid.codes) // strips_per_token) for grid in grids]) * strips_per_token
-    ends = np.cumsum(taken)
     chunks = np.searchsorted(ends, strips, side="right")
     for part in np.split(np.arange(len(strips)), np.flatnonzero(np.diff(chunks)) + 1):
         if not len(part):
             continue
         place = int(chunks[part[0]])
-        grid, start = grids[place], ends[place] - taken[place]
+        grid, start = grids[place], ends[place - 1] if place else 0
         part = part[strips[part] - start < len(grid.codes)]  # not the blank strips behind it
         own, inside = cells[start : start + len(grid.codes)], strips[part] - start
         as_read, in_doubt = own.copy(), np.zeros(own.shape, np.uint8)
         as_read[inside], in_doubt[inside] = read[part], doubtful[part]
         missed = int(wrong[part].sum())
-        verified[place] = Verified(_mended(own, as_read, in_doubt), (counted[place] - missed) / max(1, counted[place]))
+        verified[place] = Verified(
+            _mended(own, as_read, in_doubt, coded[place]), (counted[place] - missed) / max(1, counted[place])
+        )
     return verified
 
 
-def _mended(true: NDArray[np.int32], found: NDArray[np.int32], doubt: NDArray[np.uint8]) -> bytes:
+def _mended(true: NDArray[np.int32], found: NDArray[np.int32], doubt: NDArray[np.uint8], coded: Coded) -> bytes:
     """The residual of a chunk, (strips, 56) each, once it is seen to mend what was read."""
-    residual = write_residual(true, found, doubt)
+    residual = write_residual(true, found, doubt, coded)
     replayed = found.copy()
-    apply_residual(replayed, residual, chunk_cells=replayed.size)
+    apply_residual(replayed, residual, chunk_cells=replayed.size, coded=coded)
     if (replayed != true).any():
         raise CacheDamaged("a fresh cache does not read back to its text; it was not kept")
     return residual

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from compressor.codec.exact import Verified, verify_read
 from compressor.codec.native import set_texts
-from compressor.codec.residual import Doubt, apply_residual
+from compressor.codec.residual import Coded, Doubt, apply_residual
 from compressor.codec.typography import STRIP_CELLS, TextGrid, stack
 from compressor.errors import CacheDamaged
 
@@ -17,7 +17,13 @@ TOKEN = 4  # strips
 
 def _verify(texts: list[str], found: np.ndarray, doubt: np.ndarray | None = None) -> list[Verified]:
     doubt = np.zeros(found.shape, np.uint8) if doubt is None else doubt
-    return verify_read(texts, set_texts(texts), torch.from_numpy(found), torch.from_numpy(doubt), TOKEN)
+    grids = set_texts(texts)
+    return verify_read(texts, grids, _coded(grids), torch.from_numpy(found), torch.from_numpy(doubt))
+
+
+def _coded(grids: list[TextGrid]) -> list[Coded]:
+    """Tokens of a codec that has no habits."""
+    return [Coded(np.zeros((-(-len(grid.codes) // TOKEN), 8), np.uint8), "native-0") for grid in grids]
 
 
 @given(st.lists(st.text(max_size=400), max_size=5), st.integers(0, 40), st.randoms(use_true_random=False))
@@ -55,7 +61,7 @@ def test_text_that_was_not_set_as_it_is_is_not_kept() -> None:
     other = set_texts(["text as seT"])
     nothing = torch.zeros(TOKEN, STRIP_CELLS, dtype=torch.uint8)
     with pytest.raises(CacheDamaged, match="a text was not set as it is; nothing was kept"):
-        verify_read(["text as set"], other, torch.from_numpy(stack(other, TOKEN).cells), nothing, TOKEN)
+        verify_read(["text as set"], other, _coded(other), torch.from_numpy(stack(other, TOKEN).cells), nothing)
     short = [TextGrid(other[0].codes, other[0].counts - 1, other[0].styles)]
     with pytest.raises(CacheDamaged, match="a text was not set as it is; nothing was kept"):
-        verify_read(["text as seT"], short, torch.from_numpy(stack(short, TOKEN).cells), nothing, TOKEN)
+        verify_read(["text as seT"], short, _coded(short), torch.from_numpy(stack(short, TOKEN).cells), nothing)
