@@ -66,11 +66,9 @@ def write_book(codec: NativeCodec, corpus: Corpus, directory: Path, *, seed: int
 
 def _grid(row: NDArray[np.int32]) -> TextGrid:
     """A chunk's cells as they are set, plain."""
-    return TextGrid(
-        codes=row.reshape(-1, STRIP_CELLS),
-        counts=np.full(CHUNK_STRIPS, STRIP_CELLS, np.uint8),
-        styles=np.zeros((CHUNK_STRIPS, STRIP_CELLS), np.uint8),
-    )
+    codes = row.reshape(-1, STRIP_CELLS)
+    characters = (codes != CONTINUATION).sum(1)
+    return TextGrid(codes, counts=characters.astype(np.uint8), styles=np.zeros(codes.shape, np.uint8))
 
 
 def _pieces(codec: NativeCodec, book: CodeBook, corpus: Corpus, seed: int) -> Pieces:

@@ -55,6 +55,7 @@ def test_it_reads_as_the_plain_reader(rate: int, monkeypatch: pytest.MonkeyPatch
     assert (chosen.found == plain[0].argmax(-1) + 256 * plain[1].argmax(-1)).all()
 
 
+@pytest.mark.gpu
 @on_cuda
 @pytest.mark.parametrize("rate", RATES)
 def test_it_reads_what_a_cpu_reads(rate: int) -> None:
@@ -78,6 +79,7 @@ def test_it_reads_what_a_cpu_reads(rate: int) -> None:
     assert gpu.read(cpu.encode(TEXTS, styles)) == cpu.read(gpu.encode(TEXTS, styles)) == TEXTS
 
 
+@pytest.mark.gpu
 @on_cuda
 def test_batches_that_do_not_fit_together_are_read_one_after_the_other() -> None:
     codec = load_codec("native-20", device="cuda")
