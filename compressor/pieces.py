@@ -29,6 +29,9 @@ EACH = 4  # drawers of a size
 GROUPS = 256  # at most, and as many contexts
 PIECE_CELLS = 64  # symbols of a piece, at most
 BLOCK_PIECES = 4096  # are spelt out at once: what comes in between stays in a core's cache
+# Side by side, each frame takes the memory of the longest: frames are read apart where that is so many times what they
+# hold, and a few more.
+MOST_SPARE, FEW_SYMBOLS = 4, 1 << 16
 FIRST_BIT, SECOND_BIT = 0x80, 0x40  # of a frame's first byte
 DRAWER_SIZES = 1 << np.arange(DRAWERS) // EACH
 DRAWER_STARTS = np.cumsum(DRAWER_SIZES) - DRAWER_SIZES
@@ -146,8 +149,15 @@ class Pieces:
         kept = [place for place, size in enumerate(sizes) if size]
         if not kept:
             return np.zeros(0, np.uint8)
-        ids = self._read([frames[place] for place in kept], np.array([sizes[place] for place in kept]))
         plain = np.empty(sum(sizes), np.uint8)
+        if max(sizes) * len(sizes) > MOST_SPARE * (len(plain) + FEW_SYMBOLS):
+            long = np.array(sizes) > max(sizes) // 2
+            for kind in (False, True):
+                places_of = np.flatnonzero(long == kind).tolist()
+                alike = self.unpack([frames[place] for place in places_of], [sizes[place] for place in places_of])
+                plain[np.repeat(long == kind, sizes)] = alike
+            return plain
+        ids = self._read([frames[place] for place in kept], np.array([sizes[place] for place in kept]))
         places = np.arange(BLOCK_PIECES * PIECE_CELLS)
         end = 0
         for first in range(0, len(ids), BLOCK_PIECES):

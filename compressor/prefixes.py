@@ -13,11 +13,12 @@ WORD = 64  # bits of a code, at most
 def code_bits(counts: NDArray[np.float64], most: int) -> NDArray[np.uint8]:
     """Bits of the codes that are best for these counts, `most` at most: (codes,)."""
     least = 0.0
+    whole = max(float(counts.sum()), 1.0)  # of counts that are all 0, too, which else would never get any
     while True:
         bits = _huffman(np.maximum(counts, least))
         if bits.max() <= most:
             return bits
-        least = max(2 * least, float(counts.sum()) / 2 ** (most + 4))
+        least = max(2 * least, whole / 2 ** (most + 4))
 
 
 def are_codes(bits: NDArray[np.uint8], most: int) -> bool:

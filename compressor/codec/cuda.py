@@ -220,8 +220,10 @@ def _bias(layer: nn.Module) -> Tensor:
 
 def _launch(name: str, warps: int, arguments: list[Any]) -> None:
     if warps:
-        kernel = _kernel(name, torch.cuda.current_device())
-        kernel(grid=(-(-warps // WARPS), 1, 1), block=(32 * WARPS, 1, 1), args=arguments)
+        # Torch's operators go to the device of their tensors, a kernel of our own to the current one.
+        with torch.cuda.device(arguments[0].device):
+            kernel = _kernel(name, torch.cuda.current_device())
+            kernel(grid=(-(-warps // WARPS), 1, 1), block=(32 * WARPS, 1, 1), args=arguments)
 
 
 @cache

@@ -173,8 +173,10 @@ class NativeCodec:
 
     def read_merged(self, caches: Sequence[Cache]) -> list[str]:
         """What this rate reads of caches of the same or lower rates, wrong characters and all: no residual is used."""
+        if not caches:
+            return []
         merged = self.merge(caches)
-        cells, _ = self._read_levels(np.concatenate(merged)) if merged else self._nothing()
+        cells, _ = self._read_levels(np.concatenate(merged))
         ends = np.cumsum([len(levels) for levels in merged])[:-1] * self.strips_per_token
         return [
             read_grid(grid_of(found[: len(cache.counts)], cache.counts))
@@ -284,7 +286,8 @@ class NativeCodec:
         self, levels: Sequence[NDArray[np.uint8]], groups: Sequence[slice]
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Cells and doubt of groups of chunks; a GPU begins with the next group before this one is handed out."""
-        if self.device.type == "cpu":
+        longest = max((sum(map(len, levels[group])) for group in groups), default=0) * self.strips_per_token
+        if self.device.type == "cpu" or longest > self._batch:  # a chunk that is longer than a batch is read in several
             for group in groups:
                 cells, doubt = self._read_levels(np.concatenate(levels[group]))
                 yield torch.from_numpy(cells), torch.from_numpy(doubt)

@@ -168,6 +168,8 @@ def _read_told(residual: bytes, chunk_cells: int, coded: Coded | None) -> Misrea
     book = book_tagged(coded.codec, residual[1:start].hex())
     if book.habits is None or (book.format, book.width) != (INT4.name, coded.levels.shape[1]):
         raise ValueError(f"its code book {book.name} cannot tell it")
+    if coded.levels.max(initial=0) >= INT4.levels:
+        raise ValueError(f"its tokens have level {coded.levels.max()}, which {INT4.name} has not")
     runs = np.zeros((3, 0), np.int64)
     if residual[0] == WITH_RUNS:
         numbers, start = _first_numbers(residual, start)

@@ -1,6 +1,7 @@
 """Pieces give back any symbols, in fewer bytes where they were learnt of such, and refuse what they did not write."""
 
 import re
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -105,6 +106,19 @@ def test_a_long_frame_is_read_too(pieces: Pieces) -> None:
     frame = pieces.pack(plain)
     assert read_middles([frame]).min() > 1 << 14
     assert (pieces.unpack([frame], [len(plain)]) == plain).all()
+
+
+def test_short_frames_beside_a_long_one_do_not_take_its_memory(pieces: Pieces) -> None:
+    plain = [text_of(3, 40_000), *[text_of(4, 10)] * 500, np.zeros(0, np.uint8), text_of(5, 90)]
+    frames, sizes = [pieces.pack(each) for each in plain], [len(each) for each in plain]
+    pieces.unpack(frames[1:], sizes[1:])  # tables are made once
+    tracemalloc.start()
+    try:
+        found = pieces.unpack(frames, sizes)
+        assert tracemalloc.get_traced_memory()[1] < 40 * sum(sizes)
+    finally:
+        tracemalloc.stop()
+    assert (found == np.concatenate(plain)).all()
 
 
 def test_too_large_a_frame_is_refused_before_it_is_read(pieces: Pieces) -> None:

@@ -12,6 +12,10 @@ def test_codes_of_counts_that_are_powers_of_two_are_as_long_as_their_shares_say(
     assert code_bits(np.array([8.0, 1.0, 4.0, 2.0, 1.0]), 12).tolist() == [1, 4, 2, 3, 4]
 
 
+def test_counts_that_are_all_nothing_have_codes_too() -> None:
+    assert code_bits(np.zeros(8), 6).tolist() == [3] * 8
+
+
 @given(st.lists(st.integers(0, 1 << 20), min_size=1, max_size=40), st.integers(6, 12))
 def test_codes_of_any_counts_are_codes_within_the_limit(counts: list[int], most: int) -> None:
     bits = code_bits(np.array(counts, np.float64), most)

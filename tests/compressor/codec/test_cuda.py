@@ -83,8 +83,9 @@ def test_it_reads_what_a_cpu_reads(rate: int) -> None:
 @on_cuda
 def test_batches_that_do_not_fit_together_are_read_one_after_the_other() -> None:
     codec = load_codec("native-20", device="cuda")
-    expected = codec.encode(TEXTS * 3)
+    texts = [*TEXTS * 3, TEXTS[0] * 4]  # the last is longer than a batch
+    expected = codec.encode(texts)
     codec._batch = 64
-    again = codec.encode(TEXTS * 3)
+    again = codec.encode(texts)
     assert [cache.residual for cache in again] == [cache.residual for cache in expected]
     assert all((one.levels == other.levels).all() for one, other in zip(again, expected, strict=True))

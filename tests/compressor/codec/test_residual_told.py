@@ -155,6 +155,14 @@ def test_without_its_tokens_it_is_refused() -> None:
         apply_residual(np.zeros(CELLS, np.int32), told(TAG, b"\0"), chunk_cells=CELLS)
 
 
+def test_tokens_of_another_format_are_refused() -> None:
+    """A file may say int8 of them: then they have levels that no habit knows."""
+    other = Coded(CODED.levels | 0xF0, CODED.codec)
+    message = r"^a cache has a residual that cannot be: its tokens have level 255, which int4 has not; run"
+    with pytest.raises(CacheDamaged, match=message):
+        apply_residual(np.zeros(CELLS, np.int32), told(TAG, b"\0"), chunk_cells=CELLS, coded=other)
+
+
 def test_it_is_read_by_the_book_that_it_was_written_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another one that has taken its place knows other habits."""
     true = text_of([])
