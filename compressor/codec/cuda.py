@@ -122,8 +122,16 @@ class Chosen(NamedTuple):
 
 
 def fits(reader: Reader, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether a reader can run so: on a CUDA device, in bf16, of the width that the kernels know."""
-    return device.type == "cuda" and dtype is torch.bfloat16 and reader.norm.normalized_shape == (DIM,)
+    """Whether a reader can run so: on a CUDA device, in bf16, of the width that the kernels know.
+
+    AMD's devices go by the name of CUDA, too, and have warps of another size.
+    """
+    return (
+        device.type == "cuda"
+        and torch.version.hip is None
+        and dtype is torch.bfloat16
+        and reader.norm.normalized_shape == (DIM,)
+    )
 
 
 class CudaReader:

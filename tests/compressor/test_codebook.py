@@ -26,6 +26,7 @@ from compressor.codebook import (
 from compressor.codec.book import write_book
 from compressor.codec.corpus import Corpus, cells_of
 from compressor.codec.native import load_codec
+from compressor.codec.residual import BY_HABITS
 from compressor.codec.weights import available_rates
 from compressor.errors import ModelError
 from compressor.formats import INT4, level_numbers
@@ -209,14 +210,25 @@ def test_the_book_of_the_highest_rate_knows_pieces_and_what_is_misread(
     assert codec.read(codec.encode([text[:900]])) == [text[:900]]
 
 
+STORY = (
+    "The old man walked down to the river every morning before the sun was up, and there he sat until the ferry came "
+    "over. Nobody had ever asked him why. When the war was over, his brother wrote to him from the other side of the "
+    "country, and for the first time in twenty years he did not go down to the water, but stayed at home to answer.\n"
+)
+
+
 def test_frames_of_pieces_and_of_zstd_lie_side_by_side() -> None:
+    """Text that is like the training text is cut into pieces, and what is misread of it is told by habits."""
     book = book_for("native-80", "int4", 512)
+    cache = load_codec("native-80", device="cpu").encode([STORY])[0]
+    text = streams_of(cache.levels, book).symbols
     rng = np.random.default_rng(0)
-    plain = [np.zeros(448, np.uint8), rng.integers(0, 16, 448, np.uint8), np.zeros(0, np.uint8)]
-    plain.append(np.full(900, 3, np.uint8))
-    frames = [book.pack("symbols", plain[0]), pack_frame(plain[1]), b"", pack_frame(plain[3])]
+    plain = [text, rng.integers(0, 16, 448, np.uint8), np.zeros(0, np.uint8), np.full(900, 3, np.uint8)]
+    frames = [book.pack("symbols", text), pack_frame(plain[1]), b"", pack_frame(plain[3])]
     assert is_pieces(frames[0])
+    assert len(frames[0]) < 0.3 * len(text)
     assert (book.unpack("symbols", frames, [len(each) for each in plain]) == np.concatenate(plain)).all()
+    assert not cache.residual or cache.residual[0] in BY_HABITS
 
 
 def test_what_all_tokens_share_is_stored_once() -> None:
