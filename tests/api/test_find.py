@@ -24,6 +24,10 @@ def asked_of(resources: Resources, questions: Sequence[str], **more: object) -> 
     return [Asked(home, text, k=3, **more) for text in questions]
 
 
+def scores(found: Found) -> list[float]:
+    return [passage.score for chunk in found.chunks for passage in chunk.passages]
+
+
 def titles(found: Found) -> list[str]:
     return [chunk.row.title for chunk in found.chunks]
 
@@ -106,5 +110,6 @@ def test_deleted_documents_hide_nothing(
     for found, first in zip(find_together(resources, before), quick, strict=True):
         assert {title[: len(PLACES[0])] for title in titles(found)} == {PLACES[0]}
         assert len(found.chunks) == 3
-        assert first.chunks == found.chunks
+        assert [chunk.row for chunk in first.chunks] == [chunk.row for chunk in found.chunks]
+        assert scores(first) == pytest.approx(scores(found), abs=1e-5)  # vectors are of batches of other sizes
         assert set(first.texts) == worth_reading(found.chunks)
