@@ -1,10 +1,10 @@
 """Owns code books: how the tokens of a rate become bytes that zstd packs well, and numbers again.
 
 A native token's first 7/8 are its cells' own numbers, the same wherever a glyph stands; what cells share comes after
-them, at native-80 nothing. A book names the cells that its rate writes most by one byte each, its symbols; a cell that is none of them
-escapes, and is written out apart. Symbols repeat as letters do, shared numbers do not, so each go into a frame of
-their own, with a dictionary of their own: a chunk is too short to learn one from. Where a book has pieces, they take
-the place of the symbols' dictionary (`pieces.py`); what its rate tends to misread is in it, too (`habits.py`).
+them, at native-80 nothing. A book names the cells that its rate writes most by one byte each, its symbols; a cell that
+is none of them escapes, and is written out apart. Symbols repeat as letters do, shared numbers do not, so each go into
+a frame of their own, with a dictionary of their own: a chunk is too short to learn one from. Where a book has pieces,
+they take the place of the symbols' dictionary (`pieces.py`); what its rate tends to misread is in it (`habits.py`).
 A file says by name which book an entry needs; one that is replaced stays installed under its name.
 """
 

@@ -1,7 +1,7 @@
 """Owns the adaptive rate: each chunk gets the fewest tokens that still read well enough.
 
 All rates come out of one pass of the network, because each is merged from the one below; only reading back is done
-again for the chunks that a rate reads too poorly.
+again for the chunks that a rate reads too poorly, and the highest rate stops where too much is wrong already.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,11 @@ from numpy.typing import NDArray
 
 from compressor.cache import Cache
 from compressor.codec.native import NativeCodec, set_texts
+from compressor.codec.typography import TextGrid
 from compressor.codec.weights import RATES
+
+PROBED_FROM = 80  # the rate from which on most text is read too poorly: one part of a chunk may tell
+PROBE = 3  # a third of its tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,8 @@ def encode_adaptive(
             for place, cache in enumerate(found)
             if cache is None and (lower is None or len(lower[place]) > len(levels[place]))
         ]
+        if lower is not None and codec.rate >= PROBED_FROM:
+            left = _within_reach(codec, left, texts, grids, levels, budget)
         caches = codec.verify(
             [texts[place] for place in left], [grids[place] for place in left], [levels[place] for place in left]
         )
@@ -59,3 +65,22 @@ def encode_adaptive(
             if codec is ordered[0] or budget.holds(cache, texts[place]):
                 found[place] = cache
     return [cache for cache in found if cache is not None]
+
+
+def _within_reach(
+    codec: NativeCodec,
+    places: Sequence[int],
+    texts: Sequence[str],
+    grids: Sequence[TextGrid],
+    levels: Sequence[NDArray[np.uint8]],
+    budget: Budget,
+) -> list[int]:
+    """The places of chunks that do not miss the budget for certain, by what is wrong in a part of each."""
+    parts = [levels[place][: -(-len(levels[place]) // PROBE)] for place in places]
+    wrong = codec.misread([grids[place] for place in places], parts)
+    lengths = [max(1, len(texts[place])) for place in places]
+    return [
+        place
+        for place, missed, length in zip(places, wrong, lengths, strict=True)
+        if (length - missed) / length >= budget.accuracy
+    ]

@@ -21,7 +21,7 @@ from compressor.codec.cuda import CudaReader, fits
 from compressor.codec.exact import verify_read
 from compressor.codec.glyphs import load_glyphs, own_numbers
 from compressor.codec.model import Level
-from compressor.codec.residual import STYLE_SURE, SURE, Coded, Doubt, apply_residual
+from compressor.codec.residual import CODE, STYLE_SURE, SURE, Coded, Doubt, apply_residual
 from compressor.codec.rounded import round_linears
 from compressor.codec.settle import UNREADABLE, Choice, settle
 from compressor.codec.typography import (
@@ -30,6 +30,7 @@ from compressor.codec.typography import (
     STRIP_CELLS,
     STYLE_SHIFT,
     TextGrid,
+    characters_of,
     grid_of,
     read_grid,
     read_styles,
@@ -141,6 +142,19 @@ class NativeCodec:
                 for text, grid, stored, each in zip(texts[group], grids[group], levels[group], verified, strict=True)
             ]
         return caches
+
+    def misread(self, grids: Sequence[TextGrid], levels: Sequence[NDArray[np.uint8]]) -> list[int]:
+        """How many characters of each grid are read wrong, as far as the first tokens go that are given of it."""
+        if not levels:
+            return []
+        cells, _ = self._read_levels(np.concatenate(levels))
+        ends = np.cumsum([len(each) for each in levels])[:-1] * self.strips_per_token
+        wrong = []
+        for grid, found in zip(grids, np.split(cells, ends), strict=True):
+            strips = min(len(found), len(grid.codes))
+            part = TextGrid(grid.codes[:strips], grid.counts[:strips], grid.styles[:strips])
+            wrong.append(int(((found[:strips] & CODE != part.codes) & characters_of(part)).sum()))
+        return wrong
 
     def _groups(self, levels: Sequence[NDArray[np.uint8]]) -> list[slice]:
         """Chunks that are read together: as many as fill a GPU's batch; on a CPU all, whose batches share its cores."""

@@ -1,8 +1,11 @@
 """Each chunk gets the fewest tokens that read well enough."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from compressor.cache import Cache
 from compressor.codec.adaptive import Budget, encode_adaptive
 from compressor.codec.native import NativeCodec, load_codec
 from compressor.codec.weights import available_rates
@@ -50,3 +53,22 @@ def test_a_chosen_cache_is_what_its_codec_alone_makes(codecs: list[NativeCodec])
     alone = codecs[-1].encode([PROSE])[0]
     assert (chosen.codec, chosen.digest, chosen.counts.tolist()) == (alone.codec, alone.digest, alone.counts.tolist())
     assert (chosen.levels == alone.levels).all()
+
+
+def test_the_highest_rate_stops_where_too_much_is_wrong(
+    codecs: list[NativeCodec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verified: list[str] = []
+    whole = NativeCodec.verify
+
+    def verify(codec: NativeCodec, texts: list[str], *rest: Any) -> list[Cache]:
+        verified.extend(texts if codec is codecs[-1] else [])
+        return whole(codec, texts, *rest)
+
+    monkeypatch.setattr(NativeCodec, "verify", verify)
+    chosen = encode_adaptive(codecs, [PROSE, RARE], budget=Budget())
+    assert verified == [PROSE]
+    monkeypatch.setattr("compressor.codec.adaptive.PROBED_FROM", 1000)
+    again = encode_adaptive(codecs, [PROSE, RARE], budget=Budget())
+    assert verified == [PROSE, PROSE, RARE]
+    assert [cache.codec for cache in chosen] == [cache.codec for cache in again]
