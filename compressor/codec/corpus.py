@@ -12,7 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from compressor.codec.atlas import PLANES, load_atlas
-from compressor.codec.typography import BLANK, CONTINUATION, STRIP_CELLS
+from compressor.codec.typography import BLANK, CONTINUATION, STRIP_CELLS, points_of
 from compressor.styles import Style
 
 LINE_FEED = 0x0A
@@ -134,7 +134,7 @@ def _double_byte(encoding: str, first: int, last: int) -> NDArray[np.int32]:
 
 def style_words(rng: Generator, text: str) -> NDArray[np.uint8]:
     """Style bits of a text's characters, (characters,): runs of whole words, most of the text plain."""
-    return _style_words(rng, np.frombuffer(text.encode("utf-32-le"), np.int32))
+    return _style_words(rng, points_of(text))
 
 
 def _style_words(rng: Generator, codes: NDArray[np.int32]) -> NDArray[np.uint8]:
