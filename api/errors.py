@@ -14,6 +14,7 @@ EdgeError
 ├── ContextTooLarge    a whole collection, or chunks, that are more than may be loaded for one question
 ├── BudgetTooSmall     chunks that take more vision tokens than the budget even when they are merged
 ├── QuotaExceeded      a key that has used up its requests or bytes for now
+├── TooBusy            more is asked at once than can be answered in good time
 ├── BadPrices          a price sheet that is none
 ├── BadQuestions       a file without questions
 ├── RefusedBind        an address that others could reach, without any key
@@ -136,6 +137,15 @@ class QuotaExceeded(EdgeError):
     def __init__(self, what: str, retry_after: int) -> None:
         super().__init__(f"This key has used up its {what}; try again in {retry_after} s.")
         self.retry_after = retry_after
+
+
+class TooBusy(EdgeError):
+    """More is asked at once than can be answered in good time."""
+
+    retry_after = 1
+
+    def __init__(self) -> None:
+        super().__init__("More searches wait than can be answered in good time. Try again in a moment.")
 
 
 class BadPrices(EdgeError):

@@ -5,19 +5,23 @@ turns in Python, cost a search as much again as its work.
 """
 
 import asyncio
-from collections.abc import Callable, Hashable, Sequence
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 
+from api.errors import TooBusy
 from store.errors import DatabaseUnreachable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MOST = 16  # items of a batch
+LONG_SECONDS = 1.0  # who waited for longer may have given up: that is looked at before the work
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,12 @@ class _Brought(Generic[Item, Result]):
     item: Item
     future: asyncio.Future[Result]
     context: Context  # with the id that its request's log lines carry
+    gone: Callable[[], Awaitable[bool]] | None
+    since: float
+
+    async def is_gone(self) -> bool:
+        """Whether nobody waits for it any more, as far as one can know."""
+        return self.gone is not None and time.monotonic() - self.since > LONG_SECONDS and await self.gone()
 
 
 class Gathered(Generic[Item, Result]):
@@ -38,25 +48,30 @@ class Gathered(Generic[Item, Result]):
 
     def __init__(self, work: Callable[[Sequence[Item]], Sequence[Result]]) -> None:
         self._work = work
-        self._waiting: dict[Hashable, list[_Brought[Item, Result]]] = {}
+        self._waiting: dict[Hashable, deque[_Brought[Item, Result]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps none
 
-    async def __call__(self, item: Item, place: Hashable = None) -> Result:
-        """The item's result. Raises what the work on it raised."""
-        mine: _Brought[Item, Result] = _Brought(item, asyncio.get_running_loop().create_future(), copy_context())
+    async def __call__(
+        self, item: Item, place: Hashable = None, *, gone: Callable[[], Awaitable[bool]] | None = None
+    ) -> Result:
+        """The item's result; `gone` tells whether its caller gave up. Raises what the work on it raised."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        mine = _Brought(item, future, copy_context(), gone, time.monotonic())
         if place in self._waiting:
             self._waiting[place].append(mine)
         else:
-            self._waiting[place] = [mine]
+            self._waiting[place] = deque([mine])
             task = asyncio.create_task(self._run(place))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return await mine.future
+        return await future
 
     async def _run(self, place: Hashable) -> None:
         """Batch after batch, until nobody waits."""
-        while waiting := self._waiting[place]:
-            batch, self._waiting[place] = waiting[:MOST], waiting[MOST:]
+        while self._waiting[place]:
+            batch = await self._next_batch(self._waiting[place])
+            if not batch:
+                continue
             try:
                 outcomes = await run_in_threadpool(self._outcomes, batch)
             except Exception as error:  # there is no thread for it, say
@@ -69,6 +84,20 @@ class Gathered(Generic[Item, Result]):
                 else:
                     one.future.set_result(outcome)
         del self._waiting[place]
+
+    async def _next_batch(self, waiting: deque[_Brought[Item, Result]]) -> list[_Brought[Item, Result]]:
+        """The first ones that somebody still waits for: work for others would make those give up, too."""
+        batch: list[_Brought[Item, Result]] = []
+        while waiting and len(batch) < MOST:
+            one = waiting.popleft()
+            is_gone = await one.is_gone()
+            if one.future.done():
+                continue
+            if is_gone:
+                one.future.set_exception(TooBusy())  # an answer that nobody hears
+            else:
+                batch.append(one)
+        return batch
 
     def _outcomes(self, batch: Sequence[_Brought[Item, Result]]) -> list[Result | BaseException]:
         """Each one's result or error. Where a batch fails, each is tried alone: only what cannot be done may fail."""

@@ -24,6 +24,7 @@ from api.errors import (
     NoPageCaches,
     NotAuthenticated,
     QuotaExceeded,
+    TooBusy,
     UnknownDecoder,
     UrlUploadsOff,
 )
@@ -88,6 +89,7 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (BlobTooLarge, 413, "The upload is too large"),
     (DocumentTooLarge, 413, "The upload is too large"),
     (QuotaExceeded, 429, "Too many requests"),
+    (TooBusy, 503, "The service is too busy"),
     (NotFound, 404, "Not found"),
     (BadCursor, 422, "The cursor is not valid"),
     (BadFilter, 422, "The filter is not valid"),
@@ -149,7 +151,7 @@ def fault_of(error: Exception) -> Fault:
     for kind, status, title in STATUS:
         if isinstance(error, kind):
             detail = next((said for kind, said in INSTEAD if isinstance(error, kind)), None) or str(error)
-            if status >= 500:
+            if status >= 500 and not isinstance(error, TooBusy):  # that comes by the hundred, and metrics count it
                 log.warning("request failed", exc_info=error)
             return Fault(status, title, detail)
     log.error("request failed unexpectedly", exc_info=error)
@@ -165,7 +167,7 @@ def problem_of(error: Exception) -> JSONResponse:
 def _headers(error: Exception) -> dict[str, str]:
     if isinstance(error, NotAuthenticated):
         return {"WWW-Authenticate": "Bearer"}
-    if isinstance(error, QuotaExceeded):
+    if isinstance(error, QuotaExceeded | TooBusy):
         return {"Retry-After": str(error.retry_after)}
     return {}
 

@@ -1,7 +1,8 @@
 """Owns searches over HTTP: those that come at once are embedded together, and looked up together."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from starlette.concurrency import run_in_threadpool
 
 from api.access import named_home
+from api.errors import TooBusy
 from api.find import embed_queries
 from api.gathered import Gathered
 from api.search import Hit, Sought, search_together
@@ -19,6 +21,10 @@ from workers.resources import Resources
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+# Searches under way in a process. That is work for seconds: with more, nobody would be answered before giving up.
+MOST = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +48,38 @@ class Searches:
         self._commits = Commits(resources.engine)
         self._homes: Remembered[tuple[str, str], Collection] = Remembered()
         self._lock = threading.Lock()  # around what is remembered: batches of several collections look at once
+        self._under_way = 0  # counted by the event loop alone
         self._embed = Gathered(partial(embed_queries, resources))
         self._look_up = Gathered(self._look_up_together)
 
     async def __call__(
-        self, tenant: str, collection: str, query: str, *, k: int, where: Mapping[str, object] | None
+        self,
+        tenant: str,
+        collection: str,
+        query: str,
+        *,
+        k: int,
+        where: Mapping[str, object] | None,
+        gone: Callable[[], Awaitable[bool]] | None = None,
     ) -> list[Hit]:
-        """As `api.search.search`. Raises NotFound, BadFilter."""
+        """As `api.search.search`; `gone` tells whether the caller gave up. Raises NotFound, BadFilter, TooBusy."""
+        if self._under_way >= MOST:
+            raise TooBusy
         asked = _Asked(tenant, collection, Sought(query, k, where))
-        with self._resources.timings.step("search"):
+        with self._resources.timings.step("search"), self._counted():
             if self._resources.engine.dialect.name == "sqlite":
                 # Of one collection each: another one whose indexes are being opened, for seconds, keeps nobody waiting.
-                return await self._look_up(asked, place=(tenant, collection))
-            vector = await self._embed(query)  # a server works on several by itself
+                return await self._look_up(asked, place=(tenant, collection), gone=gone)
+            vector = await self._embed(query, gone=gone)  # a server works on several by itself
             return (await run_in_threadpool(self._look_up_together, [asked], vector[None]))[0]
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
 
     def close(self) -> None:
         """Lets go of what it holds open."""

@@ -37,7 +37,9 @@ def searches_of(request: Request) -> Searches:
 async def find(request: Request, caller: Reader, body: SearchIn) -> Response:
     """Chunks by meaning and words together, best first."""
     collection = caller.require(body.collection)
-    hits = await searches_of(request)(caller.tenant, collection, body.query, k=body.k, where=body.filter)
+    hits = await searches_of(request)(
+        caller.tenant, collection, body.query, k=body.k, where=body.filter, gone=request.is_disconnected
+    )
     return Response(Hits.json_of(hits), media_type="application/json")
 
 

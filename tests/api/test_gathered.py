@@ -7,6 +7,7 @@ from contextvars import ContextVar
 
 import pytest
 
+from api.errors import TooBusy
 from api.gathered import MOST, Gathered
 from store.errors import DatabaseUnreachable
 
@@ -223,3 +224,43 @@ def test_a_request_that_is_gone_takes_nothing_from_the_others() -> None:
 
 async def _ask(gathered: Gathered[object, object], item: object, place: object = None) -> object:
     return await gathered(item, place)
+
+
+def test_who_gave_up_while_waiting_is_not_worked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.gathered.LONG_SECONDS", 0.0)
+    work = Doubling()
+    gathered = Gathered(work)
+
+    async def stays() -> bool:
+        return False
+
+    async def left() -> bool:
+        return True
+
+    async def main() -> list[object]:
+        asked = [asyncio.create_task(_ask_as(gathered, 0, stays))]
+        await until(work.first.is_set)
+        asked += [asyncio.create_task(_ask_as(gathered, item, left if item % 2 else stays)) for item in range(1, 40)]
+        await until(lambda: len(gathered._waiting[None]) == 39)
+        work.go.set()
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    found = run(main())
+    assert found[::2] == [*range(0, 80, 4)]
+    assert {type(error) for error in found[1::2]} == {TooBusy}
+    assert [len(batch) for batch in work.batches] == [1, MOST, 19 - MOST]
+    assert not gathered._waiting
+
+
+def test_who_waited_for_a_moment_only_is_not_asked_whether_he_gave_up() -> None:
+    work = Doubling()
+    work.go.set()
+
+    async def asked() -> bool:
+        raise AssertionError("nobody asks")
+
+    assert run(_ask_as(Gathered(work), 4, asked)) == 8
+
+
+async def _ask_as(gathered: Gathered[int, int], item: int, gone: Callable[[], Awaitable[bool]]) -> int:
+    return await gathered(item, gone=gone)

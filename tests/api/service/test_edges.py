@@ -1,17 +1,26 @@
 """What a stranger, a wrong request or a fault elsewhere must not bring about."""
 
 import socket
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import islice
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
-from api import access
+from api import access, gathered, searches
 from api.problems import problem_of
+from api.search import Hit, Sought, search_together
 from store import catalog
 from store.errors import BlobStoreDown, StoreFull
+from store.models import Collection
 from store.scopes import Scope
 from tests.api.service.conftest import LEASE, WEIR, Service, running, upload
+from workers.resources import Resources
 from workers.settings import Settings
 
 
@@ -182,6 +191,66 @@ def test_many_searches_at_once_are_all_answered(library: Service) -> None:
         return [reply.status_code for reply in replies]
 
     assert set(asyncio.run(ask_all())) == {200}
+
+
+class Held:
+    """Searches that wait until they may go on; the first one says that it waits."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.first, self.go = threading.Event(), threading.Event()
+        self.queries: list[str] = []
+        monkeypatch.setattr(searches, "search_together", self)
+
+    def __call__(
+        self, resources: Resources, home: Collection, sought: Sequence[Sought], vectors: np.ndarray | None
+    ) -> list[list[Hit]]:
+        self.queries += [one.query for one in sought]
+        self.first.set()
+        assert self.go.wait(60)
+        return search_together(resources, home, sought, vectors)
+
+
+def test_more_searches_than_can_be_answered_soon_are_refused_at_once(
+    library: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(searches, "MOST", 4)
+    held = Held(monkeypatch)
+    asked = {"query": "gauge", "collection": "main"}
+    with library.client() as client, ThreadPoolExecutor() as pool:
+        answers = [pool.submit(client.post, "/v1/search", json=asked) for _ in range(7)]
+        refused = [answer.result() for answer in islice(as_completed(answers, timeout=60), 3)]
+        held.go.set()
+        assert sorted(answer.result().status_code for answer in answers) == [200] * 4 + [503] * 3
+        assert client.post("/v1/search", json=asked).status_code == 200
+    for reply in refused:
+        assert reply.headers["Retry-After"] == "1"
+        assert reply.json() == {
+            "type": "about:blank",
+            "title": "The service is too busy",
+            "status": 503,
+            "detail": "More searches wait than can be answered in good time. Try again in a moment.",
+        }
+    assert not caplog.records
+
+
+def test_nobody_works_for_a_search_whose_caller_gave_up(library: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathered, "LONG_SECONDS", 0.0)
+    held = Held(monkeypatch)
+    with library.client() as client, ThreadPoolExecutor() as pool:
+
+        def ask(query: str, seconds: float) -> int:
+            asked = {"query": query, "collection": "main"}
+            return client.post("/v1/search", json=asked, timeout=seconds).status_code
+
+        first = pool.submit(ask, "gauge", 60.0)
+        assert held.first.wait(60)
+        second, third = pool.submit(ask, "rent", 0.5), pool.submit(ask, "lease", 60.0)
+        with pytest.raises(httpx.ReadTimeout):
+            second.result()
+        time.sleep(0.5)  # till the server has heard of it
+        held.go.set()
+        assert (first.result(), third.result()) == (200, 200)
+    assert held.queries == ["gauge", "lease"]
 
 
 def test_the_same_url_under_the_same_key_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
