@@ -1,5 +1,6 @@
 """Owns how errors leave over HTTP: one table from error to status, and problem details (RFC 9457)."""
 
+import json
 import logging
 import tempfile
 from collections.abc import Callable, Mapping
@@ -124,6 +125,14 @@ INSTEAD: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
+class Told(JSONResponse):
+    """An error as JSON, also where it repeats what no UTF-8 can write: half of a surrogate pair, in a field's name."""
+
+    def render(self, content: object) -> bytes:
+        """The bytes of the body."""
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
 def problem(
     status: int, title: str, detail: str, *, headers: Mapping[str, str] | None = None, **more: object
 ) -> JSONResponse:
@@ -132,7 +141,7 @@ def problem(
     sent = dict(headers or {})
     if status in (429, 503):
         sent.setdefault("Retry-After", str(RETRY_SECONDS))
-    return JSONResponse(body, status, headers=sent, media_type=MEDIA_TYPE)
+    return Told(body, status, headers=sent, media_type=MEDIA_TYPE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,11 @@ def create(
     collection: Annotated[
         list[str] | None, typer.Option("--collection", "-c", help="Only these collections; repeat for more.")
     ] = None,
-    days: Annotated[int | None, typer.Option(help="Expires after so many days; default: never.", min=1)] = None,
-    requests_per_minute: Annotated[int | None, typer.Option(help="Its own rate limit.", min=1)] = None,
-    bytes_per_day: Annotated[int | None, typer.Option(help="Its own upload quota.", min=1)] = None,
+    days: Annotated[
+        int | None, typer.Option(help="Expires after so many days; default: never.", min=1, max=36_500)
+    ] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(help="Its own rate limit.", min=1, max=2**31 - 1)] = None,
+    bytes_per_day: Annotated[int | None, typer.Option(help="Its own upload quota.", min=1, max=2**63 - 1)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Makes a key and prints it, this once: only its sha256 is stored."""

@@ -2,11 +2,12 @@
 
 import io
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Form, Query, Request, Response, UploadFile
+from fastapi import APIRouter, Depends, Form, Path, Query, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import AfterValidator
@@ -18,6 +19,7 @@ from api.cursors import Order, cursor_of, place_of
 from api.events import document_events
 from api.images import chunk_image, page_image
 from api.library import TextFormat, delete_documents, read_document, read_styled
+from api.plain import plain
 from api.problems import STATUS, problem_of
 from api.quotas import Quotas
 from api.schemas import (
@@ -31,8 +33,8 @@ from api.schemas import (
     Name,
     TextIn,
     UrlIn,
-    plain,
 )
+from api.strict import StrictRoute
 from api.uploads import (
     IdempotencyKey,
     Reply,
@@ -49,7 +51,7 @@ from store import catalog
 from store.database import reading
 from store.models import DocumentState
 
-router = APIRouter(prefix="/v1/documents", tags=["documents"])
+router = APIRouter(prefix="/v1/documents", tags=["documents"], route_class=StrictRoute)
 
 Metadata = Annotated[str | None, Form(description='A JSON object: `{"year": 2024}`.')]
 ExternalId = Annotated[
@@ -59,7 +61,9 @@ ExternalId = Annotated[
 ]
 Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str | None, Query(description="`next` of the page before")]
+MANY = "files"  # the one form field that may come more than once
 IMAGE_HEADERS = {"Cache-Control": "private, max-age=600", "Vary": "Authorization"}
+MOST_CHUNKS = 2**31 - 1  # what a chunk's number is kept in
 FORMATS = (
     "`text`: exactly the characters that were parsed. `markdown`: with marks for headings, bold, italic, code and "
     "links (`[text]`, without targets); characters that would be marks are escaped."
@@ -67,13 +71,21 @@ FORMATS = (
 
 
 def only(*names: str) -> Callable[[Request], Awaitable[None]]:
-    """The dependency of a route that takes these form fields: a misspelt one is refused, as `Shape` does."""
+    """The dependency of a route that takes these form fields: a misspelt one is refused, as `Shape` does.
+
+    So is one that comes twice: all but the last of two files would be lost without a word.
+    """
 
     async def check(request: Request) -> None:
-        unknown = [name for name in await request.form() if name not in names]
-        if unknown:
-            fault = {"loc": ("body", unknown[0]), "msg": f"is no field; there are {', '.join(names)}", "type": "extra"}
-            raise RequestValidationError([fault])
+        given = Counter(name for name, _ in (await request.form()).multi_items())
+        for name, times in given.items():
+            said = None
+            if name not in names:
+                said = f"is no field; there are {', '.join(names)}"
+            elif times > 1 and name != MANY:
+                said = "comes more than once: which one is meant?"
+            if said is not None:
+                raise RequestValidationError([{"loc": ("body", name), "msg": said, "type": "extra"}])
 
     return check
 
@@ -194,7 +206,7 @@ def delete_where(
 ) -> Deleted:
     """Deletes every document of a collection that fits a filter, whatever its state."""
     home = find_home(resources, caller, collection)
-    where = parse_metadata(filter)
+    where = parse_metadata(filter, at=("query", "filter"))
     if not where:
         fault = {"loc": ("query", "filter"), "msg": "is empty: delete the collection instead", "type": "value"}
         raise RequestValidationError([fault])
@@ -237,7 +249,7 @@ def text(
     resources: Opened,
     caller: Reader,
     document_id: str,
-    chunk: Annotated[int | None, Query(ge=0)] = None,
+    chunk: Annotated[int | None, Query(ge=0, le=MOST_CHUNKS)] = None,
     format: Annotated[TextFormat, Query(description=FORMATS)] = TextFormat.TEXT,
 ) -> DocumentText:
     """A document's text, read out of its caches: exactly what was parsed, or the same as Markdown."""
@@ -248,7 +260,9 @@ def text(
 
 
 @router.get("/{document_id}/chunks/{chunk}/image", summary="See a chunk", response_class=Response)
-def image(resources: Opened, caller: Reader, document_id: str, chunk: int) -> Response:
+def image(
+    resources: Opened, caller: Reader, document_id: str, chunk: Annotated[int, Path(ge=0, le=MOST_CHUNKS)]
+) -> Response:
     """A chunk's image as the encoder saw it, PNG."""
     found = find_document(resources, caller, document_id)
     (content,) = read_styled(resources, found.document, chunk)

@@ -14,6 +14,7 @@ from api.events import answer_events
 from api.reports import Question
 from api.schemas import AnswerOut, AskIn, ContextIn, Hits, SearchIn
 from api.searches import Searches
+from api.strict import StrictRoute
 
 PIECE = 1 << 20  # bytes sent at a time
 CONTEXT_TYPE = "application/octet-stream"  # safetensors has no media type of its own
@@ -23,7 +24,7 @@ CONTEXT_FILE = (
     "stands at, `stored_rate`, `first` row, `vision_tokens` (rows from there on) and `text_tokens`."
 )
 
-router = APIRouter(prefix="/v1", tags=["questions"])
+router = APIRouter(prefix="/v1", tags=["questions"], route_class=StrictRoute)
 
 
 def searches_of(request: Request) -> Searches:
