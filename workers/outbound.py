@@ -103,8 +103,17 @@ class GuardedBackend(httpcore.NetworkBackend):
         return _Bounded(stream, self._until)
 
 
+def check_url(url: str) -> None:
+    """Raises AddressRefused for what could be asked by no request, or only without what a caller thinks is sent."""
+    target_of(url)
+    if any(sign.isspace() or not sign.isprintable() for sign in url):
+        raise AddressRefused(f"{url!r} is not a URL: blanks and control characters are escaped in one")
+    if urlsplit(url).username is not None:
+        raise AddressRefused("A user's name and password in a URL are not sent: leave them out")
+
+
 def target_of(url: str) -> httpcore.URL:
-    """An address that can be asked, were its host there. Raises AddressRefused."""
+    """A URL in its parts. Raises AddressRefused."""
     try:
         target = httpcore.URL(url)
         scheme, host = target.scheme.decode("ascii"), target.host.decode("ascii")
@@ -112,10 +121,6 @@ def target_of(url: str) -> httpcore.URL:
         raise AddressRefused(f"{url!r} is not a URL") from error
     if scheme not in _SCHEMES or not host:
         raise AddressRefused(f"{url!r} is not an http or https URL")
-    if any(sign.isspace() or not sign.isprintable() for sign in url):
-        raise AddressRefused(f"{url!r} is not a URL: blanks and control characters are escaped in one")
-    if urlsplit(url).username is not None:
-        raise AddressRefused("A user's name and password in a URL are not sent: leave them out")
     return target
 
 
@@ -156,6 +161,7 @@ def download(url: str, file: IO[bytes], *, limit: int, allow_private: bool = Fal
 
     Raises AddressRefused, FetchFailed (also for more than `limit` bytes), StoreFull.
     """
+    check_url(url)
     for _ in range(REDIRECTS + 1):
         with request("GET", url, allow_private=allow_private, seconds=DOWNLOAD_SECONDS) as response:
             if response.status in (301, 302, 303, 307, 308):

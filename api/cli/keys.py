@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from api.cli.documents import AsJson, open_resources
-from api.cli.output import Output
+from api.cli.documents import AsJson, checked_name, open_resources
+from api.cli.output import Output, usage
 from api.errors import AmbiguousName
 from store.scopes import Scope
 
@@ -35,14 +35,17 @@ def create(
     from store.database import transaction
 
     output = Output(as_json)
+    if not name.strip():
+        raise usage("the key's name is empty")
     scopes = scope or [Scope.READ]
+    granted = None if collection is None else [checked_name(each) for each in collection]
     with open_resources() as resources, transaction(resources.engine) as session:
         row, key = catalog.create_key(
             session,
             resources.settings.tenant,
             name=name,
             scopes=scopes,
-            collections=collection,
+            collections=granted,
             expires_at=None if days is None else time.time() + days * DAY,
             requests_per_minute=requests_per_minute,
             bytes_per_day=bytes_per_day,
