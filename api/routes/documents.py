@@ -53,7 +53,9 @@ from store.models import DocumentState
 
 router = APIRouter(prefix="/v1/documents", tags=["documents"], route_class=StrictRoute)
 
-Metadata = Annotated[str | None, Form(description='A JSON object: `{"year": 2024}`.')]
+Metadata = Annotated[
+    str | None, Form(description='A JSON object: `{"year": 2024}`. Left out, a new version keeps what the old one has.')
+]
 ExternalId = Annotated[
     str | None,
     Form(max_length=1000, description="Names the document: new bytes replace the old."),
