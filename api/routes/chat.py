@@ -36,6 +36,12 @@ PATH = f"{router.prefix}{COMPLETIONS}"
 RESPONSES: dict[int | str, dict[str, object]] = {
     "default": {"description": "An error: of a completion in OpenAI's shape, else problem details"}
 }
+STREAMED: dict[int | str, dict[str, object]] = {
+    200: {
+        "description": "A completion; with `stream` its chunks as events, and `[DONE]` at the end",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
 NO_ANSWER = "Nothing in the collection answers this."
 # Values that say what happens anyway are welcome; anything else asks for what is not there.
 AS_IT_IS: dict[str, tuple[object, ...]] = {
@@ -168,7 +174,7 @@ def model(resources: Opened, caller: Reader, model: str) -> dict[str, object] | 
     return {"id": home.name, "object": "model", "created": int(home.created_at), "owned_by": "percel"}
 
 
-@router.post(COMPLETIONS, summary="Answer in OpenAI's shape", response_model=None)
+@router.post(COMPLETIONS, summary="Answer in OpenAI's shape", response_model=None, responses=STREAMED)
 def complete(request: Request, resources: Opened, caller: Reader, body: ChatRequest) -> dict[str, object] | Response:
     """Answers the last message out of the collection that `model` names.
 

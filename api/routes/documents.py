@@ -65,6 +65,30 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str | None, Query(description="`next` of the page before")]
 MANY = "files"  # the one form field that may come more than once
 IMAGE_HEADERS = {"Cache-Control": "private, max-age=600", "Vary": "Authorization"}
+_LOCATION = {"Location": {"description": "Where the document is.", "schema": {"type": "string"}}}
+_REPLAYED = {
+    "Idempotent-Replayed": {
+        "description": "`true` where the Idempotency-Key was known: this is the answer of then.",
+        "schema": {"type": "string"},
+    }
+}
+TAKEN: dict[int | str, dict[str, object]] = {
+    200: {
+        "model": DocumentOut,
+        "description": "These bytes are there already: their document",
+        "headers": {**_LOCATION, **_REPLAYED},
+    },
+    202: {"description": "Queued", "headers": {**_LOCATION, **_REPLAYED}},
+}
+EVENTS: dict[int | str, dict[str, object]] = {
+    200: {
+        "description": "`document` with the document as JSON at each change; `deleted` where it is deleted meanwhile",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+PNG: dict[int | str, dict[str, object]] = {
+    200: {"description": "The image", "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
+}
 MOST_CHUNKS = 2**31 - 1  # what a chunk's number is kept in
 FORMATS = (
     "`text`: exactly the characters that were parsed. `markdown`: with marks for headings, bold, italic, code and "
@@ -106,7 +130,7 @@ def _answer(reply: Reply) -> JSONResponse:
     return JSONResponse(reply.body, reply.status, headers=headers)
 
 
-@router.post("", status_code=202, response_model=DocumentOut, summary="Upload a file")
+@router.post("", status_code=202, response_model=DocumentOut, responses=TAKEN, summary="Upload a file")
 def upload(
     request: Request,
     resources: Opened,
@@ -123,7 +147,7 @@ def upload(
     return _answer(take_in(resources, quotas_of(request), caller, given, key=idempotency_key))
 
 
-@router.post("/text", status_code=202, response_model=DocumentOut, summary="Upload a text")
+@router.post("/text", status_code=202, response_model=DocumentOut, responses=TAKEN, summary="Upload a text")
 def upload_text(
     request: Request, resources: Opened, caller: Ingester, body: TextIn, idempotency_key: IdempotencyKey = None
 ) -> Response:
@@ -133,7 +157,7 @@ def upload_text(
         return _answer(take_in(resources, quotas_of(request), caller, given, key=idempotency_key))
 
 
-@router.post("/url", status_code=202, response_model=DocumentOut, summary="Upload what is at a URL")
+@router.post("/url", status_code=202, response_model=DocumentOut, responses=TAKEN, summary="Upload what is at a URL")
 def upload_url(
     request: Request, resources: Opened, caller: Ingester, body: UrlIn, idempotency_key: IdempotencyKey = None
 ) -> Response:
@@ -236,7 +260,7 @@ def delete(resources: Opened, caller: Ingester, document_id: str) -> None:
     delete_documents(resources, [document_id])
 
 
-@router.get("/{document_id}/events", summary="Follow a document", response_class=StreamingResponse)
+@router.get("/{document_id}/events", summary="Follow a document", response_class=StreamingResponse, responses=EVENTS)
 async def events(request: Request, resources: Opened, caller: Reader, document_id: str) -> Response:
     """Server-sent events: `document` with the document at each change, until it is ready or failed."""
     return await document_events(lambda: _current(resources, caller, document_id), request)
@@ -261,7 +285,7 @@ def text(
     return DocumentText(id=document_id, chunks=[ChunkText(chunk=first + n, text=each) for n, each in enumerate(texts)])
 
 
-@router.get("/{document_id}/chunks/{chunk}/image", summary="See a chunk", response_class=Response)
+@router.get("/{document_id}/chunks/{chunk}/image", summary="See a chunk", response_class=Response, responses=PNG)
 def image(
     resources: Opened, caller: Reader, document_id: str, chunk: Annotated[int, Path(ge=0, le=MOST_CHUNKS)]
 ) -> Response:
@@ -271,7 +295,7 @@ def image(
     return Response(chunk_image(content.text, content.styles), media_type="image/png", headers=IMAGE_HEADERS)
 
 
-@router.get("/{document_id}/pages/{page}/image", summary="See a source page", response_class=Response)
+@router.get("/{document_id}/pages/{page}/image", summary="See a source page", response_class=Response, responses=PNG)
 async def source_page(request: Request, resources: Opened, caller: Reader, document_id: str, page: int) -> Response:
     """A page of a PDF as its readers see it, PNG: where the boxes of hits and citations lie. Pages count from 1."""
     found = await run_in_threadpool(find_document, resources, caller, document_id)
