@@ -5,6 +5,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -182,6 +183,18 @@ def _headers(error: Exception) -> dict[str, str]:
 Refusal = Callable[[RequestValidationError], JSONResponse]
 
 
+def _told(fault: Mapping[str, Any], request: Request) -> dict[str, str]:
+    """One fault of a request: where it is, and what a caller can do about it."""
+    at, said = ".".join(map(str, fault["loc"])), fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "json_invalid":  # where it is is the number of a character
+        at, said = "body", f"is not JSON: {fault['ctx']['error']} at character {fault['loc'][-1]}"
+    elif fault["type"] == "model_attributes_type" and at == "body":
+        said = "is not a JSON object"
+        if "json" not in request.headers.get("content-type", ""):  # as curl -d sends it
+            said = "is no JSON to this service without `Content-Type: application/json`"
+    return {"at": at, "message": said}
+
+
 def install_problems(app: FastAPI, own: Mapping[str, Refusal]) -> None:
     """Every error of the application leaves as problem details; `own`: path -> how it refuses what is not valid."""
 
@@ -192,10 +205,7 @@ def install_problems(app: FastAPI, own: Mapping[str, Refusal]) -> None:
         assert isinstance(error, RequestValidationError)
         if request.url.path in own:
             return own[request.url.path](error)
-        faults = [
-            {"at": ".".join(map(str, fault["loc"])), "message": fault["msg"].removeprefix("Value error, ")}
-            for fault in error.errors()
-        ]
+        faults = [_told(fault, request) for fault in error.errors()]
         detail = "; ".join(f"{fault['at']}: {fault['message']}" for fault in faults)
         return problem(422, "The request is not valid", detail, errors=faults)
 
@@ -204,6 +214,9 @@ def install_problems(app: FastAPI, own: Mapping[str, Refusal]) -> None:
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno in NO_SPACE:  # a body that could not be spooled to disk
             return problem_of(StoreFull(tempfile.gettempdir(), None))
+        if isinstance(cause, UnicodeDecodeError | RecursionError):
+            why = "UTF-8" if isinstance(cause, UnicodeDecodeError) else "JSON that can be read: it is nested too deep"
+            return problem(400, "The request is not valid", f"The body is not {why}.")
         return problem(error.status_code, str(error.detail), str(error.detail), headers=error.headers)
 
     app.add_exception_handler(RequestValidationError, invalid)

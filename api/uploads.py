@@ -146,7 +146,7 @@ def take_in(
     """Stores an upload and its job; safe to repeat under an Idempotency-Key.
 
     `digest` is over what the request says, where that is not the document's bytes.
-    Raises AccessDenied, KeyReused, QuotaExceeded, and what `accept` raises; nothing is stored then.
+    Raises AccessDenied, KeyReused, QuotaExceeded, BodyTooLarge, and what `accept` raises; nothing is stored then.
     """
     caller.require(upload.collection)
     digest = (digest or _digest(upload)) if key is not None else ""

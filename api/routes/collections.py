@@ -5,12 +5,11 @@ from fastapi import APIRouter
 from api.access import Admin, Ingester, Opened, Reader, find_home
 from api.library import delete_collection
 from api.schemas import CollectionIn, CollectionList, CollectionOut
-from api.strict import StrictRoute
 from api.views import collection_out
 from store import catalog
 from store.database import reading, transaction
 
-router = APIRouter(prefix="/v1/collections", tags=["collections"], route_class=StrictRoute)
+router = APIRouter(prefix="/v1/collections", tags=["collections"])
 
 
 @router.post("", status_code=201, summary="Make a collection")

@@ -34,7 +34,6 @@ from api.schemas import (
     TextIn,
     UrlIn,
 )
-from api.strict import StrictRoute
 from api.uploads import (
     IdempotencyKey,
     Reply,
@@ -51,7 +50,7 @@ from store import catalog
 from store.database import reading
 from store.models import DocumentState
 
-router = APIRouter(prefix="/v1/documents", tags=["documents"], route_class=StrictRoute)
+router = APIRouter(prefix="/v1/documents", tags=["documents"])
 
 Metadata = Annotated[
     str | None, Form(description='A JSON object: `{"year": 2024}`. Left out, a new version keeps what the old one has.')

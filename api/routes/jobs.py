@@ -9,12 +9,11 @@ from api.cursors import cursor_of_number, number_of
 from api.plain import MOST
 from api.routes.documents import Cursor
 from api.schemas_admin import DeadJobOut, DeadJobPage, JobCount, JobsOut
-from api.strict import StrictRoute
 from store import catalog
 from store.database import reading, transaction
 from store.models import JobState
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 JobId = Annotated[int, Path(ge=1, le=MOST)]
 LIVE = (JobState.QUEUED, JobState.RUNNING)

@@ -4,11 +4,10 @@ from fastapi import APIRouter
 
 from api.access import Opened, TenantAdmin
 from api.schemas_admin import KeyIn, KeyList, KeyOut
-from api.strict import StrictRoute
 from store import catalog
 from store.database import reading, transaction
 
-router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=StrictRoute)
+router = APIRouter(prefix="/v1/keys", tags=["keys"])
 
 
 @router.post("", status_code=201, summary="Make a key")

@@ -14,7 +14,6 @@ from api.events import answer_events
 from api.reports import Question
 from api.schemas import AnswerOut, AskIn, ContextIn, Hits, SearchIn
 from api.searches import Searches
-from api.strict import StrictRoute
 
 PIECE = 1 << 20  # bytes sent at a time
 CONTEXT_TYPE = "application/octet-stream"  # safetensors has no media type of its own
@@ -34,7 +33,7 @@ STREAMED: dict[int | str, dict[str, object]] = {
     }
 }
 
-router = APIRouter(prefix="/v1", tags=["questions"], route_class=StrictRoute)
+router = APIRouter(prefix="/v1", tags=["questions"])
 
 
 def searches_of(request: Request) -> Searches:

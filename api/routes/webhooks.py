@@ -4,12 +4,11 @@ from fastapi import APIRouter
 
 from api.access import Opened, TenantAdmin, find_home
 from api.schemas_admin import WebhookIn, WebhookList, WebhookOut
-from api.strict import StrictRoute
 from store import catalog
 from store.database import reading, transaction
 from workers.outbound import check_url
 
-router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=StrictRoute)
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
 
 @router.post("", status_code=201, summary="Add a webhook")

@@ -10,6 +10,7 @@ from tests.api.service.conftest import WEIR, Service, upload
 
 HALF = "\\ud800"  # half of a surrogate pair: JSON can escape it, UTF-8 cannot write it
 JSON = {"Content-Type": "application/json"}
+FORM = "body: is no JSON to this service without `Content-Type: application/json`"
 QUESTION = "How long is the notice period?"
 
 
@@ -163,3 +164,21 @@ def test_a_message_with_what_cannot_be_honoured_is_refused(library: Service) -> 
     assert reply.status_code == broken.status_code == 400
     assert json.loads(broken.content)["error"]["message"] == "The body is not JSON: Expecting value at character 10."
     assert broken.json()["error"]["param"] is None
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "said"),
+    [
+        (b'{"query": "x", "collection": "main"}', {"Content-Type": "application/x-www-form-urlencoded"}, 422, FORM),
+        (b"[1]", JSON, 422, "body: is not a JSON object"),
+        (b'{"query": ', JSON, 422, "body: is not JSON: Expecting value at character 10"),
+        (b'{"query": "\xff", "collection": "main"}', JSON, 400, "The body is not UTF-8."),
+        (b"[" * 50_000, JSON, 400, "The body is not JSON that can be read: it is nested too deep."),
+    ],
+)
+def test_a_body_that_is_no_json_is_told_why(
+    library: Service, body: bytes, headers: dict[str, str], status: int, said: str
+) -> None:
+    with library.client() as client:
+        reply = client.post("/v1/search", content=body, headers=headers)
+    assert (reply.status_code, reply.json()["detail"]) == (status, said)
