@@ -38,6 +38,14 @@ Where = Annotated[
 ]
 
 
+def worded(text: str) -> str:
+    """The text itself. Raises ValueError for blanks alone, which every passage fits as well as any other."""
+    if not text.strip():
+        raise ValueError("is empty")
+    return text
+
+
+Words = Annotated[str, Field(min_length=1, max_length=10_000), AfterValidator(worded)]  # of a question
 About = Annotated[dict[str, object], AfterValidator(plain)]  # metadata
 Title = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(plain)]
 ExternalId = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(plain)]
@@ -207,7 +215,7 @@ class SearchIn(Shape):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"query": "notice period", "collection": "contracts", "k": 5}]}
     )
-    query: Annotated[str, Field(min_length=1, max_length=10_000)]
+    query: Words
     collection: Name
     k: Annotated[int, Field(ge=1, le=1000)] = 8
     filter: Where | None = None
@@ -247,7 +255,7 @@ class AskIn(Shape):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"question": "How long is the notice period?", "collection": "contracts"}]}
     )
-    question: Annotated[str, Field(min_length=1, max_length=10_000)]
+    question: Words
     collection: Name
     decoder: Annotated[
         str | None,
@@ -279,7 +287,7 @@ class ContextIn(Shape):
             ]
         }
     )
-    question: Annotated[str, Field(min_length=1, max_length=10_000)]
+    question: Words
     collection: Name
     k: Annotated[int, Field(ge=1, le=1000, description="chunks to load")] = 8
     whole: Annotated[bool, Field(description="load the whole collection instead of searching it")] = False

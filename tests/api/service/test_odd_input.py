@@ -182,3 +182,10 @@ def test_a_body_that_is_no_json_is_told_why(
     with library.client() as client:
         reply = client.post("/v1/search", content=body, headers=headers)
     assert (reply.status_code, reply.json()["detail"]) == (status, said)
+
+
+@pytest.mark.parametrize(("path", "field"), [("search", "query"), ("ask", "question"), ("context", "question")])
+def test_blanks_are_no_question(library: Service, path: str, field: str) -> None:
+    with library.client() as client:
+        reply = client.post(f"/v1/{path}", json={field: " \n\t", "collection": "main"})
+    assert (reply.status_code, reply.json()["detail"]) == (422, f"body.{field}: is empty")
