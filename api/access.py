@@ -20,6 +20,7 @@ from api.callers import Caller, KnownKeys
 from api.errors import AccessDenied, NotAuthenticated, QuotaExceeded
 from api.problems import problem_of
 from api.quotas import Quotas
+from api.strict import refuse_other_parameters
 from store import catalog
 from store.database import reading, transaction
 from store.errors import NotFound, StoreError
@@ -142,10 +143,11 @@ class Needs(SecurityBase):
         self._scope = scope
 
     async def __call__(self, request: Request) -> Caller:
-        """Raises NotAuthenticated, QuotaExceeded, AccessDenied."""
+        """Raises NotAuthenticated, QuotaExceeded, AccessDenied; then RequestValidationError for other parameters."""
         caller = await identify(request)
         if not caller.may(self._scope):
             raise AccessDenied(f"This needs a key with the scope {self._scope.value!r}.")
+        refuse_other_parameters(request)  # here, so that a stranger is told no more than that
         return caller
 
 

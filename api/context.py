@@ -6,6 +6,7 @@ the file grows piece by piece: what is held at once does not grow with it.
 
 import json
 import os
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -75,8 +76,11 @@ def _silent(step: str, done: int, due: int) -> None:
 def save_context(resources: Resources, asked: Question, path: Path, *, tell: Progress = _silent) -> SavedContext:
     """Writes the context of a question to a file; it has its name when it is complete, and its owner alone reads it.
 
-    Raises as `write`, and StoreFull, OSError.
+    What is there and is no file, a pipe or a device, is written to and stays what it is. Raises as `write`, and
+    StoreFull, OSError.
     """
+    if path.exists() and not path.is_file():
+        return _pour_context(resources, asked, path, tell)
     with on_disk(path.parent):
         descriptor, partial = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".partial", dir=path.parent)
         try:
@@ -88,16 +92,28 @@ def save_context(resources: Resources, asked: Question, path: Path, *, tell: Pro
     return saved
 
 
+def _pour_context(resources: Resources, asked: Question, path: Path, tell: Progress) -> SavedContext:
+    with open(path, "wb") as target, tempfile.TemporaryFile(dir=_scratch(resources)) as file:
+        saved = write(resources, asked, file, tell=tell)
+        file.seek(0)
+        shutil.copyfileobj(file, target)
+    return saved
+
+
+def _scratch(resources: Resources) -> Path:
+    """Not the system's directory for such files, which is often memory: a context may be a gigabyte."""
+    folder = resources.settings.home / "contexts"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
 def open_context(resources: Resources, asked: Question) -> IO[bytes]:
     """The context of a question as a file without a name, at its beginning; the caller closes it.
 
     Raises as `write`, and StoreFull.
     """
-    # Not the system's directory for such files, which is often memory: a context may be a gigabyte.
-    folder = resources.settings.home / "contexts"
-    with on_disk(folder):
-        folder.mkdir(mode=0o700, exist_ok=True)
-        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it stays open
+    with on_disk(resources.settings.home):
+        file = tempfile.TemporaryFile(dir=_scratch(resources))  # noqa: SIM115 - it stays open
         try:
             write(resources, asked, file)
         except BaseException:

@@ -1,9 +1,11 @@
 """Owns how errors leave over HTTP: one table from error to status, and problem details (RFC 9457)."""
 
+import json
 import logging
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -126,6 +128,14 @@ INSTEAD: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
+class Told(JSONResponse):
+    """An error as JSON, also where it repeats what no UTF-8 can write: half of a surrogate pair, in a field's name."""
+
+    def render(self, content: object) -> bytes:
+        """The bytes of the body."""
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
 def problem(
     status: int, title: str, detail: str, *, headers: Mapping[str, str] | None = None, **more: object
 ) -> JSONResponse:
@@ -134,7 +144,7 @@ def problem(
     sent = dict(headers or {})
     if status in (429, 503):
         sent.setdefault("Retry-After", str(RETRY_SECONDS))
-    return JSONResponse(body, status, headers=sent, media_type=MEDIA_TYPE)
+    return Told(body, status, headers=sent, media_type=MEDIA_TYPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +185,18 @@ def _headers(error: Exception) -> dict[str, str]:
 Refusal = Callable[[RequestValidationError], JSONResponse]
 
 
+def _told(fault: Mapping[str, Any], request: Request) -> dict[str, str]:
+    """One fault of a request: where it is, and what a caller can do about it."""
+    at, said = ".".join(map(str, fault["loc"])), fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "json_invalid":  # where it is is the number of a character
+        at, said = "body", f"is not JSON: {fault['ctx']['error']} at character {fault['loc'][-1]}"
+    elif fault["type"] == "model_attributes_type" and at == "body":
+        said = "is not a JSON object"
+        if "json" not in request.headers.get("content-type", ""):  # as curl -d sends it
+            said = "is no JSON to this service without `Content-Type: application/json`"
+    return {"at": at, "message": said}
+
+
 def install_problems(app: FastAPI, own: Mapping[str, Refusal]) -> None:
     """Every error of the application leaves as problem details; `own`: path -> how it refuses what is not valid."""
 
@@ -185,10 +207,7 @@ def install_problems(app: FastAPI, own: Mapping[str, Refusal]) -> None:
         assert isinstance(error, RequestValidationError)
         if request.url.path in own:
             return own[request.url.path](error)
-        faults = [
-            {"at": ".".join(map(str, fault["loc"])), "message": fault["msg"].removeprefix("Value error, ")}
-            for fault in error.errors()
-        ]
+        faults = [_told(fault, request) for fault in error.errors()]
         detail = "; ".join(f"{fault['at']}: {fault['message']}" for fault in faults)
         return problem(422, "The request is not valid", detail, errors=faults)
 
@@ -197,6 +216,9 @@ def install_problems(app: FastAPI, own: Mapping[str, Refusal]) -> None:
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno in NO_SPACE:  # a body that could not be spooled to disk
             return problem_of(StoreFull(tempfile.gettempdir(), None))
+        if isinstance(cause, UnicodeDecodeError | RecursionError):
+            why = "UTF-8" if isinstance(cause, UnicodeDecodeError) else "JSON that can be read: it is nested too deep"
+            return problem(400, "The request is not valid", f"The body is not {why}.")
         return problem(error.status_code, str(error.detail), str(error.detail), headers=error.headers)
 
     app.add_exception_handler(RequestValidationError, invalid)

@@ -14,7 +14,7 @@ from limits.errors import ConfigurationError, StorageError
 from limits.storage import MemoryStorage, storage_from_string
 from limits.strategies import FixedWindowRateLimiter, RateLimiter, SlidingWindowCounterRateLimiter
 
-from api.errors import QuotaExceeded
+from api.errors import BodyTooLarge, QuotaExceeded
 from workers.errors import SettingsError
 
 log = logging.getLogger(__name__)
@@ -72,9 +72,14 @@ class Quotas:
             self._count(self._minute, RateLimitItemPerMinute(allowed), key_id, 1, f"{allowed:,} requests a minute")
 
     def count_bytes(self, key_id: str | None, limit: int | None, size: int) -> None:
-        """Counts an upload. Raises QuotaExceeded; what is refused does not count."""
+        """Counts an upload. Raises QuotaExceeded, and BodyTooLarge for one that no day would have room for.
+
+        What is refused does not count.
+        """
         allowed = self._bytes_per_day if limit is None else limit
         if key_id is not None and allowed:
+            if size > allowed:  # to come back later would not help
+                raise BodyTooLarge(allowed)
             self._count(self._day, RateLimitItemPerDay(allowed), key_id, size, f"{allowed:,} bytes a day")
 
     def _count(

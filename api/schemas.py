@@ -1,6 +1,5 @@
 """Owns the shapes that HTTP speaks: requests are validated here, answers are built from reports and rows."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -9,33 +8,26 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from api.library import DocumentReport
+from api.plain import MOST, plain
 from api.reports import AnswerReport, ContextReport
 from api.search import Hit
 from compressor.types import Box
 from store.models import Document
 
-MOST = 2**63 - 1  # what a database takes
+
+def reachable(name: str) -> str:
+    """The name itself. Raises ValueError where clients would make another address of it."""
+    if name in (".", ".."):
+        raise ValueError("must not be . or ..: addresses with these mean others")
+    return name
 
 
-def plain(value: object) -> object:
-    """The value itself. Raises ValueError where it holds NUL, or a number that is none: no database takes them."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            plain(key)
-            plain(item)
-    elif isinstance(value, list):
-        for item in value:
-            plain(item)
-    elif isinstance(value, str) and "\0" in value:
-        raise ValueError("a string must not hold NUL")
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{value} is not a number")
-    elif isinstance(value, int) and abs(value) > MOST:
-        raise ValueError("a number must fit 64 bits")
-    return value
-
-
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f/]+$")]
+Name = Annotated[
+    str,
+    Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f/]+$"),
+    AfterValidator(reachable),
+    AfterValidator(plain),
+]
 Where = Annotated[
     dict[str, object],
     Field(
@@ -46,9 +38,17 @@ Where = Annotated[
 ]
 
 
+def worded(text: str) -> str:
+    """The text itself. Raises ValueError for blanks alone, which every passage fits as well as any other."""
+    if not text.strip():
+        raise ValueError("is empty")
+    return text
+
+
+Words = Annotated[str, Field(min_length=1, max_length=10_000), AfterValidator(worded)]  # of a question
 About = Annotated[dict[str, object], AfterValidator(plain)]  # metadata
 Title = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(plain)]
-ExternalId = Annotated[str, Field(max_length=1000), AfterValidator(plain)]
+ExternalId = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(plain)]
 
 
 class Shape(BaseModel):
@@ -215,7 +215,7 @@ class SearchIn(Shape):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"query": "notice period", "collection": "contracts", "k": 5}]}
     )
-    query: Annotated[str, Field(min_length=1, max_length=10_000)]
+    query: Words
     collection: Name
     k: Annotated[int, Field(ge=1, le=1000)] = 8
     filter: Where | None = None
@@ -255,9 +255,13 @@ class AskIn(Shape):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"question": "How long is the notice period?", "collection": "contracts"}]}
     )
-    question: Annotated[str, Field(min_length=1, max_length=10_000)]
+    question: Words
     collection: Name
-    decoder: Annotated[str | None, Field(description="what answers; null: as the service is set")] = None
+    decoder: Annotated[
+        str | None,
+        Field(max_length=1000, description="what answers; null: as the service is set"),
+        AfterValidator(plain),
+    ] = None
     k: Annotated[int, Field(ge=1, le=1000, description="chunks to load")] = 8
     whole: Annotated[bool, Field(description="load the whole collection instead of searching it")] = False
     budget: Annotated[
@@ -283,7 +287,7 @@ class ContextIn(Shape):
             ]
         }
     )
-    question: Annotated[str, Field(min_length=1, max_length=10_000)]
+    question: Words
     collection: Name
     k: Annotated[int, Field(ge=1, le=1000, description="chunks to load")] = 8
     whole: Annotated[bool, Field(description="load the whole collection instead of searching it")] = False

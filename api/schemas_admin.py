@@ -1,14 +1,24 @@
 """Owns the shapes of jobs, webhooks and keys over HTTP."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, AwareDatetime, Field
 
+from api.plain import MOST, plain
 from api.schemas import Name, Shape, moment
 from store.models import ApiKey, Webhook
 from store.scopes import Scope
 from store.types import DeadJob
+
+MOST_A_MINUTE = 2**31 - 1  # what its column takes
+
+
+def to_come(when: datetime | None) -> datetime | None:
+    """The moment itself. Raises ValueError for one that is over."""
+    if when is not None and when <= datetime.now(UTC):
+        raise ValueError("is over already")
+    return when
 
 
 class JobCount(Shape):
@@ -89,12 +99,12 @@ class WebhookList(Shape):
 class KeyIn(Shape):
     """A key to make."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200)]
+    name: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(plain)]
     scopes: Annotated[list[Scope], Field(min_length=1)]
     collections: list[Name] | None = None
-    expires_at: datetime | None = None
-    requests_per_minute: Annotated[int | None, Field(ge=1)] = None
-    bytes_per_day: Annotated[int | None, Field(ge=1)] = None
+    expires_at: Annotated[AwareDatetime | None, AfterValidator(to_come)] = None
+    requests_per_minute: Annotated[int | None, Field(ge=1, le=MOST_A_MINUTE)] = None
+    bytes_per_day: Annotated[int | None, Field(ge=1, le=MOST)] = None
 
 
 class KeyOut(Shape):

@@ -19,9 +19,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.callers import Caller
 from api.errors import BodyTooLarge, KeyReused, UrlUploadsOff
+from api.plain import DEEPEST, plain
 from api.problems import problem_of
 from api.quotas import Quotas
-from api.schemas import plain
 from api.views import document_out
 from store import catalog
 from store.catalog import Accepted
@@ -103,19 +103,21 @@ class BodyLimit:
             await problem_of(BodyTooLarge(limit))(scope, receive, send)
 
 
-def parse_metadata(text: str | None) -> dict[str, object] | None:
-    """The form field `metadata`, a JSON object. Raises RequestValidationError."""
+def parse_metadata(text: str | None, *, at: tuple[str, str] = ("body", "metadata")) -> dict[str, object] | None:
+    """The form field `metadata`, or what is `at` another place: a JSON object. Raises RequestValidationError."""
     if text is None:
         return None
+    value, said = None, 'must be a JSON object, such as {"year": 2024}'
     try:
         value = plain(json.loads(text))
-        said = 'must be a JSON object, such as {"year": 2024}'
     except JSONDecodeError:
-        value, said = None, 'must be a JSON object, such as {"year": 2024}'
+        pass
+    except RecursionError:  # the decoder goes as deep as it can
+        said = f"is nested more than {DEEPEST} deep"
     except ValueError as error:
-        value, said = None, str(error)
+        said = str(error)
     if not isinstance(value, dict):
-        raise RequestValidationError([{"loc": ("body", "metadata"), "msg": said, "type": "json"}])
+        raise RequestValidationError([{"loc": at, "msg": said, "type": "json"}])
     return value
 
 
@@ -144,7 +146,7 @@ def take_in(
     """Stores an upload and its job; safe to repeat under an Idempotency-Key.
 
     `digest` is over what the request says, where that is not the document's bytes.
-    Raises AccessDenied, KeyReused, QuotaExceeded, and what `accept` raises; nothing is stored then.
+    Raises AccessDenied, KeyReused, QuotaExceeded, BodyTooLarge, and what `accept` raises; nothing is stored then.
     """
     caller.require(upload.collection)
     digest = (digest or _digest(upload)) if key is not None else ""

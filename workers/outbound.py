@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import httpcore
 
@@ -103,6 +103,27 @@ class GuardedBackend(httpcore.NetworkBackend):
         return _Bounded(stream, self._until)
 
 
+def check_url(url: str) -> None:
+    """Raises AddressRefused for what could be asked by no request, or only without what a caller thinks is sent."""
+    target_of(url)
+    if any(sign.isspace() or not sign.isprintable() for sign in url):
+        raise AddressRefused(f"{url!r} is not a URL: blanks and control characters are escaped in one")
+    if urlsplit(url).username is not None:
+        raise AddressRefused("A user's name and password in a URL are not sent: leave them out")
+
+
+def target_of(url: str) -> httpcore.URL:
+    """A URL in its parts. Raises AddressRefused."""
+    try:
+        target = httpcore.URL(url)
+        scheme, host = target.scheme.decode("ascii"), target.host.decode("ascii")
+    except (TypeError, UnicodeError, ValueError) as error:
+        raise AddressRefused(f"{url!r} is not a URL") from error
+    if scheme not in _SCHEMES or not host:
+        raise AddressRefused(f"{url!r} is not an http or https URL")
+    return target
+
+
 @contextmanager
 def request(
     method: str,
@@ -114,13 +135,7 @@ def request(
     seconds: float = REQUEST_SECONDS,
 ) -> Iterator[httpcore.Response]:
     """Sends one request, which ends within `seconds`; the response is a stream. Raises AddressRefused, FetchFailed."""
-    try:
-        target = httpcore.URL(url)
-        scheme, host = target.scheme.decode("ascii"), target.host.decode("ascii")
-    except (TypeError, UnicodeError, ValueError) as error:
-        raise AddressRefused(f"{url!r} is not a URL") from error
-    if scheme not in _SCHEMES or not host:
-        raise AddressRefused(f"{url!r} is not an http or https URL")
+    target = target_of(url)
     timeouts = {"connect": CONNECT_SECONDS, "read": READ_SECONDS, "write": READ_SECONDS, "pool": CONNECT_SECONDS}
     sent: list[tuple[bytes | str, bytes | str]] = [("Host", _host_of(target)), ("User-Agent", "percel")]
     sent += (headers or {}).items()
@@ -138,7 +153,7 @@ def request(
         ):
             yield response
     except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError) as error:
-        raise FetchFailed(f"{host} does not answer: {type(error).__name__} {error}") from error
+        raise FetchFailed(f"{target.host.decode()} does not answer: {type(error).__name__} {error}") from error
 
 
 def download(url: str, file: IO[bytes], *, limit: int, allow_private: bool = False) -> str:
@@ -146,6 +161,7 @@ def download(url: str, file: IO[bytes], *, limit: int, allow_private: bool = Fal
 
     Raises AddressRefused, FetchFailed (also for more than `limit` bytes), StoreFull.
     """
+    check_url(url)
     for _ in range(REDIRECTS + 1):
         with request("GET", url, allow_private=allow_private, seconds=DOWNLOAD_SECONDS) as response:
             if response.status in (301, 302, 303, 307, 308):

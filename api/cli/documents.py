@@ -40,11 +40,24 @@ def ingest(
 
     output = Output(as_json)
     with open_resources(codec=codec) as resources:
-        name = collection or resources.settings.collection
+        name = checked_name(collection or resources.settings.collection)
         reports = ingest_files(resources, name, list(files_below(paths)), output)
     show_reports(output, reports, name)
     if any(report.state != "ready" for report in reports):
         raise typer.Exit(Exit.FAILED)
+
+
+def checked_name(collection: str) -> str:
+    """The name itself. Raises a usage error for one that no address over HTTP could hold."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from api.schemas import Name
+
+    try:
+        return TypeAdapter[str](Name).validate_python(collection)
+    except ValidationError as error:
+        said = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise usage(f"{collection!r} is no name for a collection: {said}") from None
 
 
 def open_resources(*, codec: str | None = None, decoder: str | None = None, home: Path | None = None) -> "Resources":

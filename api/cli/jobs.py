@@ -10,7 +10,7 @@ from api.cli.output import Output
 
 app = typer.Typer(no_args_is_help=True, help="Dead jobs: those whose attempts are used up.")
 
-JobId = Annotated[int, typer.Argument(help="A dead job's id.")]
+JobId = Annotated[int, typer.Argument(help="A dead job's id.", max=2**63 - 1)]
 
 
 @app.command("ls")

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from api.cli.documents import AsJson, open_resources
-from api.cli.output import Output
+from api.cli.documents import AsJson, checked_name, open_resources
+from api.cli.output import Output, usage
 from api.errors import AmbiguousName
 from store.scopes import Scope
 
@@ -23,9 +23,11 @@ def create(
     collection: Annotated[
         list[str] | None, typer.Option("--collection", "-c", help="Only these collections; repeat for more.")
     ] = None,
-    days: Annotated[int | None, typer.Option(help="Expires after so many days; default: never.", min=1)] = None,
-    requests_per_minute: Annotated[int | None, typer.Option(help="Its own rate limit.", min=1)] = None,
-    bytes_per_day: Annotated[int | None, typer.Option(help="Its own upload quota.", min=1)] = None,
+    days: Annotated[
+        int | None, typer.Option(help="Expires after so many days; default: never.", min=1, max=36_500)
+    ] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(help="Its own rate limit.", min=1, max=2**31 - 1)] = None,
+    bytes_per_day: Annotated[int | None, typer.Option(help="Its own upload quota.", min=1, max=2**63 - 1)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Makes a key and prints it, this once: only its sha256 is stored."""
@@ -33,14 +35,17 @@ def create(
     from store.database import transaction
 
     output = Output(as_json)
+    if not name.strip():
+        raise usage("the key's name is empty")
     scopes = scope or [Scope.READ]
+    granted = None if collection is None else [checked_name(each) for each in collection]
     with open_resources() as resources, transaction(resources.engine) as session:
         row, key = catalog.create_key(
             session,
             resources.settings.tenant,
             name=name,
             scopes=scopes,
-            collections=collection,
+            collections=granted,
             expires_at=None if days is None else time.time() + days * DAY,
             requests_per_minute=requests_per_minute,
             bytes_per_day=bytes_per_day,

@@ -14,13 +14,14 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import iterate_in_threadpool
 
 from api.access import Opened, Reader, find_home
 from api.answer import ask, ask_steps
-from api.problems import fault_of
+from api.plain import plain
+from api.problems import Told, fault_of
 from api.reports import AnswerReport, Question, Step
 from api.schemas import citations_of
 from compressor.decoders.names import QUOTING
@@ -34,6 +35,12 @@ COMPLETIONS = "/chat/completions"
 PATH = f"{router.prefix}{COMPLETIONS}"
 RESPONSES: dict[int | str, dict[str, object]] = {
     "default": {"description": "An error: of a completion in OpenAI's shape, else problem details"}
+}
+STREAMED: dict[int | str, dict[str, object]] = {
+    200: {
+        "description": "A completion; with `stream` its chunks as events, and `[DONE]` at the end",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
 }
 NO_ANSWER = "Nothing in the collection answers this."
 # Values that say what happens anyway are welcome; anything else asks for what is not there.
@@ -50,7 +57,11 @@ AS_IT_IS: dict[str, tuple[object, ...]] = {
     "response_format": ({"type": "text"},),
     "modalities": (["text"],),
 }
+OURS = "citations"  # what our answers have besides OpenAI's fields, also where they come back as earlier turns
 IDENTIFYING = ("user", "metadata", "safety_identifier")  # about the caller, not about the answer
+
+
+Plain = Annotated[str, AfterValidator(plain)]
 
 
 class TextPart(BaseModel):
@@ -59,16 +70,16 @@ class TextPart(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     type: Literal["text"]
-    text: str
+    text: Plain
 
 
 class ChatMessage(BaseModel):
-    """A message; the last one of the user is the question."""
+    """A message; the last one of the user is the question. Further fields are looked at one by one."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="allow")
 
     role: Literal["user", "assistant", "system", "developer"]
-    content: str | list[TextPart]
+    content: Plain | list[TextPart]
 
     @property
     def text(self) -> str:
@@ -89,7 +100,7 @@ class ChatRequest(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    model: str = Field(description="a collection's name")
+    model: Annotated[str, Field(max_length=200, description="a collection's name"), AfterValidator(plain)]
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
     stream: bool = False
     stream_options: StreamOptions | None = None
@@ -106,14 +117,19 @@ class Refused(Exception):
 def refusal(error: Refused, *, status: int = 400, code: str = "unsupported_value") -> JSONResponse:
     """An error in OpenAI's shape."""
     fault = {"message": str(error), "type": "invalid_request_error", "param": error.parameter, "code": code}
-    return JSONResponse({"error": fault}, status)
+    return Told({"error": fault}, status)
 
 
 def refuse_invalid(error: RequestValidationError) -> JSONResponse:
     """A request that is none of OpenAI's, or asks for what is not there: an image part, a tool's message."""
     fault = error.errors()[0]
+    if fault["type"] == "json_invalid":
+        said = fault.get("ctx", {}).get("error", fault["msg"])
+        return refusal(Refused(f"The body is not JSON: {said} at character {fault['loc'][-1]}.", None))
     place = [str(part) for part in fault["loc"] if part != "body"]
-    return refusal(Refused(f"{'.'.join(place)}: {fault['msg']}", place[0] if place else None))
+    return refusal(
+        Refused(f"{'.'.join(place)}: {fault['msg'].removeprefix('Value error, ')}", place[0] if place else None)
+    )
 
 
 def question_of(body: ChatRequest) -> str:
@@ -127,6 +143,10 @@ def question_of(body: ChatRequest) -> str:
         raise Refused(f"{name} is not supported by this service.", name)
     if body.stream_options is not None and not body.stream:
         raise Refused("stream_options is for streams: set stream as well.", "stream_options")
+    for message in body.messages:
+        for name, value in (message.model_extra or {}).items():
+            if value is not None and not (message.role == "assistant" and name == OURS):
+                raise Refused(f"{name} of a message is not supported by this service.", "messages")
     if any(message.role in ("system", "developer") for message in body.messages):
         raise Refused("System messages cannot be followed: answers come from the documents.", "messages")
     last = body.messages[-1]
@@ -154,7 +174,7 @@ def model(resources: Opened, caller: Reader, model: str) -> dict[str, object] | 
     return {"id": home.name, "object": "model", "created": int(home.created_at), "owned_by": "percel"}
 
 
-@router.post(COMPLETIONS, summary="Answer in OpenAI's shape", response_model=None)
+@router.post(COMPLETIONS, summary="Answer in OpenAI's shape", response_model=None, responses=STREAMED)
 def complete(request: Request, resources: Opened, caller: Reader, body: ChatRequest) -> dict[str, object] | Response:
     """Answers the last message out of the collection that `model` names.
 

@@ -2,11 +2,12 @@
 
 import io
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Form, Query, Request, Response, UploadFile
+from fastapi import APIRouter, Depends, Form, Path, Query, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import AfterValidator
@@ -18,6 +19,7 @@ from api.cursors import Order, cursor_of, place_of
 from api.events import document_events
 from api.images import chunk_image, page_image
 from api.library import TextFormat, delete_documents, read_document, read_styled
+from api.plain import plain
 from api.problems import STATUS, problem_of
 from api.quotas import Quotas
 from api.schemas import (
@@ -31,7 +33,6 @@ from api.schemas import (
     Name,
     TextIn,
     UrlIn,
-    plain,
 )
 from api.uploads import (
     IdempotencyKey,
@@ -51,7 +52,9 @@ from store.models import DocumentState
 
 router = APIRouter(prefix="/v1/documents", tags=["documents"])
 
-Metadata = Annotated[str | None, Form(description='A JSON object: `{"year": 2024}`.')]
+Metadata = Annotated[
+    str | None, Form(description='A JSON object: `{"year": 2024}`. Left out, a new version keeps what the old one has.')
+]
 ExternalId = Annotated[
     str | None,
     Form(max_length=1000, description="Names the document: new bytes replace the old."),
@@ -59,7 +62,33 @@ ExternalId = Annotated[
 ]
 Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str | None, Query(description="`next` of the page before")]
+MANY = "files"  # the one form field that may come more than once
 IMAGE_HEADERS = {"Cache-Control": "private, max-age=600", "Vary": "Authorization"}
+_LOCATION = {"Location": {"description": "Where the document is.", "schema": {"type": "string"}}}
+_REPLAYED = {
+    "Idempotent-Replayed": {
+        "description": "`true` where the Idempotency-Key was known: this is the answer of then.",
+        "schema": {"type": "string"},
+    }
+}
+TAKEN: dict[int | str, dict[str, object]] = {
+    200: {
+        "model": DocumentOut,
+        "description": "These bytes are there already: their document",
+        "headers": {**_LOCATION, **_REPLAYED},
+    },
+    202: {"description": "Queued", "headers": {**_LOCATION, **_REPLAYED}},
+}
+EVENTS: dict[int | str, dict[str, object]] = {
+    200: {
+        "description": "`document` with the document as JSON at each change; `deleted` where it is deleted meanwhile",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+PNG: dict[int | str, dict[str, object]] = {
+    200: {"description": "The image", "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
+}
+MOST_CHUNKS = 2**31 - 1  # what a chunk's number is kept in
 FORMATS = (
     "`text`: exactly the characters that were parsed. `markdown`: with marks for headings, bold, italic, code and "
     "links (`[text]`, without targets); characters that would be marks are escaped."
@@ -67,13 +96,21 @@ FORMATS = (
 
 
 def only(*names: str) -> Callable[[Request], Awaitable[None]]:
-    """The dependency of a route that takes these form fields: a misspelt one is refused, as `Shape` does."""
+    """The dependency of a route that takes these form fields: a misspelt one is refused, as `Shape` does.
+
+    So is one that comes twice: all but the last of two files would be lost without a word.
+    """
 
     async def check(request: Request) -> None:
-        unknown = [name for name in await request.form() if name not in names]
-        if unknown:
-            fault = {"loc": ("body", unknown[0]), "msg": f"is no field; there are {', '.join(names)}", "type": "extra"}
-            raise RequestValidationError([fault])
+        given = Counter(name for name, _ in (await request.form()).multi_items())
+        for name, times in given.items():
+            said = None
+            if name not in names:
+                said = f"is no field; there are {', '.join(names)}"
+            elif times > 1 and name != MANY:
+                said = "comes more than once: which one is meant?"
+            if said is not None:
+                raise RequestValidationError([{"loc": ("body", name), "msg": said, "type": "extra"}])
 
     return check
 
@@ -92,7 +129,7 @@ def _answer(reply: Reply) -> JSONResponse:
     return JSONResponse(reply.body, reply.status, headers=headers)
 
 
-@router.post("", status_code=202, response_model=DocumentOut, summary="Upload a file")
+@router.post("", status_code=202, response_model=DocumentOut, responses=TAKEN, summary="Upload a file")
 def upload(
     request: Request,
     resources: Opened,
@@ -109,7 +146,7 @@ def upload(
     return _answer(take_in(resources, quotas_of(request), caller, given, key=idempotency_key))
 
 
-@router.post("/text", status_code=202, response_model=DocumentOut, summary="Upload a text")
+@router.post("/text", status_code=202, response_model=DocumentOut, responses=TAKEN, summary="Upload a text")
 def upload_text(
     request: Request, resources: Opened, caller: Ingester, body: TextIn, idempotency_key: IdempotencyKey = None
 ) -> Response:
@@ -119,7 +156,7 @@ def upload_text(
         return _answer(take_in(resources, quotas_of(request), caller, given, key=idempotency_key))
 
 
-@router.post("/url", status_code=202, response_model=DocumentOut, summary="Upload what is at a URL")
+@router.post("/url", status_code=202, response_model=DocumentOut, responses=TAKEN, summary="Upload what is at a URL")
 def upload_url(
     request: Request, resources: Opened, caller: Ingester, body: UrlIn, idempotency_key: IdempotencyKey = None
 ) -> Response:
@@ -194,7 +231,7 @@ def delete_where(
 ) -> Deleted:
     """Deletes every document of a collection that fits a filter, whatever its state."""
     home = find_home(resources, caller, collection)
-    where = parse_metadata(filter)
+    where = parse_metadata(filter, at=("query", "filter"))
     if not where:
         fault = {"loc": ("query", "filter"), "msg": "is empty: delete the collection instead", "type": "value"}
         raise RequestValidationError([fault])
@@ -222,7 +259,7 @@ def delete(resources: Opened, caller: Ingester, document_id: str) -> None:
     delete_documents(resources, [document_id])
 
 
-@router.get("/{document_id}/events", summary="Follow a document", response_class=StreamingResponse)
+@router.get("/{document_id}/events", summary="Follow a document", response_class=StreamingResponse, responses=EVENTS)
 async def events(request: Request, resources: Opened, caller: Reader, document_id: str) -> Response:
     """Server-sent events: `document` with the document at each change, until it is ready or failed."""
     return await document_events(lambda: _current(resources, caller, document_id), request)
@@ -237,7 +274,7 @@ def text(
     resources: Opened,
     caller: Reader,
     document_id: str,
-    chunk: Annotated[int | None, Query(ge=0)] = None,
+    chunk: Annotated[int | None, Query(ge=0, le=MOST_CHUNKS)] = None,
     format: Annotated[TextFormat, Query(description=FORMATS)] = TextFormat.TEXT,
 ) -> DocumentText:
     """A document's text, read out of its caches: exactly what was parsed, or the same as Markdown."""
@@ -247,15 +284,17 @@ def text(
     return DocumentText(id=document_id, chunks=[ChunkText(chunk=first + n, text=each) for n, each in enumerate(texts)])
 
 
-@router.get("/{document_id}/chunks/{chunk}/image", summary="See a chunk", response_class=Response)
-def image(resources: Opened, caller: Reader, document_id: str, chunk: int) -> Response:
+@router.get("/{document_id}/chunks/{chunk}/image", summary="See a chunk", response_class=Response, responses=PNG)
+def image(
+    resources: Opened, caller: Reader, document_id: str, chunk: Annotated[int, Path(ge=0, le=MOST_CHUNKS)]
+) -> Response:
     """A chunk's image as the encoder saw it, PNG."""
     found = find_document(resources, caller, document_id)
     (content,) = read_styled(resources, found.document, chunk)
     return Response(chunk_image(content.text, content.styles), media_type="image/png", headers=IMAGE_HEADERS)
 
 
-@router.get("/{document_id}/pages/{page}/image", summary="See a source page", response_class=Response)
+@router.get("/{document_id}/pages/{page}/image", summary="See a source page", response_class=Response, responses=PNG)
 async def source_page(request: Request, resources: Opened, caller: Reader, document_id: str, page: int) -> Response:
     """A page of a PDF as its readers see it, PNG: where the boxes of hits and citations lie. Pages count from 1."""
     found = await run_in_threadpool(find_document, resources, caller, document_id)

@@ -12,6 +12,10 @@ router = APIRouter(tags=["health"])
 
 NEEDED = ("database", "blobs", "codec", "embedder")  # without the others answers are given all the same
 
+NOT_READY: dict[int | str, dict[str, object]] = {
+    503: {"description": "The same, with what is missing", "content": {"application/json": {"schema": {}}}}
+}
+
 
 @router.get("/healthz", summary="Is the process alive?")
 def alive() -> dict[str, str]:
@@ -19,7 +23,7 @@ def alive() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz", summary="Can it work?", response_model=None)
+@router.get("/readyz", summary="Can it work?", response_model=None, responses=NOT_READY)
 def ready(resources: Opened) -> JSONResponse:
     """200 when questions can be answered, else 503; either way each check and what is missing."""
     checks = check_all(resources)

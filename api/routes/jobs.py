@@ -6,8 +6,8 @@ from fastapi import APIRouter, Path, Query
 
 from api.access import Opened, Reader, TenantAdmin
 from api.cursors import cursor_of_number, number_of
+from api.plain import MOST
 from api.routes.documents import Cursor
-from api.schemas import MOST
 from api.schemas_admin import DeadJobOut, DeadJobPage, JobCount, JobsOut
 from store import catalog
 from store.database import reading, transaction

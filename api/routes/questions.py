@@ -23,6 +23,16 @@ CONTEXT_FILE = (
     "stands at, `stored_rate`, `first` row, `vision_tokens` (rows from there on) and `text_tokens`."
 )
 
+STREAMED: dict[int | str, dict[str, object]] = {
+    200: {
+        "description": (
+            "The answer. With `stream` events: `search` with what was loaded, `answer` with each next piece of `text`, "
+            "`done` with the whole answer, `error` with a problem."
+        ),
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+
 router = APIRouter(prefix="/v1", tags=["questions"])
 
 
@@ -43,7 +53,7 @@ async def find(request: Request, caller: Reader, body: SearchIn) -> Response:
     return Response(Hits.json_of(hits), media_type="application/json")
 
 
-@router.post("/ask", response_model=AnswerOut, summary="Answer a question")
+@router.post("/ask", response_model=AnswerOut, summary="Answer a question", responses=STREAMED)
 def answer(resources: Opened, caller: Reader, body: AskIn) -> AnswerOut | Response:
     """An answer out of the caches, with its places in the sources; with `stream` in server-sent events as it grows."""
     find_home(resources, caller, body.collection)

@@ -6,6 +6,7 @@ from api.access import Opened, TenantAdmin, find_home
 from api.schemas_admin import WebhookIn, WebhookList, WebhookOut
 from store import catalog
 from store.database import reading, transaction
+from workers.outbound import check_url
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
@@ -14,6 +15,7 @@ router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 def add(resources: Opened, caller: TenantAdmin, body: WebhookIn) -> WebhookOut:
     """Tells a URL when documents become ready or fail. The secret that signs each message is shown this once."""
     home = None if body.collection is None else find_home(resources, caller, body.collection)
+    check_url(body.url)  # one that no message could be sent to is said now, not by a message that never comes
     with transaction(resources.engine) as session:
         collection_id = None if home is None else home.id
         hook = catalog.add_webhook(session, caller.tenant, url=body.url, collection_id=collection_id)

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, literal, select, tuple_, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, bindparam, delete, exists, func, literal, select, tuple_, update
+from sqlalchemy.orm import Session, aliased
 
 from store.catalog.jobs import begin, enqueue
 from store.catalog.upsert import add_new, insert_or_touch
@@ -25,9 +25,15 @@ _NAMED = (
     .with_for_update()
     .execution_options(populate_existing=True)
 )
-_SAME = (  # an anonymous file is the same as any document with its bytes; prefer the anonymous one
+_LATER = aliased(Document)
+_IS_REPLACED = exists().where(  # or will be, when a later version is ready; never of an anonymous document
+    _LATER.collection_id == Document.collection_id,
+    _LATER.external_id == Document.external_id,
+    _LATER.version > Document.version,
+)
+_SAME = (  # an anonymous file is the same as any document that stays with its bytes; prefer the anonymous one
     select(Document)
-    .where(Document.collection_id == bindparam("collection"), Document.sha256 == bindparam("sha256"))
+    .where(Document.collection_id == bindparam("collection"), Document.sha256 == bindparam("sha256"), ~_IS_REPLACED)
     .order_by(Document.external_id.is_not(None), Document.created_at.desc())
     .limit(1)
     .with_for_update()
@@ -58,8 +64,10 @@ def accept_document(
     """Registers a file whose bytes are in the blob store, and its parse job.
 
     With an external_id that names the document, its newest version is compared; without one the bytes name it.
-    The same bytes: the existing document (a failed one is queued again; given metadata replaces the old).
-    New bytes for an external_id: a new version beside the old one, which goes when the new one is ready.
+    The same bytes: the existing document (a failed one is queued again; given metadata replaces the old, and so does
+    the title where the document is named).
+    New bytes for an external_id: a new version beside the old one, which goes when the new one is ready. Without
+    metadata of its own it has the old one's.
     `home` comes from `ensure_collection` in this transaction: locked before any document, as a delete of it does.
     """
     document: Document | None = None
@@ -68,7 +76,10 @@ def accept_document(
         if newest is not None and newest.sha256 == sha256:
             if metadata is not None:
                 newest.document_metadata = dict(metadata)
+            if external_id is not None:
+                newest.title = title
             return Accepted(newest, created=False, job=requeue_document(session, newest))
+        kept = {} if newest is None or external_id is None else newest.document_metadata
         values: dict[str, object] = {
             "id": uuid4().hex,
             "tenant": home.tenant,
@@ -81,7 +92,7 @@ def accept_document(
             "blob": blob,
             "state": DocumentState.QUEUED,
             "warnings": [],
-            "document_metadata": dict(metadata or {}),
+            "document_metadata": dict(kept if metadata is None else metadata),
             "created_at": time.time(),
         }
         document = add_new(session, Document, values)

@@ -19,6 +19,7 @@ from store.models import Document, DocumentState
 _COLUMNS = {"@external_id": Document.external_id, "@title": Document.title, "@media_type": Document.media_type}
 _ORDER = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le}
 _MAX_FIELDS = 32
+_MAX_VALUES = 10_000  # in the lists of a filter: databases take so many parameters, PostgreSQL 65,535
 
 
 def documents_where(
@@ -30,6 +31,8 @@ def documents_where(
     """
     if len(where) > _MAX_FIELDS:
         raise BadFilter(f"it has more than {_MAX_FIELDS} fields")
+    if _listed(where) > _MAX_VALUES:
+        raise BadFilter(f"its lists hold more than {_MAX_VALUES:,} values")
     query = select(Document.id).where(Document.collection_id == collection_id)
     if ready:
         query = query.where(Document.state == DocumentState.READY)
@@ -37,6 +40,13 @@ def documents_where(
     for field, condition in where.items():
         query = query.where(fields.condition(field, condition))
     return frozenset(session.scalars(query))
+
+
+def _listed(condition: object) -> int:
+    """How many values the lists of a filter hold."""
+    if isinstance(condition, Mapping):
+        return sum(map(_listed, condition.values()))
+    return len(condition) if isinstance(condition, list) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +77,7 @@ class _Fields:
         if name == "in":
             if not isinstance(operand, list):
                 raise BadFilter(f"{field}: in takes a list")
-            return or_(false(), *(self.equal(field, item) for item in operand))
+            return self.one_of(field, operand)
         if name == "exists":
             if not isinstance(operand, bool):
                 raise BadFilter(f"{field}: exists takes true or false")
@@ -90,6 +100,17 @@ class _Fields:
             return self.typed(field, value) == str(value).lower()
         same: ColumnElement[bool] = operator.eq(self.typed(field, value), value)
         return same
+
+    def one_of(self, field: str, values: list[object]) -> ColumnElement[bool]:
+        """Any of the values. Texts and numbers are lists in SQL too: a condition each would be nested too deep."""
+        texts = [value for value in values if isinstance(value, str)]
+        numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+        others = [value for value in values if isinstance(value, bool) or not isinstance(value, int | float | str)]
+        if self.dialect == "postgresql":  # which would take the rest for what the first is, and its numbers are floats
+            numbers = [float(value) for value in numbers]
+        lists = [self.typed(field, listed[0]).in_(listed) for listed in (texts, numbers) if listed]
+        distinct = {repr(value): value for value in others}  # true, false, null, and what is no value
+        return or_(false(), *lists, *(self.equal(field, value) for value in distinct.values()))
 
     def typed(self, field: str, value: object) -> SQLColumnExpression[object]:
         """The field's value where it has the type of what it is compared with, else null."""

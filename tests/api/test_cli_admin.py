@@ -87,3 +87,27 @@ def test_a_job_that_is_not_dead_is_left_alone(
     for command in ("requeue", "delete"):
         code, said = run_main(monkeypatch, capsys, "jobs", command, 4711)
         assert (code, said) == (3, "error: There is no dead job '4711'. List the dead jobs to see their ids.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("keys", "create", " "), "the key's name is empty"),
+        (("keys", "create", "x", "-c", "a/b"), "'a/b' is no name for a collection"),
+        (("keys", "create", "x", "--days", "99999999"), "--days"),
+        (("keys", "create", "x", "--requests-per-minute", str(2**31)), "--requests-per-minute"),
+        (("ingest", __file__, "-c", "a/b"), "'a/b' is no name for a collection"),
+        (("ingest", __file__, "-c", ".."), "must not be . or .."),
+        (("jobs", "requeue", str(10**20)), "less than or equal to"),
+    ],
+)
+def test_what_no_row_and_no_address_can_hold_is_wrong_usage(
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    said: str,
+) -> None:
+    code, heard = run_main(monkeypatch, capsys, *arguments)
+    assert (code, said in heard) == (2, True)
+    assert as_json("keys", "ls")["keys"] == []

@@ -1,7 +1,9 @@
 """The context of a question as a file: exact where it fits, merged by relevance where a budget asks for it."""
 
 import json
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +114,17 @@ def test_without_a_budget_the_file_holds_the_stored_tokens_best_first(library: R
     }
     assert second["first"] == len(levels[0])
     assert saved.text_tokens == best["text_tokens"] + second["text_tokens"] > 0
+
+
+def test_a_pipe_is_written_to_and_stays_one(library: Resources, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as reader:
+        came = reader.submit(pipe.read_bytes)
+        saved = save_context(library, asking(k=2), pipe)
+        assert len(came.result(timeout=60)) == saved.bytes > 0
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
 
 
 def test_the_whole_collection_stands_in_the_order_of_its_arrival(library: Resources, tmp_path: Path) -> None:

@@ -17,6 +17,13 @@ def checked(base_url: str) -> str:
 
 
 def headers(api_key: str | None) -> dict[str, str]:
-    """What every request says."""
+    """What every request says. Raises ValueError, which does not show the key, for one that no header can hold."""
+    if api_key and not is_plain(api_key):
+        raise ValueError("The API key has blanks or a line end around it, or holds signs that no key has: strip it.")
     agent = {"User-Agent": f"percel-client/{version('percel-client')}"}
-    return agent if api_key is None else {**agent, "Authorization": f"Bearer {api_key}"}
+    return agent if not api_key else {**agent, "Authorization": f"Bearer {api_key}"}
+
+
+def is_plain(text: str) -> bool:
+    """Whether a header can hold it as it is: printable ASCII without blanks around it."""
+    return text.isascii() and text.isprintable() and text == text.strip() != ""

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import httpx
 
+from percel_client.address import is_plain
 from percel_client.call import Call, File, body
 from percel_client.models import (
     Answer,
@@ -218,7 +219,7 @@ def create_api_key(
 ) -> Call[ApiKey]:
     optional = _present(
         collections=None if collections is None else list(collections),
-        expires_at=None if expires_at is None else expires_at.isoformat(),
+        expires_at=None if expires_at is None else _zoned(expires_at).isoformat(),
         requests_per_minute=requests_per_minute,
         bytes_per_day=bytes_per_day,
     )
@@ -254,12 +255,21 @@ def _present(**entries: object) -> dict[str, object]:
     return {name: value for name, value in entries.items() if value is not None}
 
 
+def _zoned(moment: datetime) -> datetime:
+    """One without a zone is this machine's, as everywhere in Python; the server may be elsewhere."""
+    return moment if moment.tzinfo else moment.astimezone()
+
+
 def _json(value: Metadata | None) -> str | None:
     return None if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def _once(idempotency_key: str | None) -> dict[str, str]:
     """Names an upload, so that sending it again makes no second document."""
+    if idempotency_key and not is_plain(idempotency_key):
+        raise ValueError(
+            f"{idempotency_key!r} is no Idempotency-Key: it takes printable ASCII, without blanks around it."
+        )
     return {"Idempotency-Key": idempotency_key or uuid4().hex}
 
 

@@ -1,6 +1,7 @@
 """The retriever for LangChain, with the real library."""
 
 import asyncio
+import json
 
 import httpx
 import pytest
@@ -55,3 +56,29 @@ def test_with_one_the_loop_does_it(client, stub):
 
     assert asyncio.run(search())[0].metadata["title"] == "bridge.txt"
     assert b'"filter":{"a":1}' in stub.requests[-1].content.replace(b" ", b"")
+
+
+def test_a_call_may_ask_for_less_or_for_others(client, stub):
+    retriever = PercelRetriever(client=client, collection="c", k=2, filter={"a": 1})
+
+    async def search():
+        async with AsyncPercel(ADDRESS, transport=httpx.MockTransport(stub.handle)) as async_client:
+            asynchronous = PercelRetriever(client=client, async_client=async_client, collection="c")
+            return await asynchronous.ainvoke("bridge", k=1, filter={"b": 2})
+
+    calls = (
+        lambda: retriever.invoke("bridge", k=1, filter={"b": 2}),
+        lambda: asyncio.run(retriever.ainvoke("bridge", k=1, filter={"b": 2})),
+        lambda: asyncio.run(search()),
+    )
+    for call in calls:
+        assert len(call()) == 1
+        asked = json.loads(stub.requests[-1].content)
+        assert (asked["k"], asked["filter"]) == (1, {"b": 2})
+    with pytest.raises(TypeError, match="top_k"):
+        retriever.invoke("bridge", top_k=1)
+
+
+def test_a_parameter_that_it_does_not_have_is_refused(client):
+    with pytest.raises(ValueError, match="search_kwargs"):
+        PercelRetriever(client=client, collection="c", search_kwargs={"k": 1})

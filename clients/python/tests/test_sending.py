@@ -6,11 +6,12 @@ from email.utils import format_datetime
 
 import httpx
 import pytest
-from both import make
+from both import ADDRESS, make
 from stub import problem
 
 from percel_client import (
     ApiError,
+    AsyncPercel,
     Conflict,
     ConnectionFailed,
     Forbidden,
@@ -23,6 +24,7 @@ from percel_client import (
     Unauthorized,
     Unavailable,
     UnexpectedAnswer,
+    requests,
 )
 from percel_client.retries import retry_after
 
@@ -197,3 +199,31 @@ def test_a_retry_after_that_says_nothing_is_as_none(said):
 def test_a_retry_after_may_be_a_date():
     moment = format_datetime(datetime.now(UTC) + timedelta(seconds=90))
     assert 80 < retry_after(httpx.Response(503, headers={"Retry-After": moment})) <= 90
+
+
+@pytest.mark.parametrize("client", [Percel, AsyncPercel])
+@pytest.mark.parametrize("key", ["pk_secret\n", " pk_secret", "pk_sécret"])
+def test_a_key_that_no_header_can_hold_is_said_without_showing_it(client, key):
+    with pytest.raises(ValueError, match="strip it") as bad:
+        client(ADDRESS, key)
+    assert "cret" not in str(bad.value)
+
+
+@pytest.mark.parametrize("key", ["a\nb", "schlüssel", "a "])
+def test_an_idempotency_key_that_no_header_can_hold_is_said(percel, key):
+    with pytest.raises(ValueError, match="is no Idempotency-Key"):
+        percel.upload(b"x", collection="c", name="a.txt", idempotency_key=key)
+
+
+def test_an_expiry_without_a_zone_is_this_machines():
+    call = requests.create_api_key(
+        "ci",
+        scopes=["read"],
+        collections=None,
+        expires_at=datetime(2099, 1, 1),
+        requests_per_minute=None,
+        bytes_per_day=None,
+    )
+    sent = datetime.fromisoformat(str(call.json["expires_at"]))
+    assert sent.tzinfo is not None
+    assert sent == datetime(2099, 1, 1).astimezone()

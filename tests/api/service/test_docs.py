@@ -36,3 +36,32 @@ def test_every_route_that_needs_a_key_is_documented_so(service: Service) -> None
     }
     assert keyed == set(document["paths"]) - {"/healthz", "/readyz"}
     assert document["paths"]["/v1/search"]["post"]["security"] == [{"HTTPBearer": []}]
+
+
+def test_every_good_answer_is_documented(service: Service) -> None:
+    with service.client() as client:
+        paths = client.get("/openapi.json").json()["paths"]
+    for path in ("/v1/documents", "/v1/documents/text", "/v1/documents/url"):
+        answers = paths[path]["post"]["responses"]
+        for status in ("200", "202"):  # there already, queued
+            schema = answers[status]["content"]["application/json"]["schema"]
+            assert schema == {"$ref": "#/components/schemas/DocumentOut"}
+            assert list(answers[status]["headers"]) == ["Location", "Idempotent-Replayed"]
+    of_documents = "/v1/documents/{document_id}"
+    assert {
+        path: list(paths[path][method]["responses"]["200"]["content"])
+        for path, method in (
+            (f"{of_documents}/events", "get"),
+            (f"{of_documents}/chunks/{{chunk}}/image", "get"),
+            (f"{of_documents}/pages/{{page}}/image", "get"),
+            ("/v1/ask", "post"),
+            ("/v1/chat/completions", "post"),
+        )
+    } == {
+        f"{of_documents}/events": ["text/event-stream"],
+        f"{of_documents}/chunks/{{chunk}}/image": ["image/png"],
+        f"{of_documents}/pages/{{page}}/image": ["image/png"],
+        "/v1/ask": ["application/json", "text/event-stream"],
+        "/v1/chat/completions": ["application/json", "text/event-stream"],
+    }
+    assert list(paths["/readyz"]["get"]["responses"]["503"]["content"]) == ["application/json"]  # no problem details

@@ -77,6 +77,42 @@ def test_new_bytes_for_an_external_id_replace_the_old_ones_when_they_are_ready(s
         assert client.get(f"/v1/documents/{old['id']}").status_code == 404
 
 
+def test_a_new_version_keeps_the_metadata_that_it_is_not_given(service: Service) -> None:
+    with service.client() as client:
+        upload(client, "a.txt", WEIR, external_id="w", metadata='{"team": "red"}')
+        kept = upload(client, "a.txt", LEASE, external_id="w").json()
+        replaced = upload(client, "a.txt", WEIR, external_id="w", metadata="{}").json()
+        other = upload(client, "b.txt", "Other words.").json()
+    assert [(each["version"], each["metadata"]) for each in (kept, replaced, other)] == [
+        (2, {"team": "red"}),
+        (3, {}),
+        (1, {}),
+    ]
+
+
+def test_a_named_document_that_is_called_otherwise_now_has_its_new_title(service: Service) -> None:
+    with service.client() as client:
+        first = upload(client, "draft.txt", WEIR, external_id="w").json()
+        service.work()
+        again = upload(client, "final.txt", WEIR, external_id="w")
+        assert (again.status_code, again.json()["id"], again.json()["title"]) == (200, first["id"], "final.txt")
+        hits = client.post("/v1/search", json={"query": "gauge", "collection": "main"}).json()["hits"]
+        assert {hit["title"] for hit in hits} == {"final.txt"}
+        assert upload(client, "copy.txt", WEIR).json()["title"] == "final.txt"  # which names no document
+
+
+def test_bytes_that_are_about_to_be_replaced_are_a_document_of_their_own(service: Service) -> None:
+    with service.client() as client:
+        old = upload(client, "a.txt", WEIR, external_id="w").json()
+        service.work()
+        upload(client, "a.txt", LEASE, external_id="w")  # not ready yet: the old version can still be seen
+        mine = upload(client, "mine.txt", WEIR)
+        assert (mine.status_code, mine.json()["id"] != old["id"]) == (202, True)
+        service.work()
+        assert client.get(f"/v1/documents/{old['id']}").status_code == 404
+        assert client.get(f"/v1/documents/{mine.json()['id']}").json()["state"] == "ready"
+
+
 def test_a_text_becomes_a_document(service: Service) -> None:
     with service.client() as client:
         body = {"collection": "notes", "title": "note.txt", "text": LEASE, "metadata": {"a": 1}}

@@ -130,8 +130,10 @@ def test_a_collection_that_is_too_large_is_not_loaded_whole(tmp_path: Path) -> N
 
 def test_a_refused_upload_does_not_count(service: Service) -> None:
     with service.client(service.key(Scope.INGEST, bytes_per_day=200)) as client:
-        assert upload(client, "large.txt", "x" * 300).status_code == 429
+        refused = upload(client, "large.txt", "x" * 300)
+        assert (refused.status_code, refused.json()["detail"].split(":")[0]) == (413, "More than 200 bytes")
         assert upload(client, "small.txt", "x" * 150).status_code == 202
+        assert upload(client, "second.txt", "y" * 150).status_code == 429
 
 
 def test_a_full_disk_keeps_no_reader_out(library: Service, monkeypatch: pytest.MonkeyPatch) -> None:
