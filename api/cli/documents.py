@@ -72,7 +72,7 @@ def ingest_files(resources: "Resources", collection: str, files: list[Path], out
     from workers.ingest import Offer, accept
     from workers.runner import run_due_jobs
 
-    refused: dict[str, str] = {}
+    refused: list[DocumentReport] = []
     ids: dict[Path, str] = {}
     with output.progress() as bars:
         listen = stage_bars(bars)
@@ -87,15 +87,12 @@ def ingest_files(resources: "Resources", collection: str, files: list[Path], out
                 ids[path] = accepted.document.id
                 listen(Event(Stage.PARSE, ids[path], title, due=int(accepted.job is not None)))
             except (DocumentError, BlobTooLarge, OSError) as error:  # a full disk is neither: it stops the run
-                refused[title] = str(error)
+                refused.append(DocumentReport(id="", title=title, state="failed", error=str(error)))
             listen(Event(Stage.ACCEPT, "", title, done=1))
         run_due_jobs(resources, listen)
     with reading(resources.engine) as session:
         documents = [catalog.load_document(session, ids[path]) for path in files if path in ids]
-    reports = report(resources, [document for document in documents if document is not None])
-    return reports + [
-        DocumentReport(id="", title=title, state="failed", error=error) for title, error in refused.items()
-    ]
+    return report(resources, [document for document in documents if document is not None]) + refused
 
 
 def stage_bars(bars: "Progress") -> "Listener":
@@ -322,9 +319,10 @@ def remove(
             output.console.print(f"removed '{_escape(collection)}' with {count} documents")
             return
         home = collection or resources.settings.collection
-        found = [
+        named = (
             resolve_document(resources, resources.settings.tenant, home, name, only=True) for name in documents or []
-        ]
+        )
+        found = list({document.id: document for document in named}.values())  # named twice it goes once
         for document in found:
             remove_document(resources, document.id)
             output.console.print(f"removed {_escape(document.title)} ({document.id})")
