@@ -119,7 +119,7 @@ def documents_of(resources: Resources, tenant: str, collection: str) -> list[Doc
 
 
 def resolve_document(resources: Resources, tenant: str, collection: str, name: str, *, only: bool = False) -> Document:
-    """A document by id, by the beginning of its id (6 digits or more), or by title; of several the newest.
+    """A document by id, by the beginning of its id (6 digits or more), or by title; of several the newest ready one.
 
     Raises NotFound, and with `only` AmbiguousName where there are several.
     """
@@ -131,7 +131,8 @@ def resolve_document(resources: Resources, tenant: str, collection: str, name: s
             return catalog.find_document(session, tenant, name)
     if only and len(found) > 1:
         raise AmbiguousName(f"{name!r} is {len(found)} documents; give an id: {', '.join(d.id for d in found)}")
-    return found[-1]
+    ready = [document for document in found if document.state is DocumentState.READY]
+    return (ready or found)[-1]
 
 
 class TextFormat(StrEnum):

@@ -238,12 +238,14 @@ def read(
     """Prints a document's text, read out of its caches; --png draws a chunk, --rate shows what that rate reads."""
     import sys
 
+    from api.errors import NothingToRead
     from api.library import TextFormat, read_document, read_styled, resolve_document
+    from store.models import DocumentState
 
     if png is not None and chunk is None:
         raise usage("--png needs --chunk: an image holds one chunk")
-    if rate is not None and (markdown or png is not None):
-        raise usage("--rate shows plain text: leave out --markdown and --png")
+    if rate is not None:
+        _check_rate(rate, styled=markdown or png is not None)
     if png is not None and (png.is_dir() or not png.parent.is_dir()):
         raise usage(f"--png names no file that can be written: {png}")
     output = Output(as_json)
@@ -251,6 +253,8 @@ def read(
         found = resolve_document(
             resources, resources.settings.tenant, collection or resources.settings.collection, document
         )
+        if found.state is DocumentState.FAILED:
+            raise NothingToRead(found.title, found.error)
         if rate is not None:
             show_merged(resources, found, chunk, rate, output)
             return
@@ -267,8 +271,19 @@ def read(
         sys.stdout.write(("\n\n" if markdown else "\n").join(texts) + "\n")
 
 
+def _check_rate(rate: int, *, styled: bool) -> None:
+    from compressor.codec.weights import RATES
+
+    if styled:
+        raise usage("--rate shows plain text: leave out --markdown and --png")
+    if rate not in RATES:
+        raise usage(f"--rate must be one of {', '.join(map(str, RATES))}")
+
+
 def show_merged(resources: "Resources", document: "Document", chunk: int | None, rate: int, output: Output) -> None:
     """Chunks as a rate reads them, wrong characters in red, and how many there are."""
+    import sys
+
     from rich.text import Text
 
     from api.merged import read_merged
@@ -285,11 +300,14 @@ def show_merged(resources: "Resources", document: "Document", chunk: int | None,
                 "text": merged.text,
             }
         )
-        shown = Text(merged.text)
-        for place, (read, true) in enumerate(zip(merged.text, merged.exact, strict=False)):
-            if read != true:
-                shown.stylize("bold red reverse", place, place + 1)
-        output.console.print(shown, soft_wrap=True)
+        if output.console.is_terminal:
+            shown = Text(merged.text)
+            for place, (read, true) in enumerate(zip(merged.text, merged.exact, strict=False)):
+                if read != true:
+                    shown.stylize("bold red reverse", place, place + 1)
+            output.console.print(shown, soft_wrap=True)
+        elif not output.as_json:  # as it is read: a console writes tabs as spaces
+            sys.stdout.write(merged.text + "\n")
         output.console.print(
             f"[dim]chunk {merged.chunk}: native-{merged.rate} reads {len(merged.exact) - merged.wrong:,} of "
             f"{len(merged.exact):,} characters right out of {merged.vision_tokens:,} tokens[/]",
