@@ -116,7 +116,7 @@ def show_reports(output: Output, reports: "list[DocumentReport]", collection: st
     """The table of documents with its sums; as the JSON document too unless told otherwise."""
     if as_document:
         output.document({"collection": collection, "documents": [asdict(report) for report in reports]})
-    columns = ("document", "state", "chunks", "text", "vision", "ratio", "raw", "cache")
+    columns: tuple[str, ...] = ("document", "state", "chunks", "text", "vision", "ratio", "raw", "cache")
     rows: list[tuple[object, ...]] = []
     for r in reports:
         ratio = Figure("-" if r.compression is None else f"{r.compression:.1f}x")
@@ -124,7 +124,10 @@ def show_reports(output: Output, reports: "list[DocumentReport]", collection: st
         text = Figure("-" if r.text_tokens is None else f"{r.text_tokens:,}")
         positions = Figure("-" if r.vision_tokens is None else f"{r.vision_tokens:,}")
         figures = (_chunks(r), text, positions, ratio, share(r.raw_char_accuracy), cache)
-        rows.append((_shortened(r.title, 24), r.state, *figures))
+        rows.append((_shortened(_printable(r.title), 24), r.state, *figures))
+    if len({r.title for r in reports}) < len(reports):  # what tells them apart is shown only where it must be
+        columns = ("id", *columns)
+        rows = [(r.id[:8], *row) for r, row in zip(reports, rows, strict=True)]
     output.table(
         columns,
         rows,
@@ -150,7 +153,15 @@ def show_reports(output: Output, reports: "list[DocumentReport]", collection: st
 
 def _about(title: str, said: str) -> str:
     """What is said of a document, with its title once: most errors and warnings begin with it."""
-    return said if said.startswith(title) else f"{title}: {said}"
+    printable = _printable(title)
+    return said if said.startswith(printable) else f"{printable}: {said}"
+
+
+def _printable(title: str) -> str:
+    """A title on one line that does nothing to a terminal: a file may have any name."""
+    from compressor.parse.source import display_name
+
+    return display_name(title)
 
 
 def _chunks(report: "DocumentReport") -> Figure:
@@ -343,5 +354,5 @@ def remove(
         found = list({document.id: document for document in named}.values())  # named twice it goes once
         for document in found:
             remove_document(resources, document.id)
-            output.console.print(f"removed {_escape(document.title)} ({document.id})")
+            output.console.print(f"removed {_escape(_printable(document.title))} ({document.id})", soft_wrap=True)
     output.document({"removed": [{"id": document.id, "title": document.title} for document in found]})
