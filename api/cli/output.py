@@ -49,7 +49,7 @@ class Output:
     def document(self, value: Mapping[str, object]) -> None:
         """The one JSON document of a --json run; nothing otherwise."""
         if self.as_json:
-            sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+            sys.stdout.write(_json(value, indent=2) + "\n")
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
         """A table for people; numbers are set to the right.
@@ -185,9 +185,19 @@ def print_error(error: Exception, *, as_json: bool) -> None:
     """Says what went wrong: on stderr for people, as the JSON document for programs."""
     if as_json:
         fault = {"error": {"type": type(error).__name__, "message": str(error)}}
-        sys.stdout.write(json.dumps(fault, ensure_ascii=False) + "\n")
-    else:
-        Console(stderr=True, highlight=False).print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+        try:
+            sys.stdout.write(_json(fault) + "\n")
+            sys.stdout.flush()
+            return
+        except OSError:  # a full disk, say: it is told on stderr then
+            pass
+    Console(stderr=True, highlight=False).print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+
+
+def _json(value: object, *, indent: int | None = None) -> str:
+    """As readable as the output can hold: escapes where it is not UTF-8."""
+    utf8 = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
+    return json.dumps(value, ensure_ascii=not utf8, indent=indent)
 
 
 def usage(message: str) -> typer.BadParameter:
