@@ -2,6 +2,7 @@
 
 EdgeError
 ├── AmbiguousName      a name that several documents have, where one is meant
+├── NothingToRead      a document that failed: it has no text
 ├── NotAuthenticated   no key where one is needed, or one that is not valid
 ├── AccessDenied       a valid key that may not do this
 ├── UrlUploadsOff      uploads by URL are not enabled
@@ -35,6 +36,13 @@ class EdgeError(Exception):
 
 class AmbiguousName(EdgeError):
     """A name that several documents have, where one is meant."""
+
+
+class NothingToRead(EdgeError):
+    """A document that failed: it has no text."""
+
+    def __init__(self, title: str, why: str | None) -> None:
+        super().__init__(f"{title} failed and has no text to read: {why or 'no reason is known'}")
 
 
 class NotAuthenticated(EdgeError):
@@ -190,6 +198,7 @@ EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (NoBudget, 2),
     (BadPrices, 2),
     (BadQuestions, 2),
+    (NothingToRead, 1),
     (NoPageCaches, 1),
     (ServiceEnded, 1),
     (ContextTooLarge, 1),

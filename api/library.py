@@ -47,20 +47,26 @@ class DocumentReport:
 
 
 def files_below(paths: Sequence[Path]) -> Iterator[Path]:
-    """The files named, and those below folders in a fixed order; hidden ones below folders are left out.
+    """The files named, and those below folders in a fixed order, each once; hidden ones below folders are left out.
 
     Raises FileNotFoundError for a path that is not there.
     """
+    files: set[Path] = set()
     for path in paths:
-        if path.is_dir():
-            for found in sorted(path.rglob("*")):
-                hidden = any(part.startswith(".") for part in found.relative_to(path).parts)
-                if found.is_file() and not hidden:
-                    yield found
-        elif path.exists():
-            yield path
-        else:
+        if not path.exists():
             raise FileNotFoundError(f"there is no file or folder {path}")
+        for found in _walk(path) if path.is_dir() else [path]:
+            file = found.resolve()  # as it is known: two names of one file are one document
+            if file not in files:
+                files.add(file)
+                yield found
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for found in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in found.relative_to(folder).parts)
+        if found.is_file() and not hidden:
+            yield found
 
 
 def report(resources: Resources, documents: Sequence[Document]) -> list[DocumentReport]:
@@ -113,7 +119,7 @@ def documents_of(resources: Resources, tenant: str, collection: str) -> list[Doc
 
 
 def resolve_document(resources: Resources, tenant: str, collection: str, name: str, *, only: bool = False) -> Document:
-    """A document by id, by the beginning of its id (6 digits or more), or by title; of several the newest.
+    """A document by id, by the beginning of its id (6 digits or more), or by title; of several the newest ready one.
 
     Raises NotFound, and with `only` AmbiguousName where there are several.
     """
@@ -125,7 +131,8 @@ def resolve_document(resources: Resources, tenant: str, collection: str, name: s
             return catalog.find_document(session, tenant, name)
     if only and len(found) > 1:
         raise AmbiguousName(f"{name!r} is {len(found)} documents; give an id: {', '.join(d.id for d in found)}")
-    return found[-1]
+    ready = [document for document in found if document.state is DocumentState.READY]
+    return (ready or found)[-1]
 
 
 class TextFormat(StrEnum):

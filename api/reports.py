@@ -7,6 +7,7 @@ from typing import Literal
 from compressor.types import Box
 
 NOTHING_FOUND = "Nothing in these documents answers this."
+CHUNKS = 8  # that are loaded for a question unless it says how many
 Mode = Literal["quotes", "full", "block", "text", "images"]
 
 
@@ -17,7 +18,7 @@ class Question:
     text: str
     tenant: str
     collection: str | None = None  # None: as the settings say
-    k: int = 8  # chunks
+    k: int = CHUNKS
     whole: bool = False  # the whole collection instead, as far as `where` leaves it
     where: Mapping[str, object] | None = None  # a filter over metadata
     decoder: str | None = None  # None: as the settings say

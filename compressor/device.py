@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +27,9 @@ Result = TypeVar("Result")
 
 
 def choose_device(device: str) -> str:
-    """ "auto" is CUDA where there is one, else the CPU; anything else is kept. Raises ModelError."""
+    """ "auto" is CUDA where there is one, else the CPU; "cpu", "cuda" and "cuda:N" are kept. Raises ModelError."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise ModelError(f"there is no device {device!r}; choose auto, cpu, cuda or cuda:N")
     available = torch.cuda.is_available()
     if device.startswith("cuda") and not available:
         raise ModelError(f"the device is set to {device}, but there is no CUDA device here")

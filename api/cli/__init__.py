@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 # Panels of the help.
 START, DOCUMENTS, QUESTIONS = "Start here", "Documents", "Questions"
+REMEDY = "set PYTHONIOENCODING=utf-8"
 SERVICE, CODEC = "Service and upkeep", "Codec"
 app.command(rich_help_panel=START)(demo.demo)
 app.command(rich_help_panel=START)(documents.ingest)
@@ -63,6 +64,11 @@ def main() -> None:
             print_error(error, as_json=True)
         else:
             error.show()
+    except UnicodeEncodeError as error:  # of a terminal or pipe that is told to be something else than UTF-8
+        code = 1
+        print_error(
+            ValueError(f"the output is {error.encoding}, which lacks characters of this text: {REMEDY}"), as_json=False
+        )
     except Exception as error:
         known = exit_code(error)
         if known is None:

@@ -85,7 +85,7 @@ def ingest_files(resources: "Resources", collection: str, files: list[Path], out
     from workers.ingest import Offer, accept
     from workers.runner import run_due_jobs
 
-    refused: dict[str, str] = {}
+    refused: list[DocumentReport] = []
     ids: dict[Path, str] = {}
     with output.progress() as bars:
         listen = stage_bars(bars)
@@ -100,15 +100,12 @@ def ingest_files(resources: "Resources", collection: str, files: list[Path], out
                 ids[path] = accepted.document.id
                 listen(Event(Stage.PARSE, ids[path], title, due=int(accepted.job is not None)))
             except (DocumentError, BlobTooLarge, OSError) as error:  # a full disk is neither: it stops the run
-                refused[title] = str(error)
+                refused.append(DocumentReport(id="", title=title, state="failed", error=str(error)))
             listen(Event(Stage.ACCEPT, "", title, done=1))
         run_due_jobs(resources, listen)
     with reading(resources.engine) as session:
         documents = [catalog.load_document(session, ids[path]) for path in files if path in ids]
-    reports = report(resources, [document for document in documents if document is not None])
-    return reports + [
-        DocumentReport(id="", title=title, state="failed", error=error) for title, error in refused.items()
-    ]
+    return report(resources, [document for document in documents if document is not None]) + refused
 
 
 def stage_bars(bars: "Progress") -> "Listener":
@@ -132,7 +129,7 @@ def show_reports(output: Output, reports: "list[DocumentReport]", collection: st
     """The table of documents with its sums; as the JSON document too unless told otherwise."""
     if as_document:
         output.document({"collection": collection, "documents": [asdict(report) for report in reports]})
-    columns = ("document", "state", "chunks", "text", "vision", "ratio", "raw", "cache")
+    columns: tuple[str, ...] = ("document", "state", "chunks", "text", "vision", "ratio", "raw", "cache")
     rows: list[tuple[object, ...]] = []
     for r in reports:
         ratio = Figure("-" if r.compression is None else f"{r.compression:.1f}x")
@@ -140,7 +137,10 @@ def show_reports(output: Output, reports: "list[DocumentReport]", collection: st
         text = Figure("-" if r.text_tokens is None else f"{r.text_tokens:,}")
         positions = Figure("-" if r.vision_tokens is None else f"{r.vision_tokens:,}")
         figures = (_chunks(r), text, positions, ratio, share(r.raw_char_accuracy), cache)
-        rows.append((_shortened(r.title, 24), r.state, *figures))
+        rows.append((_shortened(_printable(r.title), 24), r.state, *figures))
+    if len({r.title for r in reports}) < len(reports):  # what tells them apart is shown only where it must be
+        columns = ("id", *columns)
+        rows = [(r.id[:8], *row) for r, row in zip(reports, rows, strict=True)]
     output.table(
         columns,
         rows,
@@ -166,7 +166,15 @@ def show_reports(output: Output, reports: "list[DocumentReport]", collection: st
 
 def _about(title: str, said: str) -> str:
     """What is said of a document, with its title once: most errors and warnings begin with it."""
-    return said if said.startswith(title) else f"{title}: {said}"
+    printable = _printable(title)
+    return said if said.startswith(printable) else f"{printable}: {said}"
+
+
+def _printable(title: str) -> str:
+    """A title on one line that does nothing to a terminal: a file may have any name."""
+    from compressor.parse.source import display_name
+
+    return display_name(title)
 
 
 def _chunks(report: "DocumentReport") -> Figure:
@@ -254,12 +262,14 @@ def read(
     """Prints a document's text, read out of its caches; --png draws a chunk, --rate shows what that rate reads."""
     import sys
 
+    from api.errors import NothingToRead
     from api.library import TextFormat, read_document, read_styled, resolve_document
+    from store.models import DocumentState
 
     if png is not None and chunk is None:
         raise usage("--png needs --chunk: an image holds one chunk")
-    if rate is not None and (markdown or png is not None):
-        raise usage("--rate shows plain text: leave out --markdown and --png")
+    if rate is not None:
+        _check_rate(rate, styled=markdown or png is not None)
     if png is not None and (png.is_dir() or not png.parent.is_dir()):
         raise usage(f"--png names no file that can be written: {png}")
     output = Output(as_json)
@@ -267,6 +277,8 @@ def read(
         found = resolve_document(
             resources, resources.settings.tenant, collection or resources.settings.collection, document
         )
+        if found.state is DocumentState.FAILED:
+            raise NothingToRead(found.title, found.error)
         if rate is not None:
             show_merged(resources, found, chunk, rate, output)
             return
@@ -283,8 +295,19 @@ def read(
         sys.stdout.write(("\n\n" if markdown else "\n").join(texts) + "\n")
 
 
+def _check_rate(rate: int, *, styled: bool) -> None:
+    from compressor.codec.weights import RATES
+
+    if styled:
+        raise usage("--rate shows plain text: leave out --markdown and --png")
+    if rate not in RATES:
+        raise usage(f"--rate must be one of {', '.join(map(str, RATES))}")
+
+
 def show_merged(resources: "Resources", document: "Document", chunk: int | None, rate: int, output: Output) -> None:
     """Chunks as a rate reads them, wrong characters in red, and how many there are."""
+    import sys
+
     from rich.text import Text
 
     from api.merged import read_merged
@@ -301,11 +324,14 @@ def show_merged(resources: "Resources", document: "Document", chunk: int | None,
                 "text": merged.text,
             }
         )
-        shown = Text(merged.text)
-        for place, (read, true) in enumerate(zip(merged.text, merged.exact, strict=False)):
-            if read != true:
-                shown.stylize("bold red reverse", place, place + 1)
-        output.console.print(shown, soft_wrap=True)
+        if output.console.is_terminal:
+            shown = Text(merged.text)
+            for place, (read, true) in enumerate(zip(merged.text, merged.exact, strict=False)):
+                if read != true:
+                    shown.stylize("bold red reverse", place, place + 1)
+            output.console.print(shown, soft_wrap=True)
+        elif not output.as_json:  # as it is read: a console writes tabs as spaces
+            sys.stdout.write(merged.text + "\n")
         output.console.print(
             f"[dim]chunk {merged.chunk}: native-{merged.rate} reads {len(merged.exact) - merged.wrong:,} of "
             f"{len(merged.exact):,} characters right out of {merged.vision_tokens:,} tokens[/]",
@@ -335,10 +361,11 @@ def remove(
             output.console.print(f"removed '{_escape(collection)}' with {count} documents")
             return
         home = collection or resources.settings.collection
-        found = [
+        named = (
             resolve_document(resources, resources.settings.tenant, home, name, only=True) for name in documents or []
-        ]
+        )
+        found = list({document.id: document for document in named}.values())  # named twice it goes once
         for document in found:
             remove_document(resources, document.id)
-            output.console.print(f"removed {_escape(document.title)} ({document.id})")
+            output.console.print(f"removed {_escape(_printable(document.title))} ({document.id})", soft_wrap=True)
     output.document({"removed": [{"id": document.id, "title": document.title} for document in found]})

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -20,6 +21,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+LEAST_TEXT = 12  # characters of a column of text that does not fit
 JSON_HELP = "Print one JSON document on stdout and nothing else there."
 
 
@@ -47,23 +49,34 @@ class Output:
     def document(self, value: Mapping[str, object]) -> None:
         """The one JSON document of a --json run; nothing otherwise."""
         if self.as_json:
-            sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+            sys.stdout.write(_json(value, indent=2) + "\n")
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
-        """A table for people; numbers are set to the right."""
+        """A table for people; numbers are set to the right.
+
+        Where it is wider than the terminal, text gives way, and never a number: part of one is another number.
+        """
+        cells = [[shown(cell) for cell in row] for row in rows]
+        numeric = [
+            bool(rows) and all(isinstance(row[index], int | float | Figure) for row in rows)
+            for index in range(len(columns))
+        ]
+        console = self.console
+        widths = _widths(columns, cells, numeric, room=console.width if console.is_terminal else None)
         table = Table(title=title, title_justify="left", header_style="bold", box=None, padding=(0, 1, 0, 0))
-        for index, column in enumerate(columns):
-            numeric = bool(rows) and all(isinstance(row[index], int | float | Figure) for row in rows)
-            last = index == len(columns) - 1
+        for index, (column, width) in enumerate(zip(columns, widths, strict=True)):
+            folds = numeric[index] or index == len(columns) - 1  # numbers all fit: of them only the header does
             table.add_column(
                 column,
-                justify="right" if numeric else "left",
-                no_wrap=not last,
-                overflow="fold" if last else "ellipsis",
+                justify="right" if numeric[index] else "left",
+                no_wrap=not folds,
+                overflow="fold" if folds else "ellipsis",
+                width=width,
             )
-        for row in rows:
-            table.add_row(*(shown(cell) for cell in row))
-        self.console.print(table)
+        for row in cells:
+            table.add_row(*row)
+        wide = max(console.width, sum(widths) + len(widths))
+        Console(quiet=self.as_json, highlight=False, width=wide).print(table)
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
@@ -96,6 +109,30 @@ class Figure:
 
     def __str__(self) -> str:
         return self.text
+
+
+def _widths(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool], *, room: int | None
+) -> list[int]:
+    """Of columns, a space each aside: as wide as what is in them, or less where they are wider together than `room`."""
+    inside = [
+        max((cell_len(line) for row in rows for line in row[at].split("\n")), default=0) for at in range(len(columns))
+    ]
+    widths = [max(cell_len(column), width) for column, width in zip(columns, inside, strict=True)]
+
+    def too_wide() -> bool:
+        return room is not None and sum(widths) + len(widths) > room
+
+    if too_wide():
+        for at, column in enumerate(columns):
+            if numeric[at]:
+                widths[at] = max(inside[at], *(cell_len(word) for word in column.split()))
+    while too_wide():
+        texts = [at for at in range(len(columns)) if not numeric[at] and widths[at] > LEAST_TEXT]
+        if not texts:
+            break  # the terminal breaks the lines
+        widths[max(texts, key=widths.__getitem__)] -= 1
+    return widths
 
 
 def shown(cell: object) -> str:
@@ -148,9 +185,19 @@ def print_error(error: Exception, *, as_json: bool) -> None:
     """Says what went wrong: on stderr for people, as the JSON document for programs."""
     if as_json:
         fault = {"error": {"type": type(error).__name__, "message": str(error)}}
-        sys.stdout.write(json.dumps(fault, ensure_ascii=False) + "\n")
-    else:
-        Console(stderr=True, highlight=False).print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+        try:
+            sys.stdout.write(_json(fault) + "\n")
+            sys.stdout.flush()
+            return
+        except OSError:  # a full disk, say: it is told on stderr then
+            pass
+    Console(stderr=True, highlight=False).print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+
+
+def _json(value: object, *, indent: int | None = None) -> str:
+    """As readable as the output can hold: escapes where it is not UTF-8."""
+    utf8 = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
+    return json.dumps(value, ensure_ascii=not utf8, indent=indent)
 
 
 def usage(message: str) -> typer.BadParameter:

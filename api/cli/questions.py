@@ -11,7 +11,7 @@ from rich.text import Text
 
 from api.cli.documents import AsJson, Collection, open_resources
 from api.cli.output import Exit, Figure, Output, by_rate, size, step_bars, usage
-from api.reports import Question
+from api.reports import CHUNKS, Question
 
 if TYPE_CHECKING:
     from api.reports import AnswerReport
@@ -27,7 +27,7 @@ def ask(
             help="What answers: extractive, hf:<model>, openai:<url>, vllm:<url>#<model>. Default: PERCEL_DECODER."
         ),
     ] = None,
-    k: Annotated[int, typer.Option("-k", help="Chunks to load.", min=1, max=1000)] = 8,
+    k: Annotated[int | None, typer.Option("-k", help="Chunks to load; default: 8.", min=1, max=1000)] = None,
     whole: Annotated[bool, typer.Option("--whole", help="Load the whole collection instead of searching it.")] = False,
     budget: Annotated[
         int | None,
@@ -43,8 +43,9 @@ def ask(
     """
     output = Output(as_json)
     _check_said(question)
+    loaded = _chunks_to_load(k, whole=whole)
     with open_resources(decoder=decoder) as resources:
-        asked = Question(question, resources.settings.tenant, collection, k, whole, budget=budget)
+        asked = Question(question, resources.settings.tenant, collection, loaded, whole, budget=budget)
         answer = follow_answer(output, resources, asked)
     output.document(asdict(answer))
     show_answer(output, answer)
@@ -55,6 +56,12 @@ def ask(
 def _check_said(question: str) -> None:
     if not question.strip():
         raise usage("the question is empty")
+
+
+def _chunks_to_load(k: int | None, *, whole: bool) -> int:
+    if whole and k is not None:
+        raise usage("--whole loads every chunk: leave out -k")
+    return CHUNKS if k is None else k
 
 
 def follow_answer(output: Output, resources: "Resources", asked: Question) -> "AnswerReport":
@@ -142,7 +149,7 @@ def context(
     question: Annotated[str, typer.Argument(help="A question, in the language of the documents.")],
     out: Annotated[Path, typer.Option(help="The file to write: safetensors, one tensor `tokens` in float16.")],
     collection: Collection = None,
-    k: Annotated[int, typer.Option("-k", help="Chunks to load.", min=1, max=1000)] = 8,
+    k: Annotated[int | None, typer.Option("-k", help="Chunks to load; default: 8.", min=1, max=1000)] = None,
     whole: Annotated[bool, typer.Option("--whole", help="The whole collection instead of searching it.")] = False,
     budget: Annotated[
         int | None,
@@ -157,11 +164,12 @@ def context(
     from api.context import save_context
 
     _check_said(question)
+    loaded = _chunks_to_load(k, whole=whole)
     if out.is_dir() or not out.parent.is_dir():
         raise usage(f"--out names no file that can be written: {out}")
     output = Output(as_json)
     with open_resources() as resources, output.progress() as bars:
-        asked = Question(question, resources.settings.tenant, collection, k, whole, budget=budget)
+        asked = Question(question, resources.settings.tenant, collection, loaded, whole, budget=budget)
         saved = save_context(resources, asked, out, tell=step_bars(bars))
     output.document({"file": str(out), **asdict(saved)})
     if not saved.chunks:

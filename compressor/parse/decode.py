@@ -63,6 +63,8 @@ def decode(data: bytes, *, label: str, declared: str | None = None) -> DecodedTe
         return _with(data, "utf-8", label=label)
     encoding = _guess(data)
     decoded = _with(data, encoding, label=label)
+    if encoding == "utf-8":  # for want of a guess; how many places are unreadable is said
+        return decoded
     return DecodedText(decoded.text, (f"{label} is not UTF-8; it was read as {encoding}.", *decoded.warnings))
 
 

@@ -1,5 +1,6 @@
 """Owns finding out what a file is: by its content first, by its name only between kinds of text."""
 
+import codecs
 import re
 import zipfile
 from dataclasses import dataclass
@@ -116,7 +117,7 @@ def media_type_of_name(name: str) -> str | None:
 
 def looks_like_text(head: bytes) -> bool:
     """Whether bytes can be text in any encoding; random bytes hold about 10 % of controls that text does not."""
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or utf16_without_bom(head):
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)) or utf16_without_bom(head):
         return True
     if head.startswith((b"MZ", b"\x7fELF", b"\x89PNG", b"\xff\xd8\xff", b"GIF8")) and b"\x00" in head:
         return False

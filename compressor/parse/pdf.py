@@ -137,7 +137,7 @@ def _parse(fitz: ModuleType, document: "pymupdf.Document", source: SourceFile) -
     deadline = time.monotonic() + source.limits.ocr_seconds
     blocks: list[Block] = []
     characters = 0
-    seen_running: set[str] = set()
+    shown: dict[str, _Shown] = {}
     unread: list[str] = []
     for number in range(1, document.page_count + 1):
         page = document.load_page(number - 1)
@@ -153,8 +153,8 @@ def _parse(fitz: ModuleType, document: "pymupdf.Document", source: SourceFile) -
             key = _running_key(line, view.height)
             if key is None or key not in running:
                 kept.append(line)
-            elif key not in seen_running:  # the first of a running header is text like any other
-                seen_running.add(key)
+            elif key not in shown or not shown[key].repeated(line, number):
+                shown[key] = _Shown(line, number)  # the first of a running header is text like any other
                 kept.append(line)
         page_blocks = list(_page_blocks(fitz, page, replace(view, lines=tuple(kept)), learned.style, number))
         blocks.extend(page_blocks)
@@ -186,6 +186,23 @@ def _learn(fitz: ModuleType, document: "pymupdf.Document") -> _Learned:
     often = max(3, len(numbers) // 3)
     running = frozenset(key for key, times in margins.items() if times >= often)
     return _Learned(typography(sample, outline), running, views)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A running header or footer where it was last taken for text."""
+
+    line: Line
+    number: int  # of its page
+
+    def repeated(self, line: Line, number: int) -> bool:
+        """Whether a line of a later page says no more: its numbers are the same, or count the pages."""
+        pairs = zip(_DIGITS.findall(self.line.text), _DIGITS.findall(line.text), strict=True)
+        return all(was == now or _counts(was, now, number - self.number) for was, now in pairs)
+
+
+def _counts(was: str, now: str, pages: int) -> bool:
+    return len(now) < 10 and len(was) < 10 and int(now) - int(was) == pages
 
 
 def _running_key(line: Line, height: float) -> str | None:

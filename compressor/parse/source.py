@@ -14,8 +14,8 @@ from compressor.types import Block, BlockKind, Box
 T = TypeVar("T", str, Styled)
 
 LINES_PER_BLOCK = 40  # of tables and run-on text: short enough to cite, long enough to read
-_LINE_END = re.compile(r"\r\n|[\r\x0b\x0c]")
-_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_LINE_END = re.compile(r"\r\n|[\r\x0b\x0c\x85]")  # the last is NEL, of mainframes
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
 _SPACE = re.compile(r"\s{2,}|[^\S ]")  # what is not one space yet
 
 

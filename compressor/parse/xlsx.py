@@ -40,6 +40,7 @@ def _parse(source: SourceFile, stream: IO[bytes]) -> ParsedDocument:
         budget = source.limits.characters
         for page, sheet in enumerate(sheets, 1):
             rows: list[tuple[int, str]] = []
+            sheet.reset_dimensions()  # else rows are filled up with empty cells: 17 billion where one stands far away
             for number, cells in enumerate(sheet.iter_rows(values_only=True), 1):
                 text = row_text(cell_text(cell) for cell in cells)
                 budget -= len(text)

@@ -231,6 +231,9 @@ def test_bench_codec_prints_the_documented_fields(tmp_path: Path, home: Path) ->
         (("read", "x", "--chunk", "0", "--png", "no/x.png"), 2, "--png names no file that can be written: no/x.png"),
         (("ask", " "), 2, "the question is empty"),
         (("search", ""), 2, "the question is empty"),
+        (("ask", "x", "--whole", "-k", 3), 2, "--whole loads every chunk: leave out -k"),
+        (("context", "x", "--out", "x", "--whole", "-k", 8), 2, "--whole loads every chunk: leave out -k"),
+        (("read", "x", "--rate", 55), 2, "--rate must be one of 10, 20, 40, 80"),
         (("rm",), 2, "name documents, or a collection with -c NAME --whole"),
         (
             ("ingest", "--codec", "jpeg", "."),

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from compressor.device import _container_memory, _pool, device_faults, free_memory, side_by_side
-from compressor.errors import DeviceFull
+from compressor.device import _container_memory, _pool, choose_device, device_faults, free_memory, side_by_side
+from compressor.errors import DeviceFull, ModelError
 
 
 @pytest.fixture(params=[1, 3])
@@ -79,3 +79,8 @@ def test_a_machine_without_memory_is_one_error() -> None:
         torch.empty(1 << 60, dtype=torch.uint8)
     with pytest.raises(RuntimeError, match=r"^something else$"), device_faults("cpu"):
         raise RuntimeError("something else")
+
+
+def test_a_device_that_is_none_is_named_with_those_that_are() -> None:
+    with pytest.raises(ModelError, match="there is no device 'tpu'; choose auto, cpu, cuda or cuda:N"):
+        choose_device("tpu")

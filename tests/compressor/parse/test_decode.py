@@ -20,3 +20,26 @@ def test_common_encodings_are_recognised(tmp_path, encoding: str) -> None:
     path = tmp_path / "letter.txt"
     path.write_bytes(text.encode(encoding))
     assert parse(path, name="letter.txt", limits=Limits()).blocks[0].text == text
+
+
+@pytest.mark.parametrize("encoding", ["utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be", "utf-8"])
+def test_a_byte_order_mark_names_the_encoding(tmp_path, encoding: str) -> None:
+    path = tmp_path / "letter.txt"
+    path.write_bytes("\ufeffcafé 日本".encode(encoding))
+    document = parse(path, name="letter.txt", limits=Limits())
+    assert [block.text for block in document.blocks] == ["café 日本"]
+    assert not document.warnings
+
+
+def test_a_next_line_character_ends_a_line_and_parts_words(tmp_path) -> None:
+    for name, text in {"letter.txt": "one\ntwo", "table.csv": "one | a\ntwo | b"}.items():
+        path = tmp_path / name
+        path.write_bytes(text.replace("\n", "\x85").replace(" | ", ",").encode())
+        assert parse(path, name=name, limits=Limits()).blocks[0].text == text
+
+
+def test_what_nothing_guesses_is_not_said_to_be_and_not_to_be_utf8(tmp_path) -> None:
+    path = tmp_path / "log.txt"
+    path.write_bytes(b"plain words before \x1b[31mred\x1b[0m and \x07 bell, and enough of them.\nff\x85nel\n")
+    document = parse(path, name="log.txt", limits=Limits())
+    assert document.warnings == ("log.txt is not valid UTF-8: 1 unreadable places became \ufffd.",)

@@ -101,6 +101,21 @@ def test_running_headers_are_kept_once(tmp_path):
     assert len(texts) == 6
 
 
+def test_lines_in_the_margin_that_differ_by_more_than_the_page_number_are_all_kept(tmp_path):
+    document = pymupdf.open()
+    for total in (110, 370, 85, 2400):
+        document.new_page().insert_text((72, 60), f"Invoice {1000 + total} over {total} EUR")
+    texts = [block.text for block in parsed(tmp_path, document).blocks]
+    assert texts == [f"Invoice {1000 + total} over {total} EUR" for total in (110, 370, 85, 2400)]
+
+
+def test_page_numbers_that_begin_anew_are_kept_where_they_begin(tmp_path):
+    document = pymupdf.open()
+    for chapter, number in [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3)]:
+        document.new_page().insert_text((72, 30), f"Manual {chapter}-{number} of 40")
+    assert [block.text for block in parsed(tmp_path, document).blocks] == ["Manual 1-1 of 40", "Manual 2-1 of 40"]
+
+
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 def test_boxes_are_where_viewers_show_the_text_on_rotated_pages(tmp_path, rotation):
     document = pymupdf.open()
