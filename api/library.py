@@ -123,11 +123,12 @@ def resolve_document(resources: Resources, tenant: str, collection: str, name: s
 
     Raises NotFound, and with `only` AmbiguousName where there are several.
     """
-    documents = documents_of(resources, tenant, collection)
-    found = [document for document in documents if name in (document.id, document.title)]
-    found = found or [document for document in documents if len(name) >= 6 and document.id.startswith(name)]
-    if not found:
-        with reading(resources.engine) as session:
+    with reading(resources.engine) as session:
+        home = catalog.find_collection(session, tenant, collection)
+        found = catalog.documents_named(session, home.id, name) or (
+            catalog.documents_named(session, home.id, name, first_of_id=True) if len(name) >= 6 else []
+        )
+        if not found:
             return catalog.find_document(session, tenant, name)
     if only and len(found) > 1:
         raise AmbiguousName(f"{name!r} is {len(found)} documents; give an id: {', '.join(d.id for d in found)}")
@@ -253,7 +254,7 @@ def delete_collection(resources: Resources, tenant: str, name: str) -> int:
     """Deletes a collection and all in it as `delete_documents` does; -> how many documents it had. Raises NotFound."""
     with transaction(resources.engine) as session:
         home = catalog.find_collection(session, tenant, name)
-        count = len(catalog.list_documents(session, home.id))
+        count, _ = catalog.count_documents(session, home.id)
         catalog.delete_collection(session, home.id)
     forget_gone(resources)
     resources.close_index(home.id)

@@ -102,11 +102,8 @@ def check_files(resources: Resources, *, deep: bool, repair: bool) -> list[Findi
     lost = {*found.missing, *found.damaged}
     detail = f"{len(found.missing)} missing, {len(found.damaged)} damaged"
     with reading(resources.engine) as session:
-        homes = catalog.list_collections(session, resources.settings.tenant)
-        documents = [document for home in homes for document in catalog.list_documents(session, home.id)]
-    for document in documents:
-        if document.blob in lost:
-            detail += f"; the source of {document.title} is lost: ingest the file again"
+        for title in catalog.titles_of_sources(session, resources.settings.tenant, lost):
+            detail += f"; the source of {title} is lost: ingest the file again"
     detail += "" if deep else " (--deep reads them all)"
     orphans = f"{len(found.orphans)} orphans"
     return [
@@ -251,9 +248,9 @@ def _warning(resources: Resources, document: Document) -> str:
 def check_jobs(resources: Resources, *, repair: bool, listen: Listener) -> Finding:
     """Work that is due; `repair` does it."""
     with reading(resources.engine) as session:
-        stats = catalog.store_stats(session, resources.settings.tenant)
+        jobs = catalog.count_jobs(session, resources.settings.tenant)
     live = (JobState.QUEUED, JobState.RUNNING)
-    due = sum(count for (_, state), count in stats.jobs.items() if state in live)
+    due = sum(count for (_, state), count in jobs.items() if state in live)
     if due and repair:
         run_due_jobs(resources, listen)
     sweep_blobs(resources.engine, resources.blobs)

@@ -106,7 +106,8 @@ class Document(Base):
             postgresql_where=text("external_id IS NULL"),
         ),
         Index(None, "collection_id", "sha256"),
-        Index(None, "collection_id", "state"),
+        Index(None, "collection_id", "created_at", "id"),
+        Index(None, "collection_id", "state", "created_at", "id"),
     )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)  # uuid4 hex
@@ -217,6 +218,7 @@ class Job(Base):
         Index("uq_job_live", "document_id", "kind", unique=True, sqlite_where=_LIVE, postgresql_where=_LIVE),
         Index(None, "state", "kind", "id"),
         Index(None, "collection_id", "state", "kind", "id"),
+        Index(None, "last_progress"),
         {"sqlite_autoincrement": True},
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from store.models import PAGE_CODEC, ChunkState, DeliveryState, DocumentState, JobKind, JobState
+from store.models import PAGE_CODEC, DeliveryState, DocumentState, JobKind, JobState
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +136,9 @@ class ChunkCache:
 class StoreStats:
     """What is there and what is due."""
 
-    collections: int
     documents: dict[DocumentState, int]
-    chunks: dict[ChunkState, int]
     vectors: int
     jobs: dict[tuple[JobKind, JobState], int]
-    discards: int  # blobs that wait for deletion
 
 
 @dataclass(frozen=True, slots=True)

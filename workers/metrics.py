@@ -28,7 +28,7 @@ from workers.timing import Timings
 log = logging.getLogger(__name__)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-KEEP_SECONDS = 30.0  # sums over all caches read every row of theirs: so often at most
+KEEP_SECONDS = 30.0  # sums over all documents and caches read every row of theirs: so often at most
 _STAGE_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _QUESTION_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -98,6 +98,7 @@ class StoreCollector(Collector):
         self._resources = resources
         self._keep_seconds = keep_seconds
         self._lock = threading.Lock()
+        self._documents: list[DocumentTotals] = []
         self._caches: list[CacheTotals] = []
         self._read_at: float | None = None
 
@@ -111,11 +112,11 @@ class StoreCollector(Collector):
         try:
             with self._lock, reading(self._resources.engine) as session:
                 work = catalog.due_work(session)
-                documents = catalog.document_totals(session)
                 if self._read_at is None or time.monotonic() - self._read_at >= self._keep_seconds:
+                    self._documents = catalog.document_totals(session)
                     self._caches = catalog.cache_totals(session)
                     self._read_at = time.monotonic()
-                caches = self._caches
+                documents, caches = self._documents, self._caches
         except (SQLAlchemyError, StoreError):
             log.warning("metrics without the store", exc_info=True)
             up.add_metric([], 0)

@@ -214,7 +214,7 @@ def status(as_json: AsJson = False) -> None:
         with reading(resources.engine) as session:
             stats = catalog.store_stats(session, resources.settings.tenant)
             collections = [
-                (home.name, len(catalog.list_documents(session, home.id)), catalog.collection_figures(session, home.id))
+                (home.name, catalog.count_documents(session, home.id)[0], catalog.collection_figures(session, home.id))
                 for home in catalog.list_collections(session, resources.settings.tenant)
             ]
         home = resources.settings.home

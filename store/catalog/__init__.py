@@ -19,6 +19,7 @@ from store.catalog.documents import (
     delete_document,
     discard_blobs,
     document_figures,
+    documents_named,
     fail_document,
     find_document,
     hold_document,
@@ -28,6 +29,7 @@ from store.catalog.documents import (
     ready_chunks,
     requeue_document,
     start_parsing,
+    titles_of_sources,
 )
 from store.catalog.filters import documents_where
 from store.catalog.fulltext import count_unworded, unworded_documents, unworded_passages, words_after
@@ -39,6 +41,7 @@ from store.catalog.jobs import (
     expire_leases,
     extend_lease,
     has_claimable,
+    has_due,
     has_expired,
     has_live_jobs,
     last_progress,
@@ -154,6 +157,7 @@ __all__ = [
     "document_caches",
     "document_figures",
     "document_totals",
+    "documents_named",
     "documents_where",
     "documents_with_others",
     "documents_without",
@@ -174,6 +178,7 @@ __all__ = [
     "forget_generation",
     "had_keys",
     "has_claimable",
+    "has_due",
     "has_due_deliveries",
     "has_expired",
     "has_keys",
@@ -220,6 +225,7 @@ __all__ = [
     "start_parsing",
     "store_stats",
     "tell_webhooks",
+    "titles_of_sources",
     "unworded_documents",
     "unworded_passages",
     "vector_bytes",

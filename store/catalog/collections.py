@@ -1,6 +1,7 @@
 """Owns the queries about collections and about the store as a whole."""
 
 import time
+from collections import Counter
 from collections.abc import Iterable
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ from store.catalog.upsert import add_new
 from store.errors import NotFound
 from store.lexical import forget_collection
 from store.locks import lock, publishing
-from store.models import Chunk, Collection, Discard, Document, DocumentState, Job, JobKind, JobState, Vector
+from store.models import Collection, Document, DocumentState, Job, JobKind, JobState, Vector
 from store.types import CacheFigures, CollectionFigures, ReadyDocuments, StoreStats
 
 _NAMED = select(Collection).where(Collection.tenant == bindparam("tenant"), Collection.name == bindparam("name"))
@@ -89,23 +90,26 @@ def count_jobs(
     session: Session, tenant: str, collections: Iterable[str] | None = None
 ) -> dict[tuple[JobKind, JobState], int]:
     """The tenant's jobs by kind and state; with `collections` (names) only of those."""
-    query = select(Job.kind, Job.state, func.count()).join(Collection, Collection.id == Job.collection_id)
-    query = query.where(Collection.tenant == tenant)
+    homes = select(Collection.id).where(Collection.tenant == tenant)
     if collections is not None:
-        query = query.where(Collection.name.in_(list(collections)))
-    return {(kind, state): count for kind, state, count in session.execute(query.group_by(Job.kind, Job.state))}
+        homes = homes.where(Collection.name.in_(list(collections)))
+    # by collection, too: in the order of an index, which costs a fifth of a sort
+    query = select(Job.kind, Job.state, func.count()).where(Job.collection_id.in_(homes))
+    counts: Counter[tuple[JobKind, JobState]] = Counter()
+    for kind, state, count in session.execute(query.group_by(Job.collection_id, Job.state, Job.kind)):
+        counts[kind, state] += count
+    return dict(counts)
 
 
 def store_stats(session: Session, tenant: str) -> StoreStats:
-    """What is there and what is due, for one tenant (blobs to discard are counted for all)."""
-    mine = select(Document.id).join(Collection).where(Collection.tenant == tenant)
-    documents = select(Document.state, func.count()).where(Document.id.in_(mine)).group_by(Document.state)
-    chunks = select(Chunk.state, func.count()).where(Chunk.document_id.in_(mine)).group_by(Chunk.state)
+    """What is there and what is due, for one tenant."""
+    homes = select(Collection.id).where(Collection.tenant == tenant)
+    query = select(Document.state, func.count()).where(Document.collection_id.in_(homes))
+    documents: Counter[DocumentState] = Counter()
+    for state, count in session.execute(query.group_by(Document.collection_id, Document.state)):
+        documents[state] += count
     return StoreStats(
-        collections=session.scalars(select(func.count()).where(Collection.tenant == tenant)).one(),
-        documents=dict(session.execute(documents).all()),
-        chunks=dict(session.execute(chunks).all()),
-        vectors=session.scalars(select(func.count()).where(Vector.document_id.in_(mine))).one(),
+        documents=dict(documents),
+        vectors=session.scalars(select(func.count()).where(Vector.collection_id.in_(homes))).one(),
         jobs=count_jobs(session, tenant),
-        discards=session.scalars(select(func.count()).select_from(Discard)).one(),
     )

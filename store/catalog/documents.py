@@ -162,6 +162,24 @@ def list_documents(
     return list(session.scalars(query.order_by(*order).limit(limit)))
 
 
+def documents_named(session: Session, collection_id: str, name: str, *, first_of_id: bool = False) -> list[Document]:
+    """A collection's documents with that id or title, or whose ids begin so, in the order of their arrival."""
+    begins = func.substr(Document.id, 1, len(name)) == name
+    named = begins if first_of_id else (Document.id == name) | (Document.title == name)
+    query = select(Document).where(Document.collection_id == collection_id, named)
+    return list(session.scalars(query.order_by(Document.created_at, Document.id)))
+
+
+def titles_of_sources(session: Session, tenant: str, blobs: Iterable[str]) -> list[str]:
+    """The titles of the tenant's documents whose sources are among the blobs."""
+    wanted = sorted(blobs)
+    titles: list[str] = []
+    for first in range(0, len(wanted), 500):
+        mine = (Document.tenant == tenant, Document.blob.in_(wanted[first : first + 500]))
+        titles += session.scalars(select(Document.title).where(*mine).order_by(Document.created_at, Document.id))
+    return titles
+
+
 def ready_chunks(session: Session, document_ids: Iterable[str]) -> dict[str, int]:
     """How many chunks of each document are published: how far it got."""
     query = select(Chunk.document_id, func.count()).where(

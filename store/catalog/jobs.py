@@ -135,6 +135,14 @@ def count_due(session: Session) -> dict[JobKind, int]:
     return dict(session.execute(query).all())
 
 
+def has_due(session: Session) -> bool:
+    """Whether any job could be claimed now."""
+    now = clock.now(session)
+    # one by one: an index tells of each without a look at all the others
+    looks = (select(Job.id).where(due).limit(1) for due in (and_(*_is_silent(now)), _is_waiting(now)))
+    return any(session.scalars(look).first() is not None for look in looks)
+
+
 def oldest_due(session: Session) -> float | None:
     """Since when the job waits that waits longest (seconds since 1970); None where none is due."""
     return session.scalars(select(func.min(Job.updated_at)).where(_is_due(clock.now(session)))).one()

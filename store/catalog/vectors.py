@@ -1,5 +1,6 @@
 """Owns the queries of the vector index: its rows in order of sequence, and the manifest of its generations."""
 
+import json
 from collections.abc import Iterable, Iterator
 
 from sqlalchemy import delete, func, select, text
@@ -8,7 +9,6 @@ from sqlalchemy.orm import Session
 from store.models import Generation, Vector
 from store.types import IndexState, VectorRow
 
-_BATCH = 500  # documents in one statement
 _PAGE = 50_000  # rows in one statement: bounds memory
 # Asked before every search, so it is one statement of two looks into indexes, and no object is made of it.
 _STATE = text(
@@ -111,16 +111,22 @@ def forget_generation(session: Session, generation: Generation) -> None:
     )
 
 
+_OF_DOCUMENTS = {
+    "sqlite": text(
+        "SELECT id FROM vector WHERE document_id IN (SELECT value FROM json_each(:documents)) AND embedder = :embedder"
+    ),
+    "postgresql": text("SELECT id FROM vector WHERE document_id = ANY(:documents) AND embedder = :embedder"),
+}
+
+
 def vectors_of_documents(session: Session, embedder: str, document_ids: Iterable[str]) -> list[int]:
     """The ids of the documents' vector rows."""
-    wanted = list(document_ids)
-    found: list[int] = []
-    for first in range(0, len(wanted), _BATCH):
-        query = select(Vector.id).where(
-            Vector.document_id.in_(wanted[first : first + _BATCH]), Vector.embedder == embedder
-        )
-        found += session.scalars(query)
-    return found
+    connection = session.connection()
+    ids = sorted(document_ids)  # in the order of the index: of a million it is three times as fast
+    # as one parameter: there may be more than a statement may have
+    wanted: object = ids if connection.dialect.name == "postgresql" else json.dumps(ids)
+    asked = {"documents": wanted, "embedder": embedder}
+    return list(connection.execute(_OF_DOCUMENTS[connection.dialect.name], asked).scalars())
 
 
 def count_document_vectors(session: Session, document_id: str, embedder: str) -> int:

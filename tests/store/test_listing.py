@@ -1,12 +1,12 @@
 """Lists of documents: whole, in either order, whatever arrived at one moment."""
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, event, update
 
 from store import catalog
 from store.database import reading, transaction
 from store.errors import NotFound
-from store.models import Document
+from store.models import Document, DocumentState
 from store.types import Place
 from tests.store.conftest import Library
 
@@ -43,3 +43,38 @@ def test_documents_of_one_moment_are_each_listed_once_in_both_orders(engine: Eng
             listed += [document.id for document in page]
             after = Place(page[-1].created_at, page[-1].id)
         assert listed == ids[:: -1 if newest_first else 1]
+
+
+def test_what_is_asked_again_and_again_looks_at_no_more_rows_than_it_names(engine: Engine, library: Library) -> None:
+    if engine.dialect.name != "sqlite":
+        pytest.skip("a PostgreSQL without rows reads them all, whatever indexes there are")
+    for number in range(3):
+        library.accept([f"text {number}"])
+    asked: list[tuple[str, object]] = []
+
+    def note(*call: object) -> None:
+        asked.append((str(call[2]), call[3]))
+
+    place = Place(1.5, "0" * 32)
+    with reading(engine) as session:
+        event.listen(engine, "before_cursor_execute", note)
+        for newest_first in (False, True):
+            for state in (None, DocumentState.READY):
+                catalog.list_documents(
+                    session, library.collection_id, state=state, newest_first=newest_first, after=place, limit=2
+                )
+        catalog.last_progress(session)
+        catalog.count_jobs(session, "default")
+        catalog.store_stats(session, "default")
+        event.remove(engine, "before_cursor_execute", note)
+        plans = {
+            statement: [
+                row[3] for row in session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+            ]
+            for statement, values in asked
+            if statement.startswith("SELECT")
+        }
+    assert len(plans) == 8
+    for statement, plan in plans.items():
+        slow = [step for step in plan if "TEMP B-TREE" in step or (step.startswith("SCAN") and "COVERING" not in step)]
+        assert not slow, statement

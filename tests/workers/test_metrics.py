@@ -134,13 +134,16 @@ def test_a_store_that_is_away_is_a_metric_and_no_error(resources: Resources) -> 
     assert not any(name.startswith("percel_documents") for name in found)
 
 
-def test_sums_over_all_caches_are_kept_for_a_while(resources: Resources, tmp_path: Path) -> None:
-    collector = StoreCollector(resources, keep_seconds=3600)
+@pytest.mark.parametrize(("keep_seconds", "seen"), [(3600, 0), (0, 1)])
+def test_sums_over_all_documents_and_caches_are_kept_for_a_while(
+    resources: Resources, tmp_path: Path, keep_seconds: float, seen: int
+) -> None:
+    collector = StoreCollector(resources, keep_seconds=keep_seconds)
     list(collector.collect())
     accept(resources, "default", "test", offer(tmp_path, "a.txt", STORY))
     run_due_jobs(resources)
     kept = {family.name: len(family.samples) for family in collector.collect()}
-    assert (kept["percel_vision_tokens"], kept["percel_documents"]) == (0, 1)
+    assert (kept["percel_vision_tokens"], kept["percel_documents"], kept["percel_jobs"]) == (seen, seen, 3)
 
 
 WORKER = """
