@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from api.library import DocumentReport
 from api.plain import MOST, plain
@@ -249,21 +249,34 @@ class Hits(Shape):
 _HITS: TypeAdapter[Sequence[Hit]] = TypeAdapter(Sequence[Hit])
 
 
-class AskIn(Shape):
+class Loading(Shape):
+    """A question, and which chunks are loaded for it."""
+
+    question: Words
+    collection: Name
+    k: Annotated[int, Field(ge=1, le=1000, description="chunks to load; not with `whole`")] = 8
+    whole: Annotated[bool, Field(description="load the whole collection instead of searching it")] = False
+    filter: Where | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        """Raises ValueError for a number of chunks beside all of them: which one is meant?"""
+        if self.whole and "k" in self.model_fields_set:
+            raise ValueError("whole loads every chunk: leave out k")
+        return self
+
+
+class AskIn(Loading):
     """A question over a collection."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"question": "How long is the notice period?", "collection": "contracts"}]}
     )
-    question: Words
-    collection: Name
     decoder: Annotated[
         str | None,
         Field(max_length=1000, description="what answers; null: as the service is set"),
         AfterValidator(plain),
     ] = None
-    k: Annotated[int, Field(ge=1, le=1000, description="chunks to load")] = 8
-    whole: Annotated[bool, Field(description="load the whole collection instead of searching it")] = False
     budget: Annotated[
         int | None,
         Field(
@@ -272,11 +285,10 @@ class AskIn(Shape):
             description="vision tokens at most, for a decoder that reads pages; null: as the service is set",
         ),
     ] = None
-    filter: Where | None = None
     stream: Annotated[bool, Field(description="answer as server-sent events")] = False
 
 
-class ContextIn(Shape):
+class ContextIn(Loading):
     """A question whose context is wanted."""
 
     model_config = ConfigDict(
@@ -287,10 +299,6 @@ class ContextIn(Shape):
             ]
         }
     )
-    question: Words
-    collection: Name
-    k: Annotated[int, Field(ge=1, le=1000, description="chunks to load")] = 8
-    whole: Annotated[bool, Field(description="load the whole collection instead of searching it")] = False
     budget: Annotated[
         int | None,
         Field(
@@ -299,7 +307,6 @@ class ContextIn(Shape):
             description="vision tokens at most: the least relevant chunks are merged to higher rates; null: as stored",
         ),
     ] = None
-    filter: Where | None = None
 
 
 class CitationOut(Shape):

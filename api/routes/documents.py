@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from api.access import FoundDocument, Ingester, Opened, Reader, find_document, find_home
 from api.callers import Caller
 from api.cursors import Order, cursor_of, place_of
+from api.errors import NothingToRead
 from api.events import document_events
 from api.images import chunk_image, page_image
 from api.library import TextFormat, delete_documents, read_document, read_styled
@@ -182,7 +183,10 @@ def upload_batch(
     collection: Annotated[Name, Form()],
     metadata: Metadata = None,
 ) -> BatchOut:
-    """Accepts files one by one; a bad one does not stop the others, and every one gets its id or its problem."""
+    """Accepts files one by one; a bad one does not stop the others, and every one gets its id or its problem.
+
+    Safe to repeat without a key: of files that are there already nothing runs.
+    """
     caller.require(collection)
     about = parse_metadata(metadata)
     items = []
@@ -279,6 +283,8 @@ def text(
 ) -> DocumentText:
     """A document's text, read out of its caches: exactly what was parsed, or the same as Markdown."""
     found = find_document(resources, caller, document_id)
+    if found.document.state is DocumentState.FAILED:
+        raise NothingToRead(found.document.title, found.document.error)
     texts = read_document(resources, found.document, chunk, format=format)
     first = chunk or 0
     return DocumentText(id=document_id, chunks=[ChunkText(chunk=first + n, text=each) for n, each in enumerate(texts)])

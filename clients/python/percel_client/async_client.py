@@ -265,12 +265,12 @@ class AsyncPercel:
         *,
         collection: str,
         decoder: str | None = None,
-        k: int = 8,
+        k: int | None = None,
         whole: bool = False,
         budget: int | None = None,
         filter: Filter | None = None,
     ) -> Answer:
-        """An answer with citations; `whole` loads the whole collection instead of the k best chunks.
+        """An answer with citations; `whole` loads the whole collection instead of the k best chunks (8).
 
         `budget` is the most vision tokens of pages that a decoder which reads pages may load.
         """
@@ -286,7 +286,7 @@ class AsyncPercel:
         *,
         collection: str,
         decoder: str | None = None,
-        k: int = 8,
+        k: int | None = None,
         whole: bool = False,
         budget: int | None = None,
         filter: Filter | None = None,
@@ -316,12 +316,12 @@ class AsyncPercel:
         question: str,
         *,
         collection: str,
-        k: int = 8,
+        k: int | None = None,
         whole: bool = False,
         budget: int | None = None,
         filter: Filter | None = None,
     ) -> bytes:
-        """The vision tokens of the chunks that fit, or of the whole collection: a safetensors file, 1 kB a token.
+        """The vision tokens of the k chunks (8) that fit, or of the whole collection: a safetensors file, 1 kB a token.
 
         Under a `budget` of vision tokens the least relevant chunks are merged to higher rates until all of them fit.
         """

@@ -159,23 +159,23 @@ def ask(
     *,
     collection: str,
     decoder: str | None,
-    k: int,
+    k: int | None,
     whole: bool,
     budget: int | None,
     filter: Filter | None,
     stream: bool = False,
 ) -> Call[Answer]:
-    entries = {"question": question, "collection": collection, "k": k, "whole": whole, "stream": stream}
+    entries = {"question": question, "collection": collection, "whole": whole, "stream": stream}
     headers = {"Accept": "text/event-stream"} if stream else {}
-    optional = _present(decoder=decoder, budget=budget, filter=filter)
+    optional = _present(decoder=decoder, k=k, budget=budget, filter=filter)
     return Call("POST", "/v1/ask", _one(Answer), json={**entries, **optional}, headers=headers)
 
 
 def context(
-    question: str, *, collection: str, k: int, whole: bool, budget: int | None, filter: Filter | None
+    question: str, *, collection: str, k: int | None, whole: bool, budget: int | None, filter: Filter | None
 ) -> Call[bytes]:
-    entries = {"question": question, "collection": collection, "k": k, "whole": whole}
-    optional = _present(budget=budget, filter=filter)
+    entries = {"question": question, "collection": collection, "whole": whole}
+    optional = _present(k=k, budget=budget, filter=filter)
     return Call("POST", "/v1/context", lambda response: response.content, json={**entries, **optional})
 
 

@@ -54,7 +54,6 @@ def test_a_context_comes_as_the_bytes_of_its_file(filled, stub):
     assert json.loads(stub.requests[-1].content) == {
         "question": "how high is the dam",
         "collection": "c",
-        "k": 8,
         "whole": False,
         "budget": 50,
         "filter": {"year": 2026},
@@ -62,7 +61,9 @@ def test_a_context_comes_as_the_bytes_of_its_file(filled, stub):
     filled.context("all of it", collection="c", whole=True)
     sent = json.loads(stub.requests[-1].content)
     assert sent["whole"]
-    assert "budget" not in sent
+    assert not {"budget", "k"} & set(sent)  # the server refuses a number of chunks beside all of them
+    filled.context("some of it", collection="c", k=3)
+    assert json.loads(stub.requests[-1].content)["k"] == 3
 
 
 def test_a_streamed_answer_comes_in_pieces_and_then_whole(filled):

@@ -160,6 +160,9 @@ def test_a_document_that_fails_says_why(service: Service) -> None:
         failed = client.get(f"/v1/documents/{document['id']}").json()
         assert failed["state"] == "failed"
         assert "cut.pdf" in failed["error"]
+        text = client.get(f"/v1/documents/{document['id']}/text")  # an empty one would be taken for what it says
+        assert (text.status_code, text.json()["title"]) == (409, "The document failed")
+        assert text.json()["detail"] == f"cut.pdf failed and has no text to read: {failed['error']}"
         assert client.delete(f"/v1/documents/{document['id']}").status_code == 204
 
 

@@ -115,6 +115,15 @@ def test_a_streamed_answer_is_the_same_answer(library: Service) -> None:
     assert said == events[-1][1]["answer"]
 
 
+@pytest.mark.parametrize("path", ["/v1/ask", "/v1/context"])
+def test_a_number_of_chunks_beside_all_of_them_is_refused(library: Service, path: str) -> None:
+    asked = {"question": "How long is the notice period?", "collection": "main", "whole": True}
+    with library.client() as client:
+        assert client.post(path, json=asked).status_code == 200
+        reply = client.post(path, json={**asked, "k": 8})
+    assert (reply.status_code, reply.json()["detail"]) == (422, "body: whole loads every chunk: leave out k")
+
+
 def test_a_decoder_that_is_not_there_is_named(library: Service) -> None:
     with library.client() as client:
         reply = client.post("/v1/ask", json={**ASKED, "decoder": "oracle"})
