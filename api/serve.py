@@ -39,26 +39,32 @@ STOP_SECONDS = 30.0  # a worker that has not stopped by then is killed; its jobs
 COLLECTED_AFTER = 10_000, 20, 20  # objects, and collections of the generation before (`gc.set_threshold`)
 
 
-def check_bind(settings: Settings) -> None:
-    """Migrates the store. Raises PortTaken, and RefusedBind where others could reach it without a key."""
+def check_bind(settings: Settings) -> int:
+    """Migrates the store. The port to listen on, which the system chooses for port 0.
+
+    Raises PortTaken, and RefusedBind where others could reach it without a key.
+    """
     with Resources(settings) as resources, reading(resources.engine) as session:
         if not is_loopback(settings.host) and not catalog.has_keys(session):
             raise RefusedBind(settings.host)
     try:  # uvicorn's own refusal is a log line and an exit code that here means something else
         found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
-        socket.create_server((settings.host, settings.port), family=found[0][0]).close()
+        with socket.create_server((settings.host, settings.port), family=found[0][0]) as listening:
+            port: int = listening.getsockname()[1]
+            return port
     except OSError as error:
         why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise PortTaken(settings.host, settings.port, why or str(error)) from error
 
 
-def serve(settings: Settings, *, worker: bool, tell: Callable[[], None]) -> None:
+def serve(settings: Settings, *, worker: bool, tell: Callable[[str], None]) -> None:
     """Serves until SIGTERM or SIGINT; then what runs comes to its end, and the rest is due at the next start.
 
-    `tell` is called once it is sure that the address can be listened on. Raises PortTaken, RefusedBind, ServiceEnded.
+    `tell` is given the URL once it is sure that it can be listened on. Raises PortTaken, RefusedBind, ServiceEnded.
     """
-    check_bind(settings)
-    tell()
+    settings = settings.model_copy(update={"port": check_bind(settings)})
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    tell(f"http://{host}:{settings.port}")
     start_tracing()
     for name in ("home", "host", "port", "api_processes"):  # read there by the others: an option may have said so
         os.environ[f"{PREFIX}{name.upper()}"] = str(getattr(settings, name))

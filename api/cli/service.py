@@ -42,9 +42,7 @@ def serve(
     run(
         settings,
         worker=worker and not settings.broker_url,
-        tell=lambda: typer.echo(
-            f"Percel on http://{settings.host}:{settings.port}  (API: /docs, stop: Ctrl-C)", err=True
-        ),
+        tell=lambda url: typer.echo(f"Percel on {url}  (API: /docs, stop: Ctrl-C)", err=True),
     )
 
 

@@ -1,6 +1,7 @@
 """`percel serve` as a process: it starts with nothing else, stops in good order, and loses nothing when it does not."""
 
 import os
+import re
 import resource
 import signal
 import socket
@@ -27,6 +28,23 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 PATIENCE = 120.0  # seconds
 WEIR = "The gauge at Marlow Weir was read at 06:00 on 3 May 2024. It stood at 2.417 m. Its serial number is GX-20418.\n"
 LONG = "\n\n".join(f"Entry {n}: the level at gate {n} was {n * 7 % 13}.{n:03} m. " * 40 for n in range(40))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_the_address_that_is_told_answers_whatever_port_the_system_chose(tmp_path: Path, host: str) -> None:
+    environment = {**os.environ, "PERCEL_HOME": str(tmp_path / "home"), "PERCEL_LOG_LEVEL": "warning"}
+    command = [sys.executable, "-c", "from api.cli import main; main()", "serve", "--host", host, "--port", "0"]
+    with subprocess.Popen([*command, "--no-worker"], env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            told = re.fullmatch(r"Percel on (http://\S+)  \(API: /docs, stop: Ctrl-C\)\n", process.stderr.readline())
+            assert told is not None
+            assert httpx.URL(told[1]).host == host
+            transport = httpx.HTTPTransport(retries=30)  # it listens once the store is open
+            with httpx.Client(transport=transport, timeout=PATIENCE) as client:
+                assert client.get(f"{told[1]}/healthz").status_code == 200
+        finally:
+            process.terminate()
 
 
 class Served:
