@@ -1,4 +1,9 @@
-"""Owns PPTX: every slide is a source page, every shape a block with its box."""
+"""Owns PPTX: every slide is a source page, every shape a block with its box.
+
+The speaker's notes are read, marked as notes. Hidden slides are read like others, as they keep their place among the
+pages and are often kept for questions; a warning names them. Comments are words about the slides: they are left out,
+and a warning says so.
+"""
 
 import zipfile
 from collections.abc import Iterator
@@ -19,11 +24,13 @@ from pptx.table import _Cell
 from pptx.text.text import TextFrame, _Paragraph
 
 from compressor.errors import DamagedDocument, DocumentTooLarge
-from compressor.parse.source import SourceFile, clean, one_line, row_text, styled_block, styled_row
+from compressor.parse.pptxnumbers import numbers
+from compressor.parse.source import SourceFile, clean, listed, one_line, row_text, styled_block, styled_row
 from compressor.parse.styled import Styled, is_monospaced
 from compressor.styles import Style
 from compressor.types import WHOLE_PAGE, Block, BlockKind, Box, ParsedDocument
 
+_OFF = ("0", "false")
 _ON = ("1", "true")  # of an XML attribute that is a switch
 _MAX_POINTS = 10_000  # of one series that are read
 _DAMAGE = (  # what python-pptx raises on files that break the format's rules
@@ -42,14 +49,8 @@ def parse_pptx(source: SourceFile) -> ParsedDocument:
     try:
         deck = pptx.Presentation(str(source.path))
         slides = list(deck.slides)
-    except (
-        PackageNotFoundError,
-        zipfile.BadZipFile,
-        KeyError,
-        ValueError,
-        AttributeError,
-        etree.XMLSyntaxError,
-    ) as error:
+        warnings = list(_warnings(source.label, slides))
+    except _DAMAGE as error:
         raise DamagedDocument(f"{source.label} is a damaged presentation: {error}. Save it again.") from error
     if len(slides) > source.limits.pages:
         raise DocumentTooLarge(
@@ -57,7 +58,6 @@ def parse_pptx(source: SourceFile) -> ParsedDocument:
         )
     width, height = deck.slide_width or 9_144_000, deck.slide_height or 6_858_000  # 10 x 7.5 inches is the default
     blocks: list[Block] = []
-    warnings: list[str] = []
     for page, slide in enumerate(slides, 1):
         try:
             blocks.extend(_slide(slide, page, size=(width, height)))
@@ -66,6 +66,14 @@ def parse_pptx(source: SourceFile) -> ParsedDocument:
     return ParsedDocument(
         source.media_type, deck.core_properties.title or None, len(slides), tuple(blocks), tuple(warnings)
     )
+
+
+def _warnings(label: str, slides: list[Slide]) -> Iterator[str]:
+    hidden = [str(page) for page, slide in enumerate(slides, 1) if slide._element.get("show") in _OFF]
+    if hidden:
+        yield f"{label} has hidden slides, which were read too: {listed(hidden)}."
+    if any(relation.reltype.endswith("/comments") for slide in slides for relation in slide.part.rels.values()):
+        yield f"{label} has comments, which were left out."
 
 
 def _slide(slide: Slide, page: int, *, size: tuple[int, int]) -> Iterator[Block]:
@@ -98,7 +106,7 @@ def _shape(shape: BaseShape, page: int, *, box: Box, is_title: bool) -> Iterator
     elif isinstance(shape, GraphicFrame) and shape.has_chart:
         yield from (Block(kind, text, page, box) for kind, text in _chart(shape.chart))
     elif isinstance(shape, Shape) and shape.has_text_frame:
-        text = Styled.join("\n", filter(None, (_line(p).strip() for p in shape.text_frame.paragraphs)))
+        text = Styled.join("\n", filter(None, (line.strip() for line in _lines(shape.text_frame))))
         if is_title and text:
             yield styled_block(BlockKind.HEADING, one_line(text), page, box, 1)
         elif text:
@@ -110,7 +118,15 @@ def _cell(cell: _Cell) -> Styled:
 
 
 def _text(frame: TextFrame) -> Styled:
-    return Styled.join("\n", (_line(paragraph) for paragraph in frame.paragraphs))
+    return Styled.join("\n", _lines(frame))
+
+
+def _lines(frame: TextFrame) -> Iterator[Styled]:
+    """Paragraphs, with the numbers that are shown before them."""
+    paragraphs = frame.paragraphs
+    shown = numbers([paragraph._p for paragraph in paragraphs], frame._txBody.find(qn("a:lstStyle")))
+    for paragraph, number in zip(paragraphs, shown, strict=True):
+        yield Styled.of(f"{number} " if number else "") + _line(paragraph)
 
 
 def _line(paragraph: _Paragraph) -> Styled:

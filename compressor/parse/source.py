@@ -42,6 +42,12 @@ def display_name(name: str) -> str:
     return shown or "unnamed file"
 
 
+def listed(names: Sequence[str]) -> str:
+    """Names as a message lists them, not more than people read."""
+    more = f" and {len(names) - 10:,} more" if len(names) > 10 else ""
+    return ", ".join(display_name(name) for name in names[:10]) + more
+
+
 def clean(text: T) -> T:
     """Line ends become line feeds; NUL, other controls and lone surrogates go; everything else stays verbatim."""
     return _sub(_CONTROL, "", _sub(_LINE_END, "\n", text))
