@@ -9,6 +9,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from itertools import chain, compress, count, pairwise
 
+from compressor.references import without_parts
 from compressor.sentences import split_sentences
 from compressor.words import END, word_weights, words, words_apart
 
@@ -35,7 +36,7 @@ def unread(score: float) -> float:
 
 def match_words(query: str, texts: Sequence[str]) -> list[tuple[float, float]]:
     """For each text the shares of the query's words in its best sentence, and of its neighbours close together."""
-    asked = words(query)
+    asked = words(without_parts(query, texts))
     found = _find({*asked, END}, texts)
     weights = word_weights(list(dict.fromkeys(asked)), [its.places.keys() for its in found])
     # pairs of neighbours in the query, as heavy as the lighter word

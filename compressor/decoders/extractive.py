@@ -9,6 +9,7 @@ import numpy as np
 from compressor.decoders.base import Answer, Evidence, cite
 from compressor.decoders.rank import Sentence, features, weigh
 from compressor.embed import Embedder
+from compressor.references import without_parts
 from compressor.sentences import split_sentences
 
 PASSAGES = 10  # the best ones are read; more of them answer hardly anything more
@@ -47,6 +48,7 @@ class ExtractiveDecoder:
         if not candidates or not question.strip():
             return Answer(ABSTAINED, True, (), 0.0)
         sentences = [candidate.sentence for candidate in candidates]
+        question = without_parts(question, [sentence.text for sentence in sentences])
         vectors = self._embedder.embed([question, *(sentence.text for sentence in sentences)])
         scores = weigh(features(question, sentences, vectors, read=self._embedder.reads(question)))
         order = np.argsort(-scores, kind="stable")

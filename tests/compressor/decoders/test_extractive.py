@@ -4,6 +4,7 @@ from compressor.decoders import load_decoder
 from compressor.decoders.base import Evidence, ScoredPassage
 from compressor.embed import load_embedder
 from compressor.errors import ModelError
+from compressor.references import without_parts
 from compressor.types import Box, Span
 
 TOP, MIDDLE, NEXT = Box(0.1, 0.1, 0.9, 0.2), Box(0.1, 0.3, 0.9, 0.5), Box(0.1, 0.0, 0.9, 0.1)
@@ -75,6 +76,24 @@ def test_the_first_quote_answers(decoder, question, expected):
     assert not answer.abstained
     assert expected in answer.citations[0].quote
     assert 1 <= len(answer.citations) <= 3
+
+
+@pytest.mark.parametrize("part", ["clause", "Section", "paragraph", "Abschnitt"])
+def test_a_part_that_a_question_names_is_found_by_its_number_alone(decoder, part):
+    contract = (
+        "4.1 This agreement begins on 1 May 2024.\n\n4.2 Either party may end it with ninety days of notice.\n\n"
+        "5.3 The seller pays for freight."
+    )
+    answer = decoder.answer(f"What does {part} 4.2 say?", [evidence(contract)])
+    assert answer.text == "4.2 Either party may end it with ninety days of notice."
+    assert decoder.answer(f"What does {part} 9.9 say?", [evidence(contract)]).abstained
+
+
+def test_a_part_that_the_text_names_itself_stays_in_the_question():
+    numbered = ["Clause 4.2 is void.", "The wall is 4 m high."]
+    assert without_parts("What does clause 4.2 say?", numbered) == "What does clause 4.2 say?"
+    assert without_parts("What does section 4.2 say of clause 3?", numbered) == "What does 4.2 say of clause 3?"
+    assert without_parts("Which section of the wall is 4 m high?", numbered) == "Which section of the wall is 4 m high?"
 
 
 @pytest.mark.parametrize(
