@@ -170,7 +170,7 @@ class NativeCodec:
     def merge(self, caches: Sequence[Cache]) -> list[NDArray[np.uint8]]:
         """Levels at this codec's rate, (tokens, width) each, of caches of the same or lower rates, out of their tokens.
 
-        They are what encoding the text at this rate gives. Raises UnknownCodec for a cache of another codec, CacheDamaged.
+        They are what encoding the text at this rate gives. Raises CacheDamaged, UnknownCodec for another codec's cache.
         """
         rates = {fingerprint(rate, self._directory): level for level, rate in enumerate(RATES) if rate <= self.rate}
         merged: list[NDArray[np.uint8]] = []
