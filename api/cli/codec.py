@@ -35,7 +35,7 @@ def bench_codec(
 
     output = Output(as_json)
     texts = [path.read_text("utf-8", errors="replace") for path in text]
-    if not any(texts):
+    if not any(map(str.strip, texts)):
         raise usage("the files hold no text to measure")
     with output.status("encoding and reading back"):
         figures = measure(load_codec(codec, device=device), texts, reference_counter())
