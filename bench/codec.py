@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.report import OUT, new_plot, save_plot, show, write
+from bench.report import OUT, count, new_plot, save_plot, show, write
 from compressor.codebook import coded_bytes
 from compressor.codec.corpus import HOLD_OUT, PRINTABLE, load_texts, standard_library, style_words
 from compressor.codec.measure import Figures, chunks_of, measure
@@ -55,7 +55,8 @@ def random_text(chars: int) -> str:
     """Printable strings between spaces, 4 to 40 characters long: what no reader can guess."""
     rng = np.random.default_rng(0)
     words = [
-        "".join(map(chr, PRINTABLE[rng.integers(len(PRINTABLE), size=rng.integers(4, 41))])) for _ in range(chars // 23)
+        "".join(map(chr, PRINTABLE[rng.integers(len(PRINTABLE), size=rng.integers(4, 41))]))
+        for _ in range(max(1, chars // 23))
     ]
     return " ".join(words)
 
@@ -96,20 +97,20 @@ def main() -> None:
     parser.add_argument("--text", type=Path, nargs="+", required=True)
     parser.add_argument("--scripts", type=Path, help="folder of UTF-8 texts, one a script")
     parser.add_argument("--codec", action="append", help="repeat for more; default: every rate that is installed")
-    parser.add_argument("--chars", type=int, default=400_000, help="characters a kind")
+    parser.add_argument("--chars", type=count, default=400_000, help="characters a kind")
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
     kinds = held_out_texts(arguments.text, arguments.chars)
     kinds["random"] = [random_text(arguments.chars)]
     if arguments.scripts:
         kinds |= {f"script {path.stem}": [path.read_text("utf-8")] for path in sorted(arguments.scripts.glob("*.txt"))}
-    count = reference_counter()
+    counter = reference_counter()
     rows: list[tuple[str, str, Figures]] = []
     styled: list[dict[str, object]] = []
     coded: dict[str, float] = {}
     for name in arguments.codec or [f"native-{rate}" for rate in available_rates()]:
         codec = load_codec(name)
-        rows += [(name, kind, measure(codec, texts, count)) for kind, texts in kinds.items()]
+        rows += [(name, kind, measure(codec, texts, counter)) for kind, texts in kinds.items()]
         if "prose" in kinds:
             coded[name] = coded_share(codec, kinds["prose"])
             styled.append(measure_styled(codec, kinds["prose"]))

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.report import OUT, new_plot, save_plot, show, write
+from bench.report import OUT, count, new_plot, save_plot, show, write
 from compressor.codec.corpus import load_texts, standard_library
 from workers.events import Event, Stage
 from workers.ingest import Offer, accept
@@ -37,7 +37,10 @@ def make_pdfs(folder: Path, texts: Iterator[str], documents: int, pages: int) ->
         pdf = pymupdf.open()
         for page_number in range(pages):
             while len(stream) < PAGE_CHARACTERS:
-                stream += " ".join(next(texts).split()) + " "
+                text = next(texts, None)
+                if text is None:
+                    sys.exit(f"the text ends at page {page_number + 1} of document {number + 1} of {documents}")
+                stream += " ".join(text.split()) + " "
             part, stream = stream[:PAGE_CHARACTERS], stream[PAGE_CHARACTERS:]
             page = pdf.new_page(width=595, height=842)
             page.insert_text((50, 60), f"{number}.{page_number + 1} {part[:40]}", fontsize=15, fontname="hebo")
@@ -85,8 +88,8 @@ def _resident(pid: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", type=Path, nargs="*", default=[])
-    parser.add_argument("--documents", type=int, default=40)
-    parser.add_argument("--pages", type=int, default=8)
+    parser.add_argument("--documents", type=count, default=40)
+    parser.add_argument("--pages", type=count, default=8)
     parser.add_argument("--codec", default="auto")
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()

@@ -1,5 +1,6 @@
 """Owns what every benchmark does with its figures: print a table, write JSON, open a plot."""
 
+import argparse
 import json
 import os
 import platform
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 OUT = Path("bench/out")
+
+
+def count(text: str) -> int:
+    """An argument that is a number from 1 on. Raises argparse's error."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
 
 
 def machine() -> dict[str, object]:

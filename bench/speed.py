@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from bench.codec import held_out_texts
-from bench.report import OUT, show, write
+from bench.report import OUT, count, show, write
 from compressor.codec.measure import chunks_of
 from compressor.codec.native import load_codec
 from compressor.device import choose_device
@@ -74,15 +74,19 @@ def main() -> None:
     parser.add_argument("--kind", default="prose")
     parser.add_argument("--codec", action="append", help="repeat for more; default: native-20")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--processes", type=count, default=1)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
+    if not arguments.seconds > 0:
+        parser.error("--seconds must be more than 0")
     device = choose_device(arguments.device)
     texts = held_out_texts(arguments.text, 5_000_000)
     if arguments.kind not in texts:
         parser.error(f"the text has no kind {arguments.kind!r}; it has {', '.join(sorted(texts))}")
     chunks = [chunk for text in texts[arguments.kind] for chunk in chunks_of(text)][: CHUNKS[device.partition(":")[0]]]
+    if not chunks:
+        parser.error(f"the held-out documents of the kind {arguments.kind!r} are empty")
     rows = [
         measure(codec, device, chunks, arguments.seconds, arguments.processes)
         for codec in arguments.codec or ["native-20"]

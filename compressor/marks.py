@@ -18,7 +18,7 @@ _INDENT = " \t"
 _ITEM = re.compile(r"(?:-|(\d{1,9})[.)])[ \t]+(?=\S)")
 # at a line's start; a number's mark comes after its digits
 _TAKEN_FOR_A_BLOCK = re.compile(
-    r"^(?:(\d{1,9})(?=[.)](?:\s|$))|(?=#{1,6}(?:\s|$)|>|[-+](?:\s|$)|=+\s*$|[-:|\s]*-[-:|\s]*$))"
+    r"^(?:(\d{1,9})(?=[.)](?:\s|$))|(?=#{1,6}(?:\s|$)|>|[-+](?:\s|$)|=+\s*$|[:|\s]*-[-:|\s]*$))"
 )
 _ESCAPED = r"\1\\"
 _TAKEN_FOR_A_HEADINGS_END = re.compile(r"(?:^|(?<=\s))(?=#+$)")

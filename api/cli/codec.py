@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from compressor.codec.corpus import Corpus
     from compressor.codec.train import Recipe
 
+MOST_SEED = 2**32 - 1
 bench = typer.Typer(no_args_is_help=True, help="Measure Percel on your own material.")
 
 
@@ -34,7 +35,7 @@ def bench_codec(
 
     output = Output(as_json)
     texts = [path.read_text("utf-8", errors="replace") for path in text]
-    if not any(texts):
+    if not any(map(str.strip, texts)):
         raise usage("the files hold no text to measure")
     with output.status("encoding and reading back"):
         figures = measure(load_codec(codec, device=device), texts, reference_counter())
@@ -81,7 +82,7 @@ def train_codec(
     further: Annotated[
         bool, typer.Option("--further", help="Train the installed weights further, on your text for one.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of weights and batches.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of weights and batches.", min=0, max=MOST_SEED)] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
@@ -126,6 +127,7 @@ def _train_rate(
 
     name = f"native-{RATES[recipe.level]}"
     below = load_levels(RATES[recipe.level - 1], device, out) if recipe.level else []
+    out.mkdir(parents=True, exist_ok=True)  # what is no folder is refused before the training
     with output.progress() as bars:
         bar = bars.add_task(name, total=recipe.steps, note="")
 

@@ -1,5 +1,6 @@
 """Owns the training text: documents and synthetic words, as endless batches of cells."""
 
+import hashlib
 import json
 import lzma
 import sysconfig
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from compressor.codec.atlas import PLANES, load_atlas
 from compressor.codec.typography import BLANK, CONTINUATION, STRIP_CELLS, points_of
+from compressor.errors import DamagedDocument, ModelError
 from compressor.styles import Style
 
 LINE_FEED = 0x0A
@@ -59,19 +61,43 @@ class Corpus:
 
     train: dict[str, NDArray[np.int32]]  # kind -> (cells,)
     held_out: dict[str, list[str]]  # kind -> texts
+    digest: str = ""  # of the documents that were given
 
 
 def load_texts(paths: list[Path]) -> Iterator[tuple[str, str]]:
-    """(kind, text) of every document: `.jsonl[.xz]` with kind and text a line; another file is prose, or code (.py)."""
+    """(kind, text) of every document: `.jsonl[.xz]` with kind and text a line; another file is prose, or code (.py).
+
+    Raises DamagedDocument for lines that cannot be read.
+    """
     for path in paths:
         if path.name.endswith((".jsonl", ".jsonl.xz")):
-            opener = lzma.open if path.suffix == ".xz" else open
-            with opener(path, "rt", encoding="utf-8") as lines:
-                for line in lines:
-                    row = json.loads(line)
-                    yield row["kind"], row["text"]
+            yield from _load_lines(path)
         else:
             yield ("code" if path.suffix == ".py" else "prose"), path.read_text("utf-8", errors="replace")
+
+
+def _load_lines(path: Path) -> Iterator[tuple[str, str]]:
+    opener = lzma.open if path.suffix == ".xz" else open
+    number = 0
+    try:
+        with opener(path, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):  # noqa: B007 - for the message
+                if not line.isspace():
+                    yield _document_of(line)
+    except (EOFError, lzma.LZMAError, ValueError, RecursionError) as error:
+        raise DamagedDocument(
+            f'{path.name} cannot be read at or behind line {number} ({error}): lines like {{"kind": "prose", "text": '
+            '"..."} in UTF-8 are read'
+        ) from error
+
+
+def _document_of(line: str) -> tuple[str, str]:
+    """Raises ValueError."""
+    row = json.loads(line)
+    if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("kind", "text")):
+        raise ValueError("no kind and text")
+    # JSON may hold half of a pair of UTF-16, which is no character.
+    return row["kind"], row["text"].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def standard_library() -> Iterator[tuple[str, str]]:
@@ -96,13 +122,17 @@ def build_corpus(paths: list[Path]) -> Corpus:
     train: dict[str, list[NDArray[np.int32]]] = {}
     held_out: dict[str, list[str]] = {}
     seen: dict[str, int] = {}
-    for kind, text in (*load_texts(paths), *standard_library()):
+    given = list(load_texts(paths))
+    digest = hashlib.sha256()
+    for kind, text in given:
+        digest.update(f"{kind}\0{text}\0".encode())
+    for kind, text in (*given, *standard_library()):
         seen[kind] = seen.get(kind, 0) + 1
         if seen[kind] % HOLD_OUT == 0:
             held_out.setdefault(kind, []).append(text)
         else:
             train.setdefault(kind, []).append(cells_of(text.replace("\r\n", "\n") + "\n"))
-    return Corpus({kind: np.concatenate(parts) for kind, parts in train.items()}, held_out)
+    return Corpus({kind: np.concatenate(parts) for kind, parts in train.items()}, held_out, digest.hexdigest())
 
 
 def synthetic_words(rng: Generator, cells: int) -> NDArray[np.int32]:
@@ -155,13 +185,19 @@ class Sampler:
     """Endless random batches of strips; one random stream, so a seed repeats a run."""
 
     def __init__(self, corpus: Corpus, shares: dict[str, float], *, strips: int, strings: float, seed: int) -> None:
-        """`shares` of the kinds of text; `strings` is the share of batches that carry random strings and accents."""
+        """`shares` of the kinds of text; `strings` is the share of batches that carry random strings and accents.
+
+        Raises ModelError for text of another kind; "scripts" are made up and not read.
+        """
         self.strings = strings
         self.rng = np.random.default_rng(seed)
         self.cells = strips * STRIP_CELLS
-        unknown = corpus.train.keys() - shares.keys()
+        known = shares.keys() - {"scripts"}
+        unknown = corpus.train.keys() - known
         if unknown:
-            raise ValueError(f"no share is set for text of the kinds {', '.join(sorted(unknown))}")
+            raise ModelError(
+                f"the text has the kinds {', '.join(sorted(unknown))}; trained on are {', '.join(sorted(known))}"
+            )
         self.texts = {kind: cells for kind, cells in corpus.train.items() if len(cells) > self.cells}
         if shares.get("scripts"):
             self.texts["scripts"] = synthetic_words(self.rng, 6_000_000)

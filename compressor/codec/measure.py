@@ -17,7 +17,7 @@ CHUNK_CHARACTERS = 4_400  # about 1,000 text tokens, as ingestion makes them
 WORD = re.compile(r"\S+")
 NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*")
 # What a reader cannot guess: letters and digits mixed, hexadecimal runs, addresses.
-IDENTIFIER = re.compile(r"\b(?:https?://\S+|\S+@\S+\.\w+|(?=\w*\d)(?=\w*[A-Za-z])\w{6,}(?:-\w+)*)")
+IDENTIFIER = re.compile(r"\b(?:https?://\S+|[^\s@]+@[^\s@]+\.\w+|(?=\w*\d)(?=\w*[A-Za-z])\w{6,}(?:-\w+)*)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,7 +170,7 @@ class NativeCodec:
     def merge(self, caches: Sequence[Cache]) -> list[NDArray[np.uint8]]:
         """Levels at this codec's rate, (tokens, width) each, of caches of the same or lower rates, out of their tokens.
 
-        They are what encoding the text at this rate gives. Raises UnknownCodec for a cache of another codec.
+        They are what encoding the text at this rate gives. Raises CacheDamaged, UnknownCodec for another codec's cache.
         """
         rates = {fingerprint(rate, self._directory): level for level, rate in enumerate(RATES) if rate <= self.rate}
         merged: list[NDArray[np.uint8]] = []
@@ -178,6 +178,7 @@ class NativeCodec:
             if cache.codec not in rates:
                 raise UnknownCodec(f"{self.name} cannot merge a cache of {cache.codec}: it is of another codec")
             level = rates[cache.codec]
+            _check_shape(cache, 1 << level, self._levels[level].shape.width)
             missing = -len(cache.levels) % (self.strips_per_token >> level)
             whole = np.concatenate([cache.levels, *[self._blank(level)] * missing])
             parts = torch.from_numpy(whole).split(self._batch >> level) if len(whole) else ()
@@ -259,6 +260,7 @@ class NativeCodec:
     def _check(self, cache: Cache) -> None:
         if cache.codec != self.fingerprint:
             raise UnknownCodec(f"this cache was made by {cache.codec}; the codec at hand is {self.fingerprint}")
+        _check_shape(cache, self.strips_per_token, self._levels[-1].shape.width)
 
     def _nothing(self) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
         return np.zeros((0, STRIP_CELLS), np.int32), np.zeros((0, STRIP_CELLS), np.uint8)
@@ -372,6 +374,13 @@ def load_codec(name: str, *, device: str = "auto", directory: Path = DIRECTORY) 
 def set_texts(texts: Sequence[str], styles: Sequence[NDArray[np.uint8]] | None = None) -> list[TextGrid]:
     """Grids of texts; `styles` are style bits a character. Raises ValueError for text that is not Unicode."""
     return [set_text(text, styles[place] if styles else None) for place, text in enumerate(texts)]
+
+
+def _check_shape(cache: Cache, strips_per_token: int, width: int) -> None:
+    """Raises CacheDamaged. Of strips that its own tokens do not have, the next cache's would be read."""
+    strips = len(cache.levels) * strips_per_token
+    if cache.levels.shape[1] != width or len(cache.counts) > strips or cache.counts.max(initial=0) > STRIP_CELLS:
+        raise CacheDamaged("a cache has tokens or counts that its codec cannot have made: run `percel doctor --repair`")
 
 
 def _likeliest(logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -46,6 +46,7 @@ CELL_BYTES = 8
 COUNT_BYTES = 5  # of how many characters there are
 NUMBER_BITS = 35  # that are written of a number
 MOST_STYLE = 255  # a byte of bits
+SURROGATES = range(0xD800, 0xE000)  # code points that are no characters
 TAG_BYTES = TAG_DIGITS // 2
 WITHOUT_RUNS, WITH_RUNS = BY_HABITS = (2, 3)  # the first byte of residuals that are
 WORTH_DEFLATING = 48  # bytes: fewer hardly get shorter, and zlib takes longer over them than all the rest
@@ -214,7 +215,8 @@ def _read_numbers(residual: bytes, most: int) -> Misread:
 
 def _checked(misread: Misread) -> Misread:
     """Raises ValueError."""
-    if misread.codes.max(initial=0) > CONTINUATION or misread.styles.max(initial=0) > MOST_STYLE:
+    surrogates = (misread.codes >= SURROGATES.start) & (misread.codes < SURROGATES.stop)
+    if misread.codes.max(initial=0) > CONTINUATION or surrogates.any() or misread.styles.max(initial=0) > MOST_STYLE:
         raise ValueError("it has codes or styles that are none")
     return misread
 

@@ -3,7 +3,9 @@
 Everything is trained through the int4 quantiser, so what is measured here is what is stored.
 """
 
+import hashlib
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -14,8 +16,7 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from compressor.codec.classes import share_codes
@@ -23,6 +24,7 @@ from compressor.codec.corpus import HOLD_OUT, PRINTABLE, Corpus, Sampler
 from compressor.codec.loss import bits_of, crowding, encode, pixels_of, reading_loss, straying, targets_of
 from compressor.codec.model import Level, Shape
 from compressor.codec.typography import STRIP_CELLS, set_text
+from compressor.codec.weights import write_tensors
 from compressor.errors import ModelError
 from compressor.formats import SHARED
 from compressor.quantise import through
@@ -181,7 +183,8 @@ def train(
         fused=device.type == "cuda",
     )
     run.mkdir(parents=True, exist_ok=True)
-    identity = json.dumps({**asdict(recipe), **asdict(level.shape), "cells": STRIP_CELLS}, sort_keys=True)
+    made_of = {"cells": STRIP_CELLS, "text": corpus.digest, "below": _digest(below)}
+    identity = json.dumps({**asdict(recipe), **asdict(level.shape), **made_of}, sort_keys=True)
     step = resume(run, level, optimizer, identity)
     strips = 2**recipe.level
     sampler = Sampler(corpus, recipe.shares, strips=strips, strings=recipe.strings, seed=recipe.seed + step)
@@ -218,6 +221,16 @@ def train(
     return level
 
 
+def _digest(levels: list[Level]) -> str:
+    """What tells weights from others."""
+    digest = hashlib.sha256()
+    for level in levels:
+        for name, value in level.state_dict().items():
+            digest.update(name.encode())
+            digest.update(value.cpu().numpy().data)
+    return digest.hexdigest()
+
+
 def _asked_of_codes(
     recipe: Recipe, corpus: Corpus, below: list[Level], level: Level, device: torch.device
 ) -> Callable[[int], Tensor | float]:
@@ -237,24 +250,37 @@ def last_probe(run: Path) -> dict[str, float]:
 
 
 def save(run: Path, level: nn.Module, optimizer: torch.optim.Optimizer, step: int, identity: str) -> None:
-    """Writes weights and optimiser state in one safetensors file, replaced atomically."""
+    """Writes weights and optimiser state in one safetensors file, replaced atomically. Raises ModelError."""
     tensors = {f"model.{name}": value.detach().cpu().clone() for name, value in level.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value.cpu().clone() for name, value in state.items()}
     partial = run / "checkpoint.partial"
-    save_file(tensors, partial, metadata={"step": str(step), "run": identity})
+    write_tensors(tensors, partial, {"step": str(step), "run": identity})
     partial.replace(run / "checkpoint.safetensors")
 
 
 def resume(run: Path, level: nn.Module, optimizer: torch.optim.Optimizer, identity: str) -> int:
     """Loads the run's checkpoint if there is one; -> the step to go on from. Raises ModelError for another run's."""
     path = run / "checkpoint.safetensors"
-    if not path.exists():
-        return 0
+    try:
+        step = _load_checkpoint(path, level, optimizer, identity) if path.exists() else 0
+    except SafetensorError as error:
+        raise ModelError(f"{path} cannot be read ({error}): remove it, and the run begins anew") from error
+    log = run / "log.jsonl"
+    if log.exists():  # what the killed run did after its checkpoint is done again
+        lines = log.read_text("utf-8").splitlines(keepends=True)
+        log.write_text("".join(line for line in lines if _step_of(line) <= step), "utf-8")
+    return step
+
+
+def _load_checkpoint(path: Path, level: nn.Module, optimizer: torch.optim.Optimizer, identity: str) -> int:
     with safe_open(path, "pt") as stored:
-        metadata = stored.metadata()
+        metadata = stored.metadata() or {}
         if metadata.get("run") != identity:
-            raise ModelError(f"{run} holds a run of another recipe or shape: choose another --run, or remove it")
+            raise ModelError(
+                f"{path.parent} holds a run of another recipe, shape or text, or on other weights: choose another "
+                "--run, or remove it"
+            )
         names = list(stored.keys())
         level.load_state_dict({n.removeprefix("model."): stored.get_tensor(n) for n in names if n.startswith("model.")})
         state: dict[int, dict[str, Tensor]] = {}
@@ -263,9 +289,12 @@ def resume(run: Path, level: nn.Module, optimizer: torch.optim.Optimizer, identi
                 _, index, key = name.split(".")
                 state.setdefault(int(index), {})[key] = stored.get_tensor(name)
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    step = int(metadata["step"])
-    log = run / "log.jsonl"
-    if log.exists():  # what the killed run did after its checkpoint is done again
-        kept = [line for line in log.read_text("utf-8").splitlines(keepends=True) if json.loads(line)["step"] <= step]
-        log.write_text("".join(kept), "utf-8")
-    return step
+    return int(metadata["step"])
+
+
+def _step_of(line: str) -> float:
+    """Of a line of the log; beyond any for one that was cut off, by a kill or a full disk."""
+    try:
+        return int(json.loads(line)["step"])
+    except ValueError:
+        return math.inf

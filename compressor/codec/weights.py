@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from compressor.codec.atlas import ATLAS_PATH
 from compressor.codec.glyphs import glyphs_path
@@ -73,7 +73,7 @@ def save_level(
 ) -> Path:
     """Writes one level as bf16 with its shape, the text it was trained on, and what it read of text held out.
 
-    The numbers of glyphs that lie there go: other weights wrote them.
+    The numbers of glyphs that lie there go: other weights wrote them. Raises ModelError where the disk is full.
     """
     directory.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.detach().to("cpu", torch.bfloat16) for name, value in module.state_dict().items()}
@@ -85,10 +85,18 @@ def save_level(
     }
     path = weight_path(level, directory)
     partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata=metadata)
+    write_tensors(tensors, partial, metadata)
     partial.chmod(0o644)
     glyphs_path(path.stem, directory).unlink(missing_ok=True)
     return partial.replace(path)
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Writes a safetensors file. Raises ModelError where that fails, as on a full disk."""
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        raise ModelError(f"{path} cannot be written ({error})") from error
 
 
 def load_levels(rate: int, device: torch.device, directory: Path = DIRECTORY) -> list[Level]:

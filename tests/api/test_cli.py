@@ -221,6 +221,13 @@ def test_bench_codec_prints_the_documented_fields(tmp_path: Path, home: Path) ->
     assert figures["ratio"] == pytest.approx(figures["text_tokens"] / figures["vision_tokens"])
 
 
+def test_blanks_alone_are_no_text_to_measure(tmp_path: Path, home: Path) -> None:
+    (tmp_path / "text.txt").write_text(" \n\n" * 99)
+    ended = percel("bench", "codec", "--text", tmp_path / "text.txt")
+    assert ended.exit_code == 2
+    assert "the files hold no text to measure" in ended.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -1,5 +1,6 @@
 """Markdown that is made of text and styles renders as that text, in those styles."""
 
+import time
 from unicodedata import category
 
 import numpy as np
@@ -105,6 +106,15 @@ def test_blocks_of_code_one_after_the_other_are_one_with_a_blank_line_between_th
 def test_text_without_a_letter_is_nothing():
     assert to_markdown("", np.zeros(0, np.uint8)) == ""
     assert to_markdown(" \n\n ", np.zeros(4, np.uint8)) == ""
+
+
+@pytest.mark.parametrize("line", ["-" * 100_000 + "x", "-|: " * 25_000 + "x", " -" * 50_000 + "\\"])
+def test_a_long_line_of_dashes_takes_no_longer_than_another(line):
+    start = time.process_time()
+    to_markdown("a" + line, np.zeros(len(line) + 1, np.uint8))
+    another = time.process_time()
+    to_markdown(line, np.zeros(len(line), np.uint8))
+    assert time.process_time() - another < 1 + 4 * (another - start)
 
 
 styles = st.sampled_from([Style(n) for n in range(16)])

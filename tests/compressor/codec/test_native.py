@@ -1,6 +1,7 @@
 """Caches of the committed weights read back exactly, at every rate and from any place."""
 
 import io
+from dataclasses import replace
 from functools import cache
 from itertools import combinations
 
@@ -189,6 +190,31 @@ def test_changed_tokens_are_noticed() -> None:
     changed = Cache(cache.codec, cache.format, 15 - cache.levels, cache.counts, b"", cache.digest, 1.0)
     with pytest.raises(CacheDamaged, match=r"a cache does not read back to its text: run `percel doctor --repair`"):
         codec.read([changed])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"counts": np.full(400, STRIP_CELLS, np.uint8)},
+        {"counts": np.full(2, 200, np.uint8)},
+        {"levels": np.zeros((0, 512), np.uint8)},
+        {"levels": np.zeros((40, 256), np.uint8)},
+    ],
+)
+def test_tokens_and_counts_that_do_not_fit_are_damage_and_no_other_text_is_read_for_them(change) -> None:
+    codec = _default()
+    cache, secret = codec.encode([PROSE, "secret " * 200])
+    made_up = replace(cache, **change)
+    message = r"a cache has tokens or counts that its codec cannot have made: run `percel doctor --repair`"
+    for read in (
+        lambda: codec.read([made_up, secret]),
+        lambda: codec.read_ranges([Reading(made_up, 0, 9000), Reading(secret, 0, 9)]),
+        lambda: codec.read_styles([made_up, secret]),
+        lambda: codec.read_merged([made_up, secret]),
+        lambda: codec.read_raw(made_up),
+    ):
+        with pytest.raises(CacheDamaged, match=message):
+            read()
 
 
 def test_a_cache_of_another_codec_is_refused_by_name() -> None:

@@ -10,14 +10,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from compressor.codec.residual import CELL_BYTES, CODE, COUNT_BYTES, Doubt, apply_residual, write_residual
+from compressor.codec.residual import (
+    CELL_BYTES,
+    CODE,
+    COUNT_BYTES,
+    SURROGATES,
+    Doubt,
+    apply_residual,
+    write_residual,
+)
 from compressor.codec.typography import STYLE_SHIFT
 from compressor.errors import CacheDamaged
 
 
 def text_of(styles: list[int], seed: int) -> NDArray[np.int32]:
     """Cells in runs of ten of each style."""
-    codes = np.random.default_rng(seed).integers(0, 0x110001, 10 * len(styles))
+    codes = np.random.default_rng(seed).integers(0, 0x110001 - len(SURROGATES), 10 * len(styles))
+    codes[codes >= SURROGATES.start] += len(SURROGATES)
     return (codes | np.repeat(np.array(styles, np.int64), 10) << STYLE_SHIFT).astype(np.int32)
 
 
@@ -96,6 +105,7 @@ def test_a_residual_that_would_fill_the_memory_is_refused_before_it_does() -> No
         (b"\0\1\5\101\1", "its numbers do not fit together"),
         (b"\0\1" + b"\xff" * 9 + b"\1\101", "its numbers do not fit together"),
         (b"\0\1\5\xff\xff\x7f", "it has codes or styles that are none"),
+        (b"\0\1\5\x80\xb0\3", "it has codes or styles that are none"),  # half of a pair of UTF-16
         (b"\0\0\5\2\x80\2", "it has codes or styles that are none"),
     ],
 )

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from compressor.codebook import book_for, book_name, book_path
-from compressor.codec.residual import BY_HABITS, CODE, Coded, Doubt, apply_residual, read_residual, write_residual
+from compressor.codec.residual import (
+    BY_HABITS,
+    CODE,
+    SURROGATES,
+    Coded,
+    Doubt,
+    apply_residual,
+    read_residual,
+    write_residual,
+)
 from compressor.codec.typography import STYLE_SHIFT
 from compressor.errors import CacheDamaged
 from compressor.habits import surroundings
@@ -35,7 +44,10 @@ def likely_codes() -> NDArray[np.int32]:
 
 def text_of(styles: list[int], seed: int | None = None) -> NDArray[np.int32]:
     """Cells in runs of 40 of each style, plain ones behind them; likely ones without a seed."""
-    codes = likely_codes() if seed is None else np.random.default_rng(seed).integers(0, 0x110001, CELLS)
+    codes = likely_codes()
+    if seed is not None:
+        codes = np.random.default_rng(seed).integers(0, 0x110001 - len(SURROGATES), CELLS)
+        codes[codes >= SURROGATES.start] += len(SURROGATES)
     known = np.repeat(np.array([*styles, 0], np.int64), [40] * len(styles) + [CELLS - 40 * len(styles)])
     return (codes | known << STYLE_SHIFT).astype(np.int32)
 

@@ -12,9 +12,9 @@ from compressor.codec.classes import CHARACTERS, _confusions, share_codes
 from compressor.codec.corpus import Corpus, cells_of
 from compressor.codec.curve import draw_curve
 from compressor.codec.glyphs import LEVELS, write_glyphs
-from compressor.codec.model import Shape
+from compressor.codec.model import Level, Shape
 from compressor.codec.native import load_codec
-from compressor.codec.train import RECIPES, learning_rate, train
+from compressor.codec.train import RECIPES, learning_rate, resume, save, train
 from compressor.codec.weights import RATES, available_rates, load_levels, promising_rates, save_level
 from compressor.errors import ModelError
 
@@ -98,8 +98,44 @@ def test_a_run_that_was_killed_goes_on_from_its_checkpoint(corpus: Corpus, tmp_p
     assert seen == [52]
     assert steps_of(run) == [50, 52]
     assert draw_curve(run / "log.jsonl", tmp_path / "curve.png", "native-10").stat().st_size > 5000
-    with pytest.raises(ModelError, match="holds a run of another recipe or shape: choose another --run, or remove it"):
+    another = "holds a run of another recipe, shape or text, or on other weights: choose another --run, or remove it"
+    with pytest.raises(ModelError, match=another):
         train(recipe(0, steps=9), corpus, run, shape=TINY, below=[], device=CPU)
+    with pytest.raises(ModelError, match=another):
+        train(wanted, replace(corpus, digest="another text's"), run, shape=TINY, below=[], device=CPU)
+    (run / "checkpoint.safetensors").write_bytes((run / "checkpoint.safetensors").read_bytes()[:1000])
+    with pytest.raises(ModelError, match=r"checkpoint.safetensors cannot be read \(.*: remove it, and the run begins"):
+        train(wanted, corpus, run, shape=TINY, below=[], device=CPU)
+
+
+def test_a_run_on_other_weights_than_the_checkpoints_is_refused(corpus: Corpus, tmp_path: Path) -> None:
+    one, other = (
+        train(replace(recipe(0), seed=seed), corpus, tmp_path / str(seed), shape=TINY, below=[], device=CPU)
+        for seed in (1, 2)
+    )
+    train(recipe(1), corpus, tmp_path / "run", shape=TINY, below=[one], device=CPU)
+    train(recipe(1), corpus, tmp_path / "run", shape=TINY, below=[one], device=CPU)
+    with pytest.raises(ModelError, match="or on other weights"):
+        train(recipe(1), corpus, tmp_path / "run", shape=TINY, below=[other], device=CPU)
+
+
+@pytest.mark.parametrize("saved", [100, 0])  # the run was killed behind its first checkpoint, and before
+def test_what_was_logged_behind_the_checkpoint_is_dropped_and_so_is_a_line_that_was_cut_off(
+    tmp_path: Path, saved: int
+) -> None:
+    level = Level(TINY, 0)
+    optimizer = torch.optim.AdamW(level.parameters())
+    (tmp_path / "log.jsonl").write_text('{"step": 50}\n{"step": 100}\n{"step": 150}\n{"step": 20')
+    if saved:
+        save(tmp_path, level, optimizer, saved, "this one")
+    assert resume(tmp_path, level, optimizer, "this one") == saved
+    assert steps_of(tmp_path) == ([50, 100] if saved else [])
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told_in_one_sentence(corpus: Corpus, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.partial").mkdir()
+    with pytest.raises(ModelError, match=r"checkpoint\.partial cannot be written \("):
+        train(recipe(0), corpus, tmp_path, shape=TINY, below=[], device=CPU)
 
 
 def test_too_little_text_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
