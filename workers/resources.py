@@ -101,17 +101,17 @@ class Resources:
         """Figures of collections, added up where something changed."""
         return CollectionSums()
 
-    def wake(self, kind: JobKind) -> None:
-        """Tells workers that work of a kind may be due; never fails, a word that gets lost is said again."""
-        self._wake(kind)
+    def wake(self, kind: JobKind) -> bool:
+        """Tells workers that work of a kind may be due; False where they cannot be told, which the tender makes up."""
+        return self._wake(kind)
 
     @cached_property
     def _wake(self) -> Wake:
         if not self.settings.broker_url:
             return rely_on_polling
-        from workers.app import send_wake
+        from workers.app import Waker
 
-        return send_wake
+        return Waker()
 
     @cached_property
     def batch_chunks(self) -> int:

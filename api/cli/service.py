@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from api.cli.output import usage
+from api.cli.output import Exit, usage
 
 if TYPE_CHECKING:
     from workers.settings import Settings
@@ -77,7 +77,8 @@ def worker(
         queues = queue or list(Queue)
         children = processes or (visible_gpus() if queues == [Queue.GPU] else 0) or os.cpu_count() or 1
         with exposed:
-            run_celery(Resources(settings), queues=tuple(queues), processes=children)
+            if not run_celery(Resources(settings), queues=tuple(queues), processes=children):
+                raise typer.Exit(Exit.FAILED)  # its log says why
         return
     if queue or processes:
         raise usage("--queue and --processes need a broker: set PERCEL_BROKER_URL")

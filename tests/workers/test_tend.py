@@ -16,7 +16,12 @@ from workers.tend import Tender
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[JobKind]:
     heard: list[JobKind] = []
-    monkeypatch.setattr(Resources, "wake", lambda resources, kind: heard.append(kind))
+
+    def hear(resources: Resources, kind: JobKind) -> bool:
+        heard.append(kind)
+        return True
+
+    monkeypatch.setattr(Resources, "wake", hear)
     return heard
 
 
@@ -31,6 +36,20 @@ def test_work_that_nobody_takes_up_is_said_ever_more_rarely(
         monkeypatch.setattr(tend.time, "monotonic", lambda now=start + 5.0 * tick: now)
         tender.tick()
     assert 7 <= len(said) <= 9  # after 0, 5, 15, 35, 75 seconds, then once a minute
+
+
+def test_a_broker_that_comes_back_is_told_at_the_next_tick(
+    resources: Resources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept(resources, "default", "test", offer(tmp_path, "a.txt", "Some words.\n"))
+    tried: list[JobKind] = []
+    monkeypatch.setattr(Resources, "wake", lambda resources, kind: bool(tried.append(kind)))  # never said
+    tender = Tender(resources)
+    start = tend.time.monotonic()
+    for tick in range(12):
+        monkeypatch.setattr(tend.time, "monotonic", lambda now=start + 5.0 * tick: now)
+        tender.tick()
+    assert len(tried) == 12
 
 
 def test_new_work_is_said_at_once_after_the_old_is_done(
