@@ -1,7 +1,7 @@
 """Owns the composition root: everything a command or worker needs, opened on first use, closed once."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -264,6 +264,12 @@ class Resources:
         """Lets go of the indexes of a collection that is gone."""
         with self._lock:
             self._indexes.pop(collection_id, None)
+
+    def close_gone(self, kept: Iterable[str]) -> None:
+        """Lets go of the indexes of all collections but these."""
+        with self._lock:
+            for key in self._indexes.keys() - set(kept):
+                del self._indexes[key]
 
     def _close_unused(self) -> None:
         """Lets go of the indexes that were asked for longest ago, until the rest fits; they open again from files."""
