@@ -107,12 +107,18 @@ def clean_node(resources: Resources) -> None:
 
 
 def repeat(what: str, work: Callable[[], object], stop: threading.Event, *, seconds: float) -> None:
-    """Does something every so often until `stop`; a failure is logged, and the next time makes up for it."""
+    """Does something every so often until `stop`; a failure is logged, and the next time makes up for it.
+
+    With its traceback once: a database that is away for an hour would fill the log with the same one.
+    """
+    failure: type[Exception] | None = None
     while not stop.wait(seconds):
         try:
             work()
-        except Exception:
-            log.warning("%s failed", what, exc_info=True)
+            failure = None
+        except Exception as error:
+            log.warning("%s failed", what, exc_info=type(error) is not failure, extra={"reason": str(error)})
+            failure = type(error)
 
 
 def keep_log_short(resources: Resources, stop: threading.Event) -> None:

@@ -1,5 +1,6 @@
 """What the tender says again, and how often."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from workers import tend
 from workers.ingest import accept
 from workers.resources import Resources
 from workers.runner import run_due_jobs
-from workers.tend import Tender
+from workers.tend import Tender, repeat
 
 
 @pytest.fixture
@@ -64,3 +65,23 @@ def test_new_work_is_said_at_once_after_the_old_is_done(
     said.clear()
     tender.tick()
     assert said == [JobKind.PARSE]
+
+
+def test_what_fails_again_and_again_leaves_one_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    stop, left = threading.Event(), [OSError("away"), OSError("away"), None, OSError("away"), ValueError("wrong")]
+
+    def work() -> None:
+        error = left.pop(0)
+        if not left:
+            stop.set()
+        if error is not None:
+            raise error
+
+    repeat("tending", work, stop, seconds=0.001)
+    said = [(record.getMessage(), record.__dict__["reason"], bool(record.exc_info)) for record in caplog.records]
+    assert said == [
+        ("tending failed", "away", True),
+        ("tending failed", "away", False),
+        ("tending failed", "away", True),
+        ("tending failed", "wrong", True),
+    ]
