@@ -88,9 +88,10 @@ def wipe(resources: Resources) -> None:
 
 
 def clean(resources: Resources) -> None:
-    """Removes what nobody needs: old messages, and what lies on this node."""
+    """Removes what nobody needs: old messages and answers, and what lies on this node."""
     with transaction(resources.engine) as session:
         catalog.forget_deliveries(session)
+        catalog.forget_replies(session)
     clean_node(resources)
 
 

@@ -55,7 +55,8 @@ def worker(
     ] = None,
     processes: Annotated[int, typer.Option(help="Child processes, with a broker; 0: one a GPU or core.", min=0)] = 0,
     metrics_port: Annotated[
-        int | None, typer.Option(help="Serve Prometheus metrics at this port of PERCEL_HOST; default: none.", min=1)
+        int | None,
+        typer.Option(help="Serve Prometheus metrics at this port of PERCEL_HOST; default: none.", min=1, max=65535),
     ] = None,
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:

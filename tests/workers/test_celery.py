@@ -98,3 +98,12 @@ def test_a_redis_that_is_away_or_hangs_keeps_nobody_waiting(environment: dict[st
     unsaid, seconds = ran.stdout.split()
     assert int(unsaid) == 20
     assert float(seconds) < (12 if hangs else 3)
+
+
+def test_a_metrics_port_that_is_none_is_wrong_usage(environment: dict[str, str]) -> None:
+    ran = subprocess.run(
+        [*WORKER, "--metrics-port", "65536"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 2
+    assert "65535" in ran.stderr
+    assert "Traceback" not in ran.stderr
