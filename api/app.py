@@ -24,7 +24,7 @@ from api.searches import Searches
 from api.uploads import BodyLimit
 from workers.resources import Resources
 from workers.settings import Settings, load_settings
-from workers.tend import WIPE_SECONDS, keep_log_short, start_thread
+from workers.tend import WIPE_SECONDS, clean_node, keep_log_short, start_thread
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def keep_indexes(resources: Resources, stop: threading.Event) -> None:
     """Gives the indexes that this node searches new generations when they are due; their files are per node.
 
-    What a decoder keeps of deleted documents' pages goes with the same step.
+    What a decoder keeps of deleted documents' pages goes with the same step, and now and then what else is of no use.
     """
     purged_at = time.monotonic()
     while not stop.wait(KEEP_SECONDS):
@@ -95,3 +95,8 @@ def keep_indexes(resources: Resources, stop: threading.Event) -> None:
             forget_gone(resources)
         except Exception:
             log.warning("kept pages not looked at", exc_info=True)
+        try:
+            if purging:
+                clean_node(resources)
+        except Exception:
+            log.warning("node not cleaned", exc_info=True)

@@ -1,11 +1,11 @@
 """Owns the question whether the service can do its work, and what is missing."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from compressor.errors import CompressorError
 from store import catalog
+from store.catalog import clock
 from store.database import check_schema, reading
 from store.errors import StoreError
 from workers.resources import Resources
@@ -67,11 +67,12 @@ def _workers(resources: Resources) -> str:
     with reading(resources.engine) as session:
         if not catalog.has_due(session):
             return "no job waits"
+        now = clock.now(session)  # which the rows were written by
         progress = catalog.last_progress(session)
-        if progress is not None and time.time() - progress <= IDLE_SECONDS:
+        if progress is not None and now - progress <= IDLE_SECONDS:
             return "at work"  # said without a look at all that waits, which may be a million jobs
         oldest = catalog.oldest_due(session)
-    waited = 0.0 if oldest is None else time.time() - max(oldest, progress or 0.0)
+    waited = 0.0 if oldest is None else now - max(oldest, progress or 0.0)
     if waited > IDLE_SECONDS:
         raise StoreError(f"jobs are due, and nothing was done for {waited:.0f} s: is a worker running?")
     return "at work"

@@ -19,6 +19,8 @@ from workers.errors import SettingsError
 
 log = logging.getLogger(__name__)
 
+_REDIS = {"socket_connect_timeout": 2, "socket_timeout": 2}
+_AWAY_SECONDS = 5.0  # in which nothing is counted after a Redis did not answer: each request would wait for it
 _DROP_SECONDS = 60.0  # between looks for counts that have expired: a key's of a minute, or of a day
 
 
@@ -51,11 +53,12 @@ class Quotas:
     def __init__(self, broker_url: str, *, requests_per_minute: int, bytes_per_day: int) -> None:
         """Raises SettingsError."""
         try:
-            storage = storage_from_string(broker_url, wrap_exceptions=True) if broker_url else _Counts()
+            storage = storage_from_string(broker_url, wrap_exceptions=True, **_REDIS) if broker_url else _Counts()
         except ConfigurationError:  # its words would show a password
             raise SettingsError(
                 "PERCEL_BROKER_URL is not the address of a Redis server, such as redis://localhost:6379/0"
             ) from None
+        self._away_until = 0.0
         self.shared = bool(broker_url)  # with other nodes: counting waits for a server
         # In memory a look and the count after it are one: else two that come at once could both be counted, and both be
         # refused, or the one that finds nothing yet could drop what the other has just counted. A server takes turns.
@@ -90,6 +93,8 @@ class Quotas:
         cost: int,
         what: str,
     ) -> None:
+        if time.monotonic() < self._away_until:
+            return
         try:
             # Asked first: what is refused must not count, and `hit` counts before it looks.
             with self._turn:
@@ -97,6 +102,7 @@ class Quotas:
                     return
                 reset = limiter.get_window_stats(item, key_id).reset_time
         except StorageError as error:  # a Redis that is away must not keep everybody out
-            log.warning("quota not counted", extra={"reason": str(error)})
+            self._away_until = time.monotonic() + _AWAY_SECONDS
+            log.warning("quotas not counted for a while", extra={"reason": str(error)})
             return
         raise QuotaExceeded(what, max(1, round(reset - time.time())))

@@ -115,7 +115,8 @@ def docker_compose(tmp_path: Path) -> Compose:
 
 def test_compose_itself_reads_the_file_as_it_is_meant(docker_compose: Compose, services: dict, tmp_path: Path) -> None:
     env = tmp_path / "env"
-    env.write_text("".join(f"{v.name}=secret-of-{v.name}\n" for v in compose.variables(COMPOSE) if v.required))
+    secrets = "".join(f"{v.name}=secret-of-{v.name}\n" for v in compose.variables(COMPOSE) if v.required)
+    env.write_text(secrets + "PERCEL_DECODER=openai:http://model/v1#name\n")
     ran = docker_compose.config(env)
     assert ran.returncode == 0, ran.stderr
     read = yaml.safe_load(ran.stdout)
@@ -126,6 +127,8 @@ def test_compose_itself_reads_the_file_as_it_is_meant(docker_compose: Compose, s
     asked = read["services"]["api"]["environment"]["PERCEL_DATABASE_URL"]
     assert asked == "postgresql://percel:secret-of-POSTGRES_PASSWORD@postgres:5432/percel"
     # A dollar sign that is the container's own comes out doubled, as it went in.
+    assert read["services"]["worker"]["environment"]["PERCEL_DECODER"] == "openai:http://model/v1#name"
+    assert read["services"]["worker"]["environment"].get("PERCEL_CODEC") is None  # not named, so as the program has it
     assert '"$$IDENTITIES"' in " ".join(read["services"]["objects"]["entrypoint"])
 
 
@@ -192,6 +195,16 @@ def test_the_example_gives_what_the_file_gives_without_it() -> None:
     example = dict(re.findall(r"^(\w+)=(.+)$", (ROOT / ".env.example").read_text("utf-8"), flags=re.M))
     given = dict(re.findall(r"\$\{(\w+):-([^}]+)\}", COMPOSE.read_text("utf-8")))
     assert given.items() <= example.items()
+
+
+def test_every_setting_of_the_environment_file_reaches_api_and_workers(services: dict) -> None:
+    of_the_image = {f"{PREFIX}{name}" for name in ("HOME", "HOST", "PORT")}
+    for name in ("api", "worker", "gpu-worker"):
+        given = services[name]["environment"]
+        # The indexes are the API's, and the device of a worker without a GPU is what there is.
+        lacking = SETTINGS - of_the_image - given.keys()
+        assert lacking <= {"PERCEL_INDEX_BYTES", "PERCEL_DEVICE"}, name
+        assert "OTEL_EXPORTER_OTLP_ENDPOINT" in given
 
 
 def test_uploads_are_spooled_on_a_disk_that_the_image_makes_the_users_own(services: dict) -> None:

@@ -5,10 +5,12 @@ or late changes nothing. The settings were measured (Celery 5.7, Redis): see the
 """
 
 import logging
+import time
 from typing import Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from kombu.messaging import Producer
 
 from store.models import JobKind
 from workers.settings import load_settings
@@ -18,6 +20,11 @@ log = logging.getLogger(__name__)
 QUEUES = {JobKind.PARSE: "cpu", JobKind.ENCODE: "gpu", JobKind.FINISH: "cpu", JobKind.PAGES: "gpu"}
 # What came to nothing by then is of no use, as the tender says it again: a worker that reads it then drops it.
 EXPIRES_SECONDS = 300
+# Unread in one queue, at most: those wake every worker there may be, and an import of a million files fills no Redis.
+# Where all of them are too old by the time they are read, the tender wakes.
+MOST_UNREAD = 1_000
+QUIET_SECONDS = 4.0  # after a word that could not be said; the tender says it again, every five
+LISTENING = {"socket_timeout": 30}  # of who waits for messages: must be longer than kombu's blocking pop
 _VISIBILITY = 3600  # seconds; above the time limit, or a task that is long runs twice
 
 
@@ -42,8 +49,11 @@ def configuration() -> dict[str, Any]:
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,  # the default looks every 100 s only
             "socket_keepalive": True,
-            "socket_timeout": 30,  # must be longer than kombu's blocking pop
-            "socket_connect_timeout": 2,  # a caller that wakes must not hang on a broker that is away
+            # A caller that wakes must not hang on a broker that is away, or that hangs itself.
+            "socket_timeout": 2,
+            "socket_connect_timeout": 2,
+            "max_retries": 1,  # kombu's own are four seconds of looks at a closed port
+            "interval_start": 0,
             "health_check_interval": 25,
             "retry_on_timeout": True,
             "global_keyprefix": "percel:",
@@ -55,6 +65,8 @@ def configuration() -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "worker_send_task_events": False,
         "worker_hijack_root_logger": False,
+        # Our handler writes to sys.stderr: were that Celery's, which logs what is written, no line would ever be seen.
+        "worker_redirect_stdouts": False,
         "task_routes": {f"percel.{kind}": {"queue": queue} for kind, queue in QUEUES.items()},
         "task_default_queue": "cpu",
         "task_create_missing_queues": True,
@@ -65,9 +77,38 @@ app = Celery("percel", include=["workers.tasks"])
 app.add_defaults(configuration)
 
 
+class Waker:
+    """Sends wake-ups. A broker that is away costs whoever wakes some seconds, then nothing for a while. For threads."""
+
+    def __init__(self) -> None:
+        self._quiet_until = 0.0
+
+    def __call__(self, kind: JobKind) -> bool:
+        """Says that work of a kind may be due; False where it could not be said. Never fails."""
+        if time.monotonic() < self._quiet_until:
+            return False
+        try:
+            send_wake(kind)
+        except (OperationalError, OSError) as error:
+            self._quiet_until = time.monotonic() + QUIET_SECONDS
+            log.warning("wake-up not sent", extra={"kind": str(kind), "reason": str(error)})
+            return False
+        return True
+
+
 def send_wake(kind: JobKind) -> None:
-    """Says that work of a kind may be due; a broker that is away costs time only."""
-    try:
-        app.send_task(f"percel.{kind}", queue=QUEUES[kind], expires=EXPIRES_SECONDS, retry=False)
-    except (OperationalError, OSError) as error:
-        log.warning("wake-up not sent", extra={"kind": str(kind), "reason": str(error)})
+    """Puts a wake-up into the queue of its kind. Raises OperationalError, OSError."""
+    queue = QUEUES[kind]
+    with app.producer_or_acquire() as producer:
+        if _unread(producer, queue) < MOST_UNREAD:
+            app.send_task(f"percel.{kind}", queue=queue, expires=EXPIRES_SECONDS, retry=False, producer=producer)
+
+
+def _unread(producer: Producer, queue: str) -> int:
+    """Messages that wait in a queue. Raises OperationalError."""
+
+    def look() -> int:
+        return int(producer.channel.queue_declare(queue=queue).message_count)
+
+    count: int = producer.connection.ensure(producer, look, max_retries=0)()
+    return count

@@ -1,7 +1,7 @@
 """Owns the composition root: everything a command or worker needs, opened on first use, closed once."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -101,17 +101,17 @@ class Resources:
         """Figures of collections, added up where something changed."""
         return CollectionSums()
 
-    def wake(self, kind: JobKind) -> None:
-        """Tells workers that work of a kind may be due; never fails, a word that gets lost is said again."""
-        self._wake(kind)
+    def wake(self, kind: JobKind) -> bool:
+        """Tells workers that work of a kind may be due; False where they cannot be told, which the tender makes up."""
+        return self._wake(kind)
 
     @cached_property
     def _wake(self) -> Wake:
         if not self.settings.broker_url:
             return rely_on_polling
-        from workers.app import send_wake
+        from workers.app import Waker
 
-        return send_wake
+        return Waker()
 
     @cached_property
     def batch_chunks(self) -> int:
@@ -264,6 +264,12 @@ class Resources:
         """Lets go of the indexes of a collection that is gone."""
         with self._lock:
             self._indexes.pop(collection_id, None)
+
+    def close_gone(self, kept: Iterable[str]) -> None:
+        """Lets go of the indexes of all collections but these."""
+        with self._lock:
+            for key in self._indexes.keys() - set(kept):
+                del self._indexes[key]
 
     def _close_unused(self) -> None:
         """Lets go of the indexes that were asked for longest ago, until the rest fits; they open again from files."""

@@ -7,6 +7,7 @@ import sys
 import threading
 from contextlib import suppress
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from compressor.errors import DeviceLost
 from store.models import JobKind
@@ -15,6 +16,9 @@ from workers.lease import presence
 from workers.resources import Resources
 from workers.runner import Runner
 from workers.tend import Tender, keep_log_short, start_thread
+
+if TYPE_CHECKING:
+    from celery.worker import WorkController
 
 log = logging.getLogger(__name__)
 
@@ -82,12 +86,16 @@ def work_lane(runner: Runner, kinds: tuple[JobKind, ...], stop: threading.Event)
             stop.wait(FAULT_SECONDS)
 
 
-def run_celery(resources: Resources, *, queues: tuple[str, ...], processes: int) -> None:
-    """Runs a Celery worker in this process, and the tender beside it, until it is told to stop."""
-    from celery.signals import worker_ready, worker_shutting_down
+def run_celery(resources: Resources, *, queues: tuple[str, ...], processes: int) -> bool:
+    """Runs a Celery worker in this process, and the tender beside it, until it is told to stop.
 
-    from workers.app import app
+    False where it ended by itself, over something that it could not go on from: a full Redis, say.
+    """
+    from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
 
+    from workers.app import LISTENING, app
+
+    app.conf.broker_transport_options = {**app.conf.broker_transport_options, **LISTENING}
     stop = threading.Event()
 
     def begin(**_: object) -> None:
@@ -98,6 +106,12 @@ def run_celery(resources: Resources, *, queues: tuple[str, ...], processes: int)
     def end(**_: object) -> None:
         stop.set()
 
+    codes: list[int] = []
+
+    def note(sender: "WorkController", **_: object) -> None:
+        codes.append(sender.exitcode or 0)
+
+    worker_shutdown.connect(note, weak=False)  # `worker_main` does not say
     worker_ready.connect(begin, weak=False)
     worker_shutting_down.connect(end, weak=False)
     app.worker_main(
@@ -115,3 +129,4 @@ def run_celery(resources: Resources, *, queues: tuple[str, ...], processes: int)
             "WARNING",
         ]
     )
+    return not any(codes)

@@ -6,7 +6,7 @@ import time
 
 from compressor.errors import DeviceLost
 from store.models import JobKind
-from workers.app import app, send_wake
+from workers.app import app
 from workers.process import runner
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ def work_due(kind: JobKind) -> None:
     try:
         while runner().step(kind):
             if time.monotonic() > until:
-                send_wake(kind)
+                runner().resources.wake(kind)
                 return
     except DeviceLost:
         log.exception("device lost, the process ends so that a fresh one takes over")

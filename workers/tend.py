@@ -49,13 +49,14 @@ class Tender:
             due = catalog.count_due(session)
         self._wake(due)
         self._unwiped |= sweep_blobs(self.resources.engine, self.resources.blobs) > 0
+        # Each is noted before: what fails, as a bucket's owner allows no list say, waits as long as what went well.
         if self._unwiped and not due and time.monotonic() - self._wiped_at > WIPE_SECONDS:
+            self._wiped_at = time.monotonic()
             wipe(self.resources)
-            self._wiped_at, self._unwiped = time.monotonic(), False
-
+            self._unwiped = False
         if time.monotonic() - self._cleaned_at > WIPE_SECONDS:
-            clean(self.resources)
             self._cleaned_at = time.monotonic()
+            clean(self.resources)
 
     def _wake(self, due: Mapping[JobKind, int]) -> None:
         """Says what is due, ever more rarely while nothing of it is taken up: unread messages would pile up."""
@@ -68,8 +69,10 @@ class Tender:
                 continue
             else:
                 pause = min(2 * last.pause, LONGEST_PAUSE)
-            self.resources.wake(kind)
-            self._waking[kind] = Waking(count, now, pause)
+            if self.resources.wake(
+                kind
+            ):  # else the next tick tries again: a broker that comes back hears of it at once
+                self._waking[kind] = Waking(count, now, pause)
         self._waking = {kind: waking for kind, waking in self._waking.items() if kind in due}
 
     def run(self, stop: threading.Event) -> None:
@@ -85,21 +88,38 @@ def wipe(resources: Resources) -> None:
 
 
 def clean(resources: Resources) -> None:
-    """Removes what nobody needs: old messages, half-written files, unused copies, index files of gone collections."""
+    """Removes what nobody needs: old messages and answers, and what lies on this node."""
     with transaction(resources.engine) as session:
         catalog.forget_deliveries(session)
+        catalog.forget_replies(session)
+    clean_node(resources)
+
+
+def clean_node(resources: Resources) -> None:
+    """Removes what nobody needs on this node: indexes of collections that are gone, half-written files, unused copies.
+
+    Each node does it, as another one may have deleted the collection, or been killed during an upload.
+    """
+    with reading(resources.engine) as session:
         kept = catalog.all_collections(session)
-    resources.blobs.remove_partial()
+    resources.close_gone(kept)
     remove_gone(resources.index_directory, kept)
+    resources.blobs.remove_partial()
 
 
 def repeat(what: str, work: Callable[[], object], stop: threading.Event, *, seconds: float) -> None:
-    """Does something every so often until `stop`; a failure is logged, and the next time makes up for it."""
+    """Does something every so often until `stop`; a failure is logged, and the next time makes up for it.
+
+    With its traceback once: a database that is away for an hour would fill the log with the same one.
+    """
+    failure: type[Exception] | None = None
     while not stop.wait(seconds):
         try:
             work()
-        except Exception:
-            log.warning("%s failed", what, exc_info=True)
+            failure = None
+        except Exception as error:
+            log.warning("%s failed", what, exc_info=type(error) is not failure, extra={"reason": str(error)})
+            failure = type(error)
 
 
 def keep_log_short(resources: Resources, stop: threading.Event) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from api.cli.output import usage
+from api.cli.output import Exit, usage
 
 if TYPE_CHECKING:
     from workers.settings import Settings
@@ -53,7 +53,8 @@ def worker(
     ] = None,
     processes: Annotated[int, typer.Option(help="Child processes, with a broker; 0: one a GPU or core.", min=0)] = 0,
     metrics_port: Annotated[
-        int | None, typer.Option(help="Serve Prometheus metrics at this port of PERCEL_HOST; default: none.", min=1)
+        int | None,
+        typer.Option(help="Serve Prometheus metrics at this port of PERCEL_HOST; default: none.", min=1, max=65535),
     ] = None,
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
@@ -75,7 +76,8 @@ def worker(
         queues = queue or list(Queue)
         children = processes or (visible_gpus() if queues == [Queue.GPU] else 0) or os.cpu_count() or 1
         with exposed:
-            run_celery(Resources(settings), queues=tuple(queues), processes=children)
+            if not run_celery(Resources(settings), queues=tuple(queues), processes=children):
+                raise typer.Exit(Exit.FAILED)  # its log says why
         return
     if queue or processes:
         raise usage("--queue and --processes need a broker: set PERCEL_BROKER_URL")

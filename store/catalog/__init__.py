@@ -86,7 +86,7 @@ from store.catalog.references import (
     is_blob_in_use,
     lock_discarded,
 )
-from store.catalog.replies import find_reply, keep_reply
+from store.catalog.replies import find_reply, forget_replies, keep_reply
 from store.catalog.totals import cache_totals, document_totals, due_work
 from store.catalog.vectors import (
     count_document_vectors,
@@ -106,6 +106,7 @@ from store.catalog.webhooks import (
     add_webhook,
     claim_deliveries,
     forget_deliveries,
+    give_back_delivery,
     has_due_deliveries,
     list_webhooks,
     remove_webhook,
@@ -176,6 +177,8 @@ __all__ = [
     "forget_deliveries",
     "forget_discarded",
     "forget_generation",
+    "forget_replies",
+    "give_back_delivery",
     "had_keys",
     "has_claimable",
     "has_due",

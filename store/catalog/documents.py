@@ -8,6 +8,7 @@ from uuid import uuid4
 from sqlalchemy import ColumnElement, bindparam, delete, exists, func, literal, select, tuple_, update
 from sqlalchemy.orm import Session, aliased
 
+from store.catalog import clock
 from store.catalog.jobs import begin, enqueue
 from store.catalog.upsert import add_new, insert_or_touch
 from store.catalog.webhooks import tell_webhooks
@@ -231,7 +232,7 @@ def start_parsing(session: Session, document_id: str) -> Document | None:
     document = session.get(Document, document_id, with_for_update=True)
     if document is None or document.state is DocumentState.READY:
         return None
-    document.state, document.error, document.started_at = DocumentState.PARSING, None, time.time()
+    document.state, document.error, document.started_at = DocumentState.PARSING, None, clock.now(session)
     session.flush()
     return document
 
@@ -241,7 +242,7 @@ def fail_document(session: Session, document_id: str, reason: str) -> None:
 
     Its bytes stay; offering them again tries again.
     """
-    now = time.time()
+    now = clock.now(session)
     document = session.get(Document, document_id, with_for_update=True)  # before its jobs, as a delete does
     live = (Job.document_id == document_id, Job.state.in_((JobState.QUEUED, JobState.RUNNING)))
     ended = {"state": JobState.FAILED, "last_error": reason, "lease_owner": None, "lease_until": None}

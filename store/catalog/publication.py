@@ -1,12 +1,12 @@
 """Owns the queries that bring a document from bytes to ready: record what was parsed, hand out work, publish it."""
 
-import time
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import bindparam, delete, func, insert, select, union_all, update
 from sqlalchemy.orm import Session, aliased
 
 from store import embeddings, lexical
+from store.catalog import clock
 from store.catalog.documents import delete_document, discard_blobs
 from store.catalog.passages import keep_texts
 from store.catalog.references import is_blob_in_use
@@ -225,7 +225,7 @@ def _finish(session: Session, document_id: str) -> bool:
     pending = select(func.count()).where(Chunk.document_id == document_id, Chunk.state == ChunkState.PENDING)
     if document is None or document.state is not DocumentState.ENCODING or session.scalars(pending).one():
         return False
-    document.state, document.finished_at = DocumentState.READY, time.time()
+    document.state, document.finished_at = DocumentState.READY, clock.now(session)
     document.seconds = document.finished_at - (document.started_at or document.created_at)
     pending_blob, document.pending_blob = document.pending_blob, None
     session.flush()

@@ -20,10 +20,15 @@ def keep_reply(
     session: Session, tenant: str, key: str, *, request_sha256: str, status: int, body: dict[str, object]
 ) -> None:
     """Keeps a reply in the transaction that does what it says; of two at once the second one's commit fails."""
-    session.execute(delete(IdempotentReply).where(IdempotentReply.created_at < time.time() - KEPT_SECONDS))
+    forget_replies(session)
     session.add(
         IdempotentReply(
             tenant=tenant, key=key, request_sha256=request_sha256, status=status, body=body, created_at=time.time()
         )
     )
     session.flush()
+
+
+def forget_replies(session: Session) -> None:
+    """Deletes what is not given again: titles and metadata are in it, also of documents that were deleted since."""
+    session.execute(delete(IdempotentReply).where(IdempotentReply.created_at < time.time() - KEPT_SECONDS))

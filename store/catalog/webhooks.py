@@ -2,10 +2,11 @@
 
 import secrets
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from store.catalog import clock
@@ -23,6 +24,7 @@ class DueDelivery:
     """A message to send now."""
 
     id: int
+    webhook_id: str
     attempt: int  # from 1
     url: str
     secret: str
@@ -92,20 +94,27 @@ def tell_webhooks(session: Session, document: Document) -> None:
 
 
 def claim_deliveries(session: Session, *, limit: int = 20, now: float | None = None) -> list[DueDelivery]:
-    """Messages to send now, their attempt counted; one whose sender dies is due again after ten minutes."""
+    """Messages to send now, their attempt counted; one whose sender dies is due again after ten minutes.
+
+    Every webhook with due messages has its share: one that many wait for, as it is away, does not hold up the others.
+    """
     now = clock.now(session) if now is None else now
-    due = select(Delivery, Webhook).join(Webhook, Webhook.id == Delivery.webhook_id)
-    due = due.where(*_is_due(now))
-    due = due.order_by(Delivery.not_before).limit(limit).with_for_update(skip_locked=True, of=Delivery)
-    claimed = []
-    for delivery, hook in session.execute(due).all():
-        delivery.attempts += 1
-        delivery.not_before = now + _SENDING
-        claimed.append(
-            DueDelivery(delivery.id, delivery.attempts, hook.url, hook.secret, delivery.event, delivery.body)
-        )
+    waiting = select(Delivery.webhook_id).where(*_is_due(now)).group_by(Delivery.webhook_id)
+    hooks = session.scalars(waiting.order_by(func.min(Delivery.not_before), Delivery.webhook_id).limit(limit)).all()
+    claimed: list[DueDelivery] = []
+    for hook_id in hooks:
+        claimed += _claim(session, hook_id, now, limit // len(hooks))
     session.flush()
     return claimed
+
+
+def _claim(session: Session, hook_id: str, now: float, limit: int) -> Iterator[DueDelivery]:
+    due = select(Delivery, Webhook).join(Webhook, Webhook.id == Delivery.webhook_id)
+    due = due.where(*_is_due(now), Delivery.webhook_id == hook_id).order_by(Delivery.not_before, Delivery.id)
+    for delivery, hook in session.execute(due.limit(limit).with_for_update(skip_locked=True, of=Delivery)).all():
+        delivery.attempts += 1
+        delivery.not_before = now + _SENDING
+        yield DueDelivery(delivery.id, hook.id, delivery.attempts, hook.url, hook.secret, delivery.event, delivery.body)
 
 
 def has_due_deliveries(session: Session) -> bool:
@@ -135,3 +144,10 @@ def settle_delivery(session: Session, delivery: DueDelivery, error: str | None, 
     else:
         values["not_before"] = now + _FIRST_DELAY * 2 ** (delivery.attempt - 1)
     session.execute(update(Delivery).where(Delivery.id == delivery.id).values(values))
+
+
+def give_back_delivery(session: Session, delivery: DueDelivery, *, now: float | None = None) -> None:
+    """Makes a claimed message due again as if it had not been claimed: its attempt does not count."""
+    now = clock.now(session) if now is None else now
+    back = {"attempts": delivery.attempt - 1, "not_before": now}
+    session.execute(update(Delivery).where(Delivery.id == delivery.id).values(back))

@@ -1,5 +1,6 @@
 """Counting in memory: no thread a count, and what has expired is gone."""
 
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -103,3 +104,12 @@ def test_a_look_at_a_count_drops_nothing_that_comes_in_between(monkeypatch: pyte
     monkeypatch.undo()
     with pytest.raises(QuotaExceeded, match="This key has used up its 100 bytes a day"):
         counting.count_bytes("key", None, 20)
+
+
+def test_a_redis_that_hangs_is_waited_for_once_in_a_while_not_by_every_request() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        counting = Quotas(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", requests_per_minute=1, bytes_per_day=0)
+        start = time.monotonic()
+        for _ in range(10):
+            counting.count_request("key", None)  # nobody is kept out
+        assert time.monotonic() - start < 10

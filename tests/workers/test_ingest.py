@@ -17,7 +17,7 @@ from store import catalog
 from store.blobs import DirectoryBlobs
 from store.database import reading, transaction
 from store.errors import BlobTooLarge, StoreFull
-from store.models import Chunk, Delivery, DeliveryState, Document, DocumentState, Job
+from store.models import Chunk, Delivery, DeliveryState, Document, DocumentState, IdempotentReply, Job
 from store.sweep import check_blobs
 from workers.events import Event, silent
 from workers.ingest import Offer, accept, adaptive_caches, encode_batch, parse, pending_work
@@ -291,9 +291,13 @@ def test_what_nobody_needs_is_cleaned_away(resources: Resources, tmp_path: Path)
                     created_at=at,
                 )
             )
+        said = {"request_sha256": "0" * 64, "status": 202, "body": {"title": "of a document that was deleted"}}
+        for key, hours in (("old", 25), ("new", 23)):
+            session.add(IdempotentReply(tenant="default", key=key, created_at=time.time() - hours * 3600, **said))
     for name in (kept, "f" * 32):
         (resources.index_directory / name / "files").mkdir(parents=True, exist_ok=True)
     clean(resources)
     assert [path.name for path in resources.index_directory.glob("*/")] == [kept]
     with reading(resources.engine) as session:
         assert sorted(session.scalars(select(Delivery.event))) == ["delivered 6", "queued 8"]
+        assert list(session.scalars(select(IdempotentReply.key))) == ["new"]

@@ -1,5 +1,6 @@
 """What the tender says again, and how often."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,18 @@ from workers import tend
 from workers.ingest import accept
 from workers.resources import Resources
 from workers.runner import run_due_jobs
-from workers.tend import Tender
+from workers.tend import Tender, repeat
 
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[JobKind]:
     heard: list[JobKind] = []
-    monkeypatch.setattr(Resources, "wake", lambda resources, kind: heard.append(kind))
+
+    def hear(resources: Resources, kind: JobKind) -> bool:
+        heard.append(kind)
+        return True
+
+    monkeypatch.setattr(Resources, "wake", hear)
     return heard
 
 
@@ -33,6 +39,20 @@ def test_work_that_nobody_takes_up_is_said_ever_more_rarely(
     assert 7 <= len(said) <= 9  # after 0, 5, 15, 35, 75 seconds, then once a minute
 
 
+def test_a_broker_that_comes_back_is_told_at_the_next_tick(
+    resources: Resources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept(resources, "default", "test", offer(tmp_path, "a.txt", "Some words.\n"))
+    tried: list[JobKind] = []
+    monkeypatch.setattr(Resources, "wake", lambda resources, kind: bool(tried.append(kind)))  # never said
+    tender = Tender(resources)
+    start = tend.time.monotonic()
+    for tick in range(12):
+        monkeypatch.setattr(tend.time, "monotonic", lambda now=start + 5.0 * tick: now)
+        tender.tick()
+    assert len(tried) == 12
+
+
 def test_new_work_is_said_at_once_after_the_old_is_done(
     resources: Resources, tmp_path: Path, said: list[JobKind]
 ) -> None:
@@ -45,3 +65,23 @@ def test_new_work_is_said_at_once_after_the_old_is_done(
     said.clear()
     tender.tick()
     assert said == [JobKind.PARSE]
+
+
+def test_what_fails_again_and_again_leaves_one_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    stop, left = threading.Event(), [OSError("away"), OSError("away"), None, OSError("away"), ValueError("wrong")]
+
+    def work() -> None:
+        error = left.pop(0)
+        if not left:
+            stop.set()
+        if error is not None:
+            raise error
+
+    repeat("tending", work, stop, seconds=0.001)
+    said = [(record.getMessage(), record.__dict__["reason"], bool(record.exc_info)) for record in caplog.records]
+    assert said == [
+        ("tending failed", "away", True),
+        ("tending failed", "away", False),
+        ("tending failed", "away", True),
+        ("tending failed", "wrong", True),
+    ]

@@ -1,0 +1,24 @@
+"""Whether the service says what is missing."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from api.health import check_all
+from tests.workers.test_ingest import offer
+from workers.ingest import accept
+from workers.resources import Resources
+from workers.settings import Settings
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("skew", [-600, 600])
+def test_a_node_whose_clock_is_wrong_does_not_miss_the_workers(
+    home: Path, tmp_path: Path, postgresql_url: str, monkeypatch: pytest.MonkeyPatch, skew: int
+) -> None:
+    with Resources(Settings(home=home, database_url=postgresql_url)) as resources:
+        accept(resources, "default", "test", offer(tmp_path, "a.txt", "Some words.\n"))
+        monkeypatch.setattr(time, "time", lambda now=time.time: now() + skew)
+        (workers,) = [check for check in check_all(resources) if check.name == "workers"]
+    assert workers.ok, workers.detail
