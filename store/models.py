@@ -218,6 +218,7 @@ class Job(Base):
         Index("uq_job_live", "document_id", "kind", unique=True, sqlite_where=_LIVE, postgresql_where=_LIVE),
         Index(None, "state", "kind", "id"),
         Index(None, "collection_id", "state", "kind", "id"),
+        Index(None, "document_id"),
         Index(None, "last_progress"),
         {"sqlite_autoincrement": True},
     )
@@ -275,7 +276,7 @@ class Webhook(Base):
     """An address that is told when documents become ready or fail."""
 
     __tablename__ = "webhook"
-    __table_args__ = (Index(None, "tenant"),)
+    __table_args__ = (Index(None, "tenant"), Index(None, "collection_id"))
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     tenant: Mapped[str] = mapped_column(String(63))

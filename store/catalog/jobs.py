@@ -102,7 +102,7 @@ def claim_jobs(
 def has_claimable(session: Session, kinds: Sequence[JobKind], *, max_attempts: int = MAX_ATTEMPTS) -> bool:
     """Whether `claim_jobs` would find any, for now: only the claim itself decides."""
     due = _claimable(kinds, max_attempts, clock.now(session))
-    return session.scalars(select(Job.id).where(or_(*due)).limit(1)).first() is not None
+    return session.scalars(select(Job.id).where(_one_of(*due)).limit(1)).first() is not None
 
 
 def _claimable(kinds: Sequence[JobKind], max_attempts: int, now: float) -> list[ColumnElement[bool]]:
@@ -159,7 +159,12 @@ def has_live_jobs(session: Session) -> bool:
 
 
 def _is_due(now: float) -> ColumnElement[bool]:
-    return _is_waiting(now) | and_(*_is_silent(now))
+    return _one_of(_is_waiting(now), and_(*_is_silent(now)))
+
+
+def _one_of(*due: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Any of several; with the states beside, else PostgreSQL looks at all jobs that are done."""
+    return and_(Job.state.in_(_LIVE), or_(*due))
 
 
 def _is_waiting(now: float) -> ColumnElement[bool]:
