@@ -2,13 +2,16 @@
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from typing import IO
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
 
 from api.access import Opened, Reader, find_home
 from api.answer import ask, ask_steps
+from api.answering import answering_of
 from api.context import open_context
 from api.events import answer_events
 from api.reports import Question
@@ -54,9 +57,10 @@ async def find(request: Request, caller: Reader, body: SearchIn) -> Response:
 
 
 @router.post("/ask", response_model=AnswerOut, summary="Answer a question", responses=STREAMED)
-def answer(resources: Opened, caller: Reader, body: AskIn) -> AnswerOut | Response:
+async def answer(request: Request, resources: Opened, caller: Reader, body: AskIn) -> AnswerOut | Response:
     """An answer out of the caches, with its places in the sources; with `stream` in server-sent events as it grows."""
-    find_home(resources, caller, body.collection)
+    await run_in_threadpool(find_home, resources, caller, body.collection)
+    answering = answering_of(request)
     asked = Question(
         body.question,
         caller.tenant,
@@ -68,9 +72,10 @@ def answer(resources: Opened, caller: Reader, body: AskIn) -> AnswerOut | Respon
         budget=body.budget,
     )
     if body.stream:
-        return answer_events(ask_steps(resources, asked))
-    return AnswerOut.of(
-        ask(
+        return await answer_events(ask_steps(resources, asked), answering)
+    report = await answering.begin(
+        partial(
+            ask,
             resources,
             caller.tenant,
             body.question,
@@ -82,6 +87,7 @@ def answer(resources: Opened, caller: Reader, body: AskIn) -> AnswerOut | Respon
             budget=body.budget,
         )
     )
+    return AnswerOut.of(report)
 
 
 @router.post(
