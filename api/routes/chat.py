@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import closing
-from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -20,7 +19,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from api.access import Opened, Reader, find_home
-from api.answer import ask, ask_steps
+from api.answer import ask_steps
 from api.answering import Answering, answering_of
 from api.plain import plain
 from api.problems import Told, fault_of
@@ -190,13 +189,13 @@ async def complete(
         answering = answering_of(request)
         head: dict[str, object] = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time())}
         head["model"] = body.model
+        steps = ask_steps(resources, Question(question, caller.tenant, body.model))
         if body.stream:
-            steps = ask_steps(resources, Question(question, caller.tenant, body.model))
             counted = body.stream_options is not None and body.stream_options.include_usage
             await answering.begin(lambda: next(steps))  # before the answer starts: what is wrong has a status
             quoted = resources.settings.decoder == QUOTING
             return _stream(head, _pieces(steps, quoted=quoted), answering, resources if counted else None)
-        report = await answering.begin(partial(ask, resources, caller.tenant, question, collection=body.model))
+        report = await answering.whole(steps, gone=request.is_disconnected)
     except Refused as error:
         return refusal(error)
     except NotFound as error:

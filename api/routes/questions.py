@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from functools import partial
 from typing import IO
 
 from fastapi import APIRouter, Request, Response
@@ -10,7 +9,7 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from api.access import Opened, Reader, find_home
-from api.answer import ask, ask_steps
+from api.answer import ask_steps
 from api.answering import answering_of
 from api.context import open_context
 from api.events import answer_events
@@ -73,20 +72,7 @@ async def answer(request: Request, resources: Opened, caller: Reader, body: AskI
     )
     if body.stream:
         return await answer_events(ask_steps(resources, asked), answering)
-    report = await answering.begin(
-        partial(
-            ask,
-            resources,
-            caller.tenant,
-            body.question,
-            collection=body.collection,
-            k=body.k,
-            whole=body.whole,
-            where=body.filter,
-            decoder_name=body.decoder,
-            budget=body.budget,
-        )
-    )
+    report = await answering.whole(ask_steps(resources, asked), gone=request.is_disconnected)
     return AnswerOut.of(report)
 
 

@@ -19,6 +19,7 @@ from api.pageplaces import _Headers, find_places, in_order
 from api.reports import AnswerReport, ContextReport, Question
 from compressor.errors import ContextTooLong, DeviceFull
 from compressor.types import Box
+from compressor.vlm.decode import Context
 from compressor.vlm.pointing import Pointed, Pointing, read_pointing
 from compressor.vlm.reader import PageKey
 from compressor.vlm.recipe import Recipe
@@ -307,6 +308,38 @@ def test_those_who_wait_for_a_model_keep_nobody_else_from_an_answer(
             assert httpx.get(f"{service.url}/healthz", timeout=20).json() == {"status": "ok"}
             told = [answer.result() for answer in answers]
     assert all("event: done" in text or "[DONE]" in text for text in told)
+
+
+@pytest.mark.parametrize("path", ["/v1/ask", "/v1/chat/completions"])
+def test_whoever_hangs_up_over_http_does_not_let_the_model_write_on(
+    filled: Settings, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compressor.vlm.decode import PageDecoder
+    from tests.api.service.conftest import running
+
+    made = 0
+    make = PageDecoder._step
+
+    def slowly(decoder: PageDecoder, token: int, context: Context) -> None:
+        nonlocal made
+        made += 1
+        time.sleep(0.1)
+        make(decoder, token, context)
+
+    def said(tokenizer: object, tokens: Iterator[int]) -> Iterator[str]:
+        return (f"{token} " for token in tokens)  # random weights write half characters, which come when they end
+
+    monkeypatch.setattr(PageDecoder, "_step", slowly)
+    monkeypatch.setattr("compressor.vlm.opened.stream_text", said)
+    chat = {"model": "default", "messages": [{"role": "user", "content": ASKED}]}
+    body = {"question": ASKED, "collection": "default"} if path == "/v1/ask" else chat
+    for service in running(filled.model_copy(update={"answer_tokens": 400})):
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(service.url + path, json=body, timeout=5)
+        time.sleep(2)
+        before = made
+        time.sleep(1)
+        assert 0 < made == before < 100
 
 
 def test_over_http_an_answer_is_streamed_as_it_is_made(filled: Settings) -> None:
