@@ -14,6 +14,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
 
 from api.access import KeyFirst
+from api.answering import Answering
 from api.callers import KnownKeys
 from api.library import forget_gone
 from api.observe import Observed, observe
@@ -49,6 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         stop = threading.Event()
         to_thread.current_default_thread_limiter().total_tokens = REQUESTS
         app.state.drawing = CapacityLimiter(os.cpu_count() or 1)  # pages, each by a process with a parser's memory
+        app.state.answering = Answering()
         with Resources(settings) as resources:
             app.state.resources = resources
             await run_in_threadpool(lambda: resources.engine)  # migrated before the first request

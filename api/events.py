@@ -8,8 +8,9 @@ from dataclasses import asdict
 
 from fastapi import Request
 from sse_starlette import EventSourceResponse, ServerSentEvent
-from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
+from starlette.concurrency import run_in_threadpool
 
+from api.answering import Answering
 from api.problems import fault_of
 from api.reports import AnswerReport, Step
 from api.schemas import AnswerOut, ContextOut, DocumentOut
@@ -40,18 +41,18 @@ async def document_events(look: Callable[[], DocumentOut], request: Request) -> 
     return EventSourceResponse(follow(), ping=15)
 
 
-def answer_events(steps: Generator[Step]) -> EventSourceResponse:
+async def answer_events(steps: Generator[Step], answering: Answering) -> EventSourceResponse:
     """`search` with what was loaded, `answer` piece by piece as it is made, `done` with the whole answer.
 
     What goes wrong before the first piece is raised here and has a status; later it is an `error` with the problem.
     """
-    loaded = next(steps)
+    loaded = await answering.begin(lambda: next(steps))
 
     async def tell() -> AsyncIterator[ServerSentEvent]:
         with closing(steps):  # whoever hangs up in the middle must not keep the decoder from the next question
             yield _step_event(loaded)
             try:
-                async for step in iterate_in_threadpool(steps):
+                async for step in answering.go_on(steps):
                     yield _step_event(step)
             except Exception as error:
                 yield _event("error", json.dumps(asdict(fault_of(error))))

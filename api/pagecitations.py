@@ -1,6 +1,7 @@
 """Owns where a model's answer comes from: the boxes that it points at, or else the pages that it was given."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from api.pageplaces import PagePlace
 from api.passages import spans_of
@@ -12,6 +13,7 @@ from compressor.vlm.recipe import Recipe
 from compressor.vlm.typeset import characters_under, set_pages
 from store import catalog
 from store.database import reading
+from store.errors import BlobMissing, NotFound
 from workers.pages import pages_of, read_chunks
 from workers.resources import Resources
 
@@ -26,14 +28,18 @@ def cite_pages(
     """The places that an answer points at; where it points at none, the pages themselves, the likeliest first.
 
     `shown` are the pages in the order of the prompt, `ranked` the same by relevance. A box of which the model does not
-    say on which of several pages it stands is dropped, as one on a page that was not shown.
+    say on which of several pages it stands is dropped, as one on a page that was not shown. Nothing is cited of a
+    document that was deleted or replaced while the model wrote.
     """
     cited: list[CitationReport] = []
     for pointed in pointing.pointed:
         number = 0 if pointed.page is None and len(shown) == 1 else pointed.page
         if number is not None and number < len(shown):
-            cited += _cite_boxes(resources, shown[number], pointed.boxes, recipe)
-    cited = cited or [_cite_page(resources, place, recipe) for place in ranked]
+            with suppress(NotFound, BlobMissing):
+                cited += _cite_boxes(resources, shown[number], pointed.boxes, recipe)
+    for place in () if cited else ranked:
+        with suppress(NotFound, BlobMissing):
+            cited.append(_cite_page(resources, place, recipe))
     return tuple(dict.fromkeys(cited))
 
 

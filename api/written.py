@@ -1,19 +1,32 @@
 """Owns answers that a vision-language model writes here: page caches into its context, its words and their places."""
 
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
 
 from api.library import forget_gone
-from api.pagechoice import ModelContext, choose_pages, pages_asked
+from api.pagechoice import Chosen, ModelContext, choose_pages, pages_asked
 from api.pagecitations import cite_pages
-from api.pageplaces import in_order, load_pages
+from api.pageplaces import PagePlace, in_order, load_pages
 from api.reports import ContextReport, Question, Step, written_answer
 from api.search import home_of
 from compressor.vlm.pointing import read_pointing
 from compressor.vlm.reader import PageReader, Prefilled
+from store.errors import BlobMissing
+from store.models import Collection
 from workers.resources import Resources
 from workers.timing import Timings
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """An answer whose pages are read."""
+
+    chosen: Chosen
+    shown: list[PagePlace]  # in the order of the prompt
+    context: ContextReport
+    pieces: Generator[Prefilled | str]  # what the model writes; no other answer begins before it ends or is closed
 
 
 def write(resources: Resources, asked: Question, decoder: str) -> Iterator[Step]:
@@ -25,45 +38,58 @@ def write(resources: Resources, asked: Question, decoder: str) -> Iterator[Step]
     reader = resources.page_reader(resources.page_codec(decoder))
     home = home_of(resources, asked.tenant, asked.collection)
     forget_gone(resources)
-    with timings.step("search"):
-        about = pages_asked(resources, home, asked, reader.codec)
-    if not about.rows:
+    try:
+        begun = _begin(resources, reader, home, asked, timings)
+    except BlobMissing:  # a document was deleted or replaced while this question waited for the one before
+        begun = _begin(resources, reader, home, asked, timings)
+    if begun is None:
         nothing = ContextReport(0, 0, 0)
         yield nothing
         yield written_answer(
             "", (), decoder=decoder, mode=reader.attention, context=nothing, timings=timings.with_total()
         )
         return
+    said: list[str] = []
+    with closing(begun.pieces):
+        yield begun.context
+        before = time.perf_counter()
+        for piece in begun.pieces:
+            assert isinstance(piece, str), "how much was read is said once"
+            said.append(piece)
+            yield piece
+    timings.add("answer", time.perf_counter() - before)
+    pointing = read_pointing("".join(said))
+    text = pointing.text.strip()
+    citations = cite_pages(resources, pointing, begun.shown, begun.chosen.ranked, reader.codec.recipe) if text else ()
+    yield written_answer(
+        text, citations, decoder=decoder, mode=reader.attention, context=begun.context, timings=timings.with_total()
+    )
+
+
+def _begin(
+    resources: Resources, reader: PageReader, home: Collection, asked: Question, timings: Timings
+) -> _Begun | None:
+    """Pages chosen and read, once the model is free; None where there are none. Raises as `write`, and BlobMissing."""
+    with timings.step("search"):
+        about = pages_asked(resources, home, asked, reader.codec)
+    if not about.rows:
+        return None
     with timings.step("plan"):
         chosen = choose_pages(resources, about, model_context(reader, asked))
         plan = reader.plan(chosen.tokens, held=chosen.held)
     shown = in_order(chosen.ranked)
-    before = time.perf_counter()
-    steps = reader.write(
-        [place.key for place in shown],
-        lambda: load_pages(resources, shown),
-        asked.text,
-        plan=plan,
-        limit=resources.settings.answer_tokens,
-    )
-    said: list[str] = []
-    context = ContextReport(0, 0, 0)
-    for step in steps:
-        if isinstance(step, Prefilled):
-            timings.add("prefill", time.perf_counter() - before)
-            context = replace(chosen.report(), prefilled=step.tokens, planned_bytes=plan.total + chosen.held)
-            yield context
-            before = time.perf_counter()
-        else:
-            said.append(step)
-            yield step
-    timings.add("answer", time.perf_counter() - before)
-    pointing = read_pointing("".join(said))
-    text = pointing.text.strip()
-    citations = cite_pages(resources, pointing, shown, chosen.ranked, reader.codec.recipe) if text else ()
-    yield written_answer(
-        text, citations, decoder=decoder, mode=reader.attention, context=context, timings=timings.with_total()
-    )
+    with timings.step("prefill"):
+        pieces = reader.write(
+            [place.key for place in shown],
+            lambda: load_pages(resources, shown),
+            asked.text,
+            plan=plan,
+            limit=resources.settings.answer_tokens,
+        )
+        first = next(pieces)
+    assert isinstance(first, Prefilled), "how much was read is said first"
+    context = replace(chosen.report(), prefilled=first.tokens, planned_bytes=plan.total + chosen.held)
+    return _Begun(chosen, shown, context, pieces)
 
 
 def model_context(reader: PageReader, asked: Question) -> ModelContext:

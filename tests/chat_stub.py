@@ -25,6 +25,7 @@ def delta(text: str | None) -> bytes:
 
 
 EVENTS, PLAIN = "text/event-stream", "application/json"
+MOTTO = 'data: {"choices": [{"delta": {"content": "höchstens"}}]}\n\n'.encode()
 WHOLE = {"choices": [{"message": {"content": "".join(PIECES)}}]}
 ANSWERS: dict[str, tuple[int, str, list[bytes]]] = {
     "stream": (200, EVENTS, [delta(None), *map(delta, PIECES), b"data: [DONE]\n\n"]),
@@ -42,6 +43,21 @@ ANSWERS: dict[str, tuple[int, str, list[bytes]]] = {
     "no text": (200, EVENTS, [b'data: {"choices": [{"delta": {"content": {"a": 1}}}]}\n\n']),
     "error within": (200, EVENTS, [b'data: {"error": {"message": "out of memory"}}\n\n']),
     "fails": (500, "text/plain", [b"the engine\n has died"]),
+    "tells the key": (401, PLAIN, [b"no such key: Bearer sesame"]),
+    "errs with the key": (200, EVENTS, [b'data: {"error": "no such key: sesame \\ud83d"}\n\n']),
+    "halves": (200, EVENTS, [delta("a \ud83d"), delta("\ude00 b \udc00"), delta("c\ud83d"), b"data: [DONE]\n\n"]),
+    "no charset of text": (200, f"{EVENTS}; charset=hex", [*map(delta, PIECES), b"data: [DONE]\n\n"]),
+    "another charset": (200, f"{EVENTS}; charset=iso-8859-1", [MOTTO, b"data: [DONE]\n\n"]),
+    "names no error": (
+        200,
+        EVENTS,
+        [
+            b'data: {"error": null, "choices": [{"delta": {"content": "Yes"}}]}\n\n',
+            b'data: {"choices": [{"delta": null, "finish_reason": "stop"}]}\n\n',
+            b"data: [DONE]\n\n",
+        ],
+    ),
+    "says nothing": (200, EVENTS, [delta(None), b"data: [DONE]\n\n"]),
 }
 
 

@@ -20,7 +20,7 @@ from compressor.vlm.sizes import shrink
 from compressor.vlm.typeset import draw_page, set_pages, unknown_characters
 from store import catalog
 from store.database import reading, transaction
-from store.errors import BlobError, BlobStoreUnusable, StoreFull
+from store.errors import BlobError, BlobStoreUnusable, NotFound, StoreFull
 from store.models import Chunk, Document, Job
 from store.types import EncodedChunk, NewCache
 from workers.events import Event, Listener, Stage
@@ -159,7 +159,7 @@ def draw_chunk(
 ) -> "Iterator[tuple[str, Image]]":
     """Images of the pages that a chunk stands on, by a name of each in its document, but (document, name) in `skip`.
 
-    Raises ParserFailed, CacheDamaged, BlobMissing.
+    Raises ParserFailed, NotFound, CacheDamaged, BlobMissing.
     """
     with reading(resources.engine) as session:
         document = catalog.load_document(session, document_id)
@@ -196,12 +196,17 @@ def _set_images(
 
 
 def read_chunks(resources: Resources, document_id: str, chunks: Sequence[Chunk]) -> list[str]:
-    """The texts of a document's chunks, read out of its exact caches. Raises CacheDamaged, BlobMissing."""
+    """The texts of a document's chunks, read out of its exact caches.
+
+    Raises NotFound for a document that was deleted or replaced meanwhile, CacheDamaged, BlobMissing.
+    """
     with reading(resources.engine) as session:
         rows = {row.chunk_id: row for row in catalog.document_caches(session, document_id)}
     texts = []
     for chunk in chunks:
-        row = rows[chunk.id]
+        row = rows.get(chunk.id)
+        if row is None:
+            raise NotFound("document", document_id, "It was deleted or replaced meanwhile.")
         with CacheFile(resources.blobs.ranges(row.blob)) as file:
             texts += resources.codec(row.codec).read([file.load(row.entry)])
     return texts

@@ -162,6 +162,14 @@ class Settings(BaseSettings):
             raise ValueError(str(error)) from error
         return name
 
+    @field_validator("openai_key")
+    @classmethod
+    def _can_be_sent(cls, key: SecretStr) -> SecretStr:
+        stripped = key.get_secret_value().strip()  # a file that a key is read from ends with a line end
+        if not (stripped.isascii() and stripped.isprintable()) or " " in stripped:
+            raise ValueError("a bearer token is printable ASCII without spaces")  # never the token itself
+        return SecretStr(stripped)
+
     @field_validator("blob_url")
     @classmethod
     def _names_a_place(cls, url: str) -> str:

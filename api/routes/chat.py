@@ -16,10 +16,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
-from starlette.concurrency import iterate_in_threadpool
+from starlette.concurrency import run_in_threadpool
 
 from api.access import Opened, Reader, find_home
-from api.answer import ask, ask_steps
+from api.answer import ask_steps
+from api.answering import Answering, answering_of
 from api.plain import plain
 from api.problems import Told, fault_of
 from api.reports import AnswerReport, Question, Step
@@ -175,30 +176,34 @@ def model(resources: Opened, caller: Reader, model: str) -> dict[str, object] | 
 
 
 @router.post(COMPLETIONS, summary="Answer in OpenAI's shape", response_model=None, responses=STREAMED)
-def complete(request: Request, resources: Opened, caller: Reader, body: ChatRequest) -> dict[str, object] | Response:
+async def complete(
+    request: Request, resources: Opened, caller: Reader, body: ChatRequest
+) -> dict[str, object] | Response:
     """Answers the last message out of the collection that `model` names.
 
     `choices[0].message.citations` says where each quote stands; in a stream the last delta carries them.
     """
     try:
         question = question_of(body)
-        find_home(resources, caller, body.model)
+        await run_in_threadpool(find_home, resources, caller, body.model)
+        answering = answering_of(request)
         head: dict[str, object] = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time())}
         head["model"] = body.model
+        steps = ask_steps(resources, Question(question, caller.tenant, body.model))
         if body.stream:
-            steps = ask_steps(resources, Question(question, caller.tenant, body.model))
-            usage = body.stream_options is not None and body.stream_options.include_usage
-            next(steps)  # before the answer starts: what is wrong has a status
+            counted = body.stream_options is not None and body.stream_options.include_usage
+            await answering.begin(lambda: next(steps))  # before the answer starts: what is wrong has a status
             quoted = resources.settings.decoder == QUOTING
-            return _stream(head, _pieces(steps, quoted=quoted), resources if usage else None)
-        report = ask(resources, caller.tenant, question, collection=body.model)
+            return _stream(head, _pieces(steps, quoted=quoted), answering, resources if counted else None)
+        report = await answering.whole(steps, gone=request.is_disconnected)
     except Refused as error:
         return refusal(error)
     except NotFound as error:
         return refusal(Refused(str(error), "model"), status=404, code="model_not_found")
     message = {"role": "assistant", "content": content_of(report), "refusal": None, **_cited(report)}
     choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
-    return {**head, "object": "chat.completion", "choices": [choice], "usage": _usage(resources, report)}
+    usage = await run_in_threadpool(_usage, resources, report)
+    return {**head, "object": "chat.completion", "choices": [choice], "usage": usage}
 
 
 def content_of(report: AnswerReport) -> str:
@@ -220,7 +225,10 @@ def _usage(resources: Opened, report: AnswerReport) -> dict[str, int]:
 def _pieces(steps: Generator[Step], *, quoted: bool) -> Generator[Step]:
     """Quotes once it is known that the decoder does not abstain, a model's words as it writes them; then all."""
     if not quoted:
-        yield from steps
+        for step in steps:
+            if isinstance(step, AnswerReport) and step.abstained:  # it wrote nothing, or marks alone
+                yield NO_ANSWER
+            yield step
         return
     *said, report = steps
     assert isinstance(report, AnswerReport), "the whole answer comes last"
@@ -228,7 +236,9 @@ def _pieces(steps: Generator[Step], *, quoted: bool) -> Generator[Step]:
     yield report
 
 
-def _stream(head: dict[str, object], steps: Generator[Step], counting: Opened | None) -> EventSourceResponse:
+def _stream(
+    head: dict[str, object], steps: Generator[Step], answering: Answering, counting: Opened | None
+) -> EventSourceResponse:
     """The answer as it is made; `counting` where usage is asked for."""
 
     def chunk(delta: dict[str, object], finish: str | None = None) -> ServerSentEvent:
@@ -250,7 +260,7 @@ def _stream(head: dict[str, object], steps: Generator[Step], counting: Opened | 
             yield chunk({"role": "assistant", "content": ""})
             events = (event for step in steps for event in events_of(step))
             try:
-                async for event in iterate_in_threadpool(events):
+                async for event in answering.go_on(events):
                     yield event
             except Exception as error:
                 fault = fault_of(error)

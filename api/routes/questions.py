@@ -6,9 +6,11 @@ from typing import IO
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
 
 from api.access import Opened, Reader, find_home
-from api.answer import ask, ask_steps
+from api.answer import ask_steps
+from api.answering import answering_of
 from api.context import open_context
 from api.events import answer_events
 from api.reports import Question
@@ -54,9 +56,10 @@ async def find(request: Request, caller: Reader, body: SearchIn) -> Response:
 
 
 @router.post("/ask", response_model=AnswerOut, summary="Answer a question", responses=STREAMED)
-def answer(resources: Opened, caller: Reader, body: AskIn) -> AnswerOut | Response:
+async def answer(request: Request, resources: Opened, caller: Reader, body: AskIn) -> AnswerOut | Response:
     """An answer out of the caches, with its places in the sources; with `stream` in server-sent events as it grows."""
-    find_home(resources, caller, body.collection)
+    await run_in_threadpool(find_home, resources, caller, body.collection)
+    answering = answering_of(request)
     asked = Question(
         body.question,
         caller.tenant,
@@ -68,20 +71,9 @@ def answer(resources: Opened, caller: Reader, body: AskIn) -> AnswerOut | Respon
         budget=body.budget,
     )
     if body.stream:
-        return answer_events(ask_steps(resources, asked))
-    return AnswerOut.of(
-        ask(
-            resources,
-            caller.tenant,
-            body.question,
-            collection=body.collection,
-            k=body.k,
-            whole=body.whole,
-            where=body.filter,
-            decoder_name=body.decoder,
-            budget=body.budget,
-        )
-    )
+        return await answer_events(ask_steps(resources, asked), answering)
+    report = await answering.whole(ask_steps(resources, asked), gone=request.is_disconnected)
+    return AnswerOut.of(report)
 
 
 @router.post(

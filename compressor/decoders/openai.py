@@ -1,5 +1,6 @@
 """Owns the talk with a server that speaks OpenAI's language: one completion, streamed, and what goes wrong."""
 
+import codecs
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from compressor.errors import RemoteNonsense, RemoteSlow, RemoteUnreachable
 CONNECT_SECONDS = 5.0
 LONGEST = 1_000_000  # characters of an answer; a server that goes on beyond is not answering
 LONGEST_LINE = 8 << 20  # characters of what one is wrapped in, or of a list of models
+_CUT_CHARACTER = "\ufffd"
 
 Part = Mapping[str, object]  # of a message, in OpenAI's shape
 Fields = dict[str, object]  # of a request or an answer
@@ -90,6 +92,8 @@ def _talk(remote: RemoteModel) -> Iterator[httpx.Client]:
         raise RemoteSlow(f"{remote.url} gave no answer in {remote.seconds:g} s (PERCEL_OPENAI_SECONDS)") from error
     except httpx.DecodingError as error:
         raise RemoteNonsense(f"{remote.url} answered with what cannot be unpacked: {error}") from error
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise RemoteUnreachable(f"{remote.url} is no address that can be called: {error}") from error
     except httpx.TransportError as error:
         raise RemoteUnreachable(f"{remote.url} cannot be reached: {error}; is the server running?") from error
 
@@ -104,7 +108,7 @@ class _Answer:
         self._response = response
         self._until = until
         if response.status_code != 200:
-            said = " ".join(self.read().split())[:300]
+            said = _without_key(" ".join(self.read().split()), remote)[:300]
             raise RemoteNonsense(f"{remote.url} answered {response.status_code}: {said or 'nothing more'}")
 
     def read(self) -> str:
@@ -120,7 +124,8 @@ class _Answer:
     def lines(self) -> Iterator[str]:
         """Line by line. Raises RemoteSlow, RemoteNonsense; a server may also send no end of a line."""
         line = ""
-        for part in self._response.iter_text():
+        # JSON and events are UTF-8; a charset that a server names may be one that is not of text at all.
+        for part in codecs.iterdecode(self._response.iter_bytes(), "utf-8", "replace"):
             if time.monotonic() > self._until:
                 seconds = f"{self.remote.seconds:g} s (PERCEL_OPENAI_SECONDS)"
                 raise RemoteSlow(f"{self.remote.url} was not through in {seconds}")
@@ -134,10 +139,12 @@ class _Answer:
 def _pieces(answer: _Answer, choice: _Choice) -> Iterator[str]:
     remote = answer.remote
     if not answer.streams:
-        yield _content(remote, answer.read(), "message", choice)  # a server that does not stream
+        piece, cut = _whole_characters(_content(remote, answer.read(), "message", choice))
+        yield piece + (_CUT_CHARACTER if cut else "")  # a server that does not stream
         return
     length = 0
     ended = False
+    cut = ""  # the first half of a character
     for line in answer.lines():
         if not line.startswith("data:"):
             continue
@@ -145,7 +152,7 @@ def _pieces(answer: _Answer, choice: _Choice) -> Iterator[str]:
         if data == "[DONE]":
             ended = True
             break
-        piece = _content(remote, data, "delta", choice)
+        piece, cut = _whole_characters(cut + _content(remote, data, "delta", choice))
         length += len(piece)
         if length > LONGEST:
             raise RemoteNonsense(f"{remote.url} answered with more than {LONGEST:,} characters")
@@ -153,14 +160,33 @@ def _pieces(answer: _Answer, choice: _Choice) -> Iterator[str]:
             yield piece
     if not ended:
         raise RemoteNonsense(f"{remote.url} broke off in the middle of its answer")
+    if cut:
+        yield _CUT_CHARACTER
+
+
+def _whole_characters(text: str) -> tuple[str, str]:
+    """Text that can be sent on, and the half of a character at its end.
+
+    Servers that count in UTF-16 cut pieces between the halves of a character, and JSON lets them; a half that is
+    without its other one is no character.
+    """
+    end = len(text) - 1 if text and "\ud800" <= text[-1] <= "\udbff" else len(text)
+    return text[:end].encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"), text[end:]
+
+
+def _without_key(said: str, remote: RemoteModel) -> str:
+    """What a server says, which may be the key that it was sent; errors are shown to callers and logged."""
+    text, _ = _whole_characters(said)
+    return text.replace(remote.key, "...") if remote.key else text
 
 
 def _content(remote: RemoteModel, written: str, key: str, choice: _Choice) -> str:
     """The text in a completion, or in a piece of one; a piece may hold none."""
     try:
         fields = json.loads(written)
-        if isinstance(fields, dict) and "error" in fields:
-            raise RemoteNonsense(f"{remote.url} answered with an error: {str(fields['error'])[:300]}")
+        if isinstance(fields, dict) and fields.get("error") is not None:  # some servers name it wherever it is not
+            said = _without_key(str(fields["error"]), remote)[:300]
+            raise RemoteNonsense(f"{remote.url} answered with an error: {said}")
         choices = fields["choices"]
         text = choice(choices[0], key) if choices else None
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
@@ -174,6 +200,8 @@ def _content(remote: RemoteModel, written: str, key: str, choice: _Choice) -> st
 
 def _chat_text(choice: Fields, key: str) -> object:
     message = choice[key]
+    if message is None and key == "delta":  # the last piece of some servers
+        return None
     if not isinstance(message, dict):
         raise TypeError("a message is an object")
     return message.get("content")

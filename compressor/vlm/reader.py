@@ -6,7 +6,7 @@ kept under a budget of bytes: the same pages in the same order cost a further qu
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -105,7 +105,7 @@ class PageReader:
         *,
         plan: MemoryPlan,
         limit: int,
-    ) -> Iterator[Prefilled | str]:
+    ) -> Generator[Prefilled | str]:
         """How much had to be read, then the answer in pieces. `load` is called for pages that were not kept.
 
         One answer at a time, of at most `limit` tokens; others wait for it.

@@ -111,3 +111,20 @@ def test_a_failing_server_is_told_with_its_status(home_with_documents: Path, stu
             streamed = client.post("/v1/ask", json={**body, "stream": True}).text
     assert "event: error" in streamed
     assert '"status": 502' in streamed
+
+
+def test_half_a_character_and_no_words_at_all_are_told_over_http(home_with_documents: Path, stub: Stub) -> None:
+    from tests.api.service.conftest import running
+
+    chat = {"model": "default", "messages": [{"role": "user", "content": ASKED}]}
+    for service in running(settings(home_with_documents, stub)):
+        with service.client() as client:
+            stub.behaviour = "halves"
+            reply = client.post("/v1/ask", json={"question": ASKED, "collection": "default"})
+            halves = client.post("/v1/chat/completions", json={**chat, "stream": True}).text
+            stub.behaviour = "says nothing"
+            whole = client.post("/v1/chat/completions", json=chat).json()
+            nothing = client.post("/v1/chat/completions", json={**chat, "stream": True}).text
+    assert reply.json()["answer"] == "a \U0001f600 b \ufffdc\ufffd"
+    assert halves.rstrip().endswith("data: [DONE]")
+    assert whole["choices"][0]["message"]["content"] in nothing

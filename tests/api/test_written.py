@@ -2,9 +2,12 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pymupdf
 import pytest
 
@@ -16,6 +19,7 @@ from api.pageplaces import _Headers, find_places, in_order
 from api.reports import AnswerReport, ContextReport, Question
 from compressor.errors import ContextTooLong, DeviceFull
 from compressor.types import Box
+from compressor.vlm.decode import Context
 from compressor.vlm.pointing import Pointed, Pointing, read_pointing
 from compressor.vlm.reader import PageKey
 from compressor.vlm.recipe import Recipe
@@ -251,6 +255,91 @@ def test_whoever_hangs_up_does_not_keep_the_decoder(asked: Resources) -> None:
     next(steps)
     steps.close()
     assert ask(asked, "default", ASKED).answer
+
+
+@pytest.fixture
+def two_texts(model: Path, tmp_path: Path) -> Iterator[Resources]:
+    settings = Settings(
+        home=tmp_path / "home", page_codecs=(f"hf:{model}",), decoder=f"hf:{model}", device="cpu", answer_tokens=16
+    )
+    with Resources(settings) as resources:
+        for name, text in (("lease.txt", LEASE), ("boat.txt", "The lease of the boat ends on 2 May 2029.")):
+            (tmp_path / name).write_text(text)
+            accept(resources, "default", "default", Offer(tmp_path / name, name))
+        run_due_jobs(resources)
+        yield resources
+
+
+def test_a_document_may_be_deleted_while_questions_about_it_are_answered_or_wait(two_texts: Resources) -> None:
+    steps = ask_steps(two_texts, Question("When does the lease end?", "default"))
+    context = next(steps)
+    assert isinstance(context, ContextReport)
+    assert context.pages == 2
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(ask, two_texts, "default", "And when does the lease of the boat end?", k=7)
+        time.sleep(3)  # until it waits for the model
+        (lease,) = [d for d in documents_of(two_texts, "default", "default") if d.title == "lease.txt"]
+        remove_document(two_texts, lease.id)
+        *_, answer = steps
+        other = waiting.result(60)
+    assert isinstance(answer, AnswerReport)
+    assert {citation.title for citation in answer.citations} == {"boat.txt"}
+    assert {citation.title for citation in other.citations} == {"boat.txt"}
+    assert other.context.pages == 1
+
+
+def test_those_who_wait_for_a_model_keep_nobody_else_from_an_answer(
+    filled: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.api.service.conftest import running
+
+    monkeypatch.setattr("api.app.REQUESTS", 2)
+    body = {"question": ASKED, "collection": "default", "stream": True}
+    chat = {"model": "default", "messages": [{"role": "user", "content": ASKED}], "stream": True}
+    for service in running(filled):
+
+        def asks(number: int, url: str = service.url) -> str:
+            path, sent = ("/v1/ask", body) if number % 2 else ("/v1/chat/completions", chat)
+            return httpx.post(url + path, json=sent, timeout=60).text
+
+        with ThreadPoolExecutor(6) as pool:
+            answers = [pool.submit(asks, number) for number in range(6)]
+            time.sleep(0.5)
+            assert httpx.get(f"{service.url}/healthz", timeout=20).json() == {"status": "ok"}
+            told = [answer.result() for answer in answers]
+    assert all("event: done" in text or "[DONE]" in text for text in told)
+
+
+@pytest.mark.parametrize("path", ["/v1/ask", "/v1/chat/completions"])
+def test_whoever_hangs_up_over_http_does_not_let_the_model_write_on(
+    filled: Settings, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compressor.vlm.decode import PageDecoder
+    from tests.api.service.conftest import running
+
+    made = 0
+    make = PageDecoder._step
+
+    def slowly(decoder: PageDecoder, token: int, context: Context) -> None:
+        nonlocal made
+        made += 1
+        time.sleep(0.1)
+        make(decoder, token, context)
+
+    def said(tokenizer: object, tokens: Iterator[int]) -> Iterator[str]:
+        return (f"{token} " for token in tokens)  # random weights write half characters, which come when they end
+
+    monkeypatch.setattr(PageDecoder, "_step", slowly)
+    monkeypatch.setattr("compressor.vlm.opened.stream_text", said)
+    chat = {"model": "default", "messages": [{"role": "user", "content": ASKED}]}
+    body = {"question": ASKED, "collection": "default"} if path == "/v1/ask" else chat
+    for service in running(filled.model_copy(update={"answer_tokens": 400})):
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(service.url + path, json=body, timeout=5)
+        time.sleep(2)
+        before = made
+        time.sleep(1)
+        assert 0 < made == before < 100
 
 
 def test_over_http_an_answer_is_streamed_as_it_is_made(filled: Settings) -> None:

@@ -96,3 +96,12 @@ def test_page_codecs_are_a_list_without_repeats(home: Path, monkeypatch: pytest.
     monkeypatch.setenv("PERCEL_PAGE_CODECS", f" hf:{model},hf:{model}, ")
     assert load_settings().page_codecs == (f"hf:{model}",)
     assert load_settings({"decoder": f"hf:{model}"}).decoder == f"hf:{model}"
+
+
+def test_a_key_is_sent_as_it_is_meant_and_never_shown(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERCEL_OPENAI_KEY", "sk-sesame\n")
+    assert load_settings().openai_key.get_secret_value() == "sk-sesame"
+    monkeypatch.setenv("PERCEL_OPENAI_KEY", "sk-s\u00e9same")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert str(caught.value) == "bad settings: PERCEL_OPENAI_KEY: a bearer token is printable ASCII without spaces"

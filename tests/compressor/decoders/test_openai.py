@@ -90,3 +90,37 @@ def test_what_is_no_address_is_refused(url: str) -> None:
 def test_a_password_is_not_part_of_an_address() -> None:
     with pytest.raises(ModelError, match=r"^the address of host holds a password; give its key as PERCEL_OPENAI_KEY$"):
         check_decoder("openai:http://me:sesame@host/v1")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "text"),
+    [
+        ("halves", "a \U0001f600 b \ufffdc\ufffd"),
+        ("no charset of text", "".join(PIECES)),
+        ("another charset", "höchstens"),
+        ("names no error", "Yes"),
+    ],
+)
+def test_what_servers_do_otherwise_is_understood(stub: Stub, behaviour: str, text: str) -> None:
+    stub.behaviour = behaviour
+    assert "".join(said(stub)) == text
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "message"),
+    [
+        ("tells the key", r"/v1 answered 401: no such key: Bearer \.\.\.$"),
+        ("errs with the key", r"/v1 answered with an error: no such key: \.\.\. $"),
+    ],
+)
+def test_a_key_is_in_no_error(stub: Stub, behaviour: str, message: str) -> None:
+    stub.behaviour = behaviour
+    with pytest.raises(RemoteNonsense, match=message):
+        said(stub, key="sesame")
+
+
+@pytest.mark.parametrize("host", ["a..b", "\u00fc..x", "a" * 70])
+def test_a_name_that_no_host_can_have_is_one_error(host: str) -> None:
+    remote = remote_model(f"openai:http://{host}/v1#m", key="", seconds=5.0)
+    with pytest.raises(RemoteUnreachable, match=r"/v1 is no address that can be called: "):
+        list(stream_chat(remote, "Answer.", [PART], limit=5))
