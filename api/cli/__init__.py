@@ -1,6 +1,8 @@
 """Owns the `percel` command: which commands there are, and how their errors end."""
 
+import os
 import sys
+from contextlib import suppress
 
 import typer
 from typer._click.exceptions import ClickException
@@ -54,6 +56,9 @@ def main() -> None:
     as_json = "--json" in sys.argv
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()  # what is held back could else fail after the end, where nothing can be said in one line
+    except BrokenPipeError:  # whoever read the output has enough
+        code = 1
     except typer.Exit as ended:
         code = ended.exit_code
     except (typer.Abort, KeyboardInterrupt):
@@ -75,4 +80,14 @@ def main() -> None:
             raise
         code = known
         print_error(error, as_json=as_json)
+    _let_go_of_output()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _let_go_of_output() -> None:
+    """What cannot be written is dropped: Python would try again at the end, and say so in words of its own."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError), open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -31,9 +31,22 @@ def test_where_output_is_not_utf8_json_is_escaped_and_text_is_an_error_that_says
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_a_full_disk_is_one_line(home: Path) -> None:
+@pytest.mark.parametrize("options", [[], ["--json"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_one_line(home: Path, options: list[str], unbuffered: str) -> None:
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
     with Path("/dev/full").open("w") as full:
-        ended = subprocess.run([*PERCEL, "status", "--json"], stdout=full, stderr=subprocess.PIPE, text=True)
-    assert ended.returncode != 0
-    assert "error: [Errno 28] No space left on device" in ended.stderr
-    assert "Traceback" not in ended.stderr
+        ended = subprocess.run(
+            [*PERCEL, "status", *options], stdout=full, stderr=subprocess.PIPE, text=True, env=environment
+        )
+    assert (ended.returncode, ended.stderr) == (1, "error: [Errno 28] No space left on device\n")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_enough_is_no_error_that_is_told(home: Path, unbuffered: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    ended = subprocess.run([*PERCEL, "status"], stdout=writing, stderr=subprocess.PIPE, text=True, env=environment)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (1, "")
