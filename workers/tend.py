@@ -69,9 +69,8 @@ class Tender:
                 continue
             else:
                 pause = min(2 * last.pause, LONGEST_PAUSE)
-            if self.resources.wake(
-                kind
-            ):  # else the next tick tries again: a broker that comes back hears of it at once
+            # Where it cannot be said the next tick tries again: a broker that comes back hears of it at once.
+            if self.resources.wake(kind):
                 self._waking[kind] = Waking(count, now, pause)
         self._waking = {kind: waking for kind, waking in self._waking.items() if kind in due}
 

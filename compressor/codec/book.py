@@ -14,7 +14,7 @@ from compressor.codec.model import CODES
 from compressor.codec.native import NativeCodec, set_texts
 from compressor.codec.residual import Coded, read_residual
 from compressor.codec.train import DOCUMENTS
-from compressor.codec.typography import BLANK, CONTINUATION, STRIP_CELLS, TextGrid, read_grid
+from compressor.codec.typography import BLANK, CONTINUATION, STRIP_CELLS, SURROGATES, TextGrid, read_grid
 from compressor.codec.vocabulary import learn_pieces
 from compressor.codec.weights import RATES
 from compressor.formats import FORMATS
@@ -27,7 +27,6 @@ BATCH_CHUNKS = 20
 TERSE = RATES[-1:]  # rates whose books have pieces and habits: their bytes count more than the time that these take
 READ_CHUNKS = 400  # that habits are learnt of
 TEXT_CELLS = 60_000_000  # that pieces are learnt of
-SURROGATES = (0xD800, 0xE000)
 
 
 def write_book(codec: NativeCodec, corpus: Corpus, directory: Path, *, seed: int, chunks: int = CHUNKS) -> Path:
@@ -99,7 +98,7 @@ def _symbols_by_code(codec: NativeCodec, book: CodeBook, corpus: Corpus) -> NDAr
     A cell's own numbers are those of its glyph, whatever stands around it: so much text need not be encoded.
     """
     codes = np.unique(np.concatenate([np.unique(cells) for cells in corpus.train.values()]))
-    codes = codes[(codes != CONTINUATION) & ((codes < SURROGATES[0]) | (codes >= SURROGATES[1]))]
+    codes = codes[(codes != CONTINUATION) & ((codes < SURROGATES.start) | (codes >= SURROGATES.stop))]
     (grid,) = set_texts(["".join(map(chr, codes.tolist()))])
     (levels,) = codec.draw_and_encode([grid])[-1]
     set_codes = grid.codes.ravel()

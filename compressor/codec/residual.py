@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compressor.codebook import TAG_DIGITS, book_for, book_tagged
-from compressor.codec.typography import CONTINUATION, STYLE_SHIFT
+from compressor.codec.typography import CONTINUATION, STYLE_SHIFT, SURROGATES
 from compressor.errors import CacheDamaged
 from compressor.formats import INT4
 from compressor.habits import MISREAD_BYTES
@@ -46,7 +46,6 @@ CELL_BYTES = 8
 COUNT_BYTES = 5  # of how many characters there are
 NUMBER_BITS = 35  # that are written of a number
 MOST_STYLE = 255  # a byte of bits
-SURROGATES = range(0xD800, 0xE000)  # code points that are no characters
 TAG_BYTES = TAG_DIGITS // 2
 WITHOUT_RUNS, WITH_RUNS = BY_HABITS = (2, 3)  # the first byte of residuals that are
 WORTH_DEFLATING = 48  # bytes: fewer hardly get shorter, and zlib takes longer over them than all the rest

@@ -24,6 +24,7 @@ STYLE_SHIFT = 21  # code points, and CONTINUATION, take 21 bits
 LEFT_EDGE = 0x80  # pixels of a row, the leftmost is the high bit
 HEADING_BARS = np.array([0x00, 0xFF, 0xF0, 0xC0], np.uint8)  # by level
 CONTINUATION = 0x110000  # the second cell of a wide character; one past the last code point
+SURROGATES = range(0xD800, 0xE000)  # code points that are no characters
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,8 +64,9 @@ def parse_docx(source: SourceFile) -> ParsedDocument:
     try:
         document = docx.Document(str(source.path))
         styles = document.styles.element
-        lists = read_lists(_part(document, RELATIONSHIP_TYPE.NUMBERING), styles)
-        reading = _Reading(document, read_sheet(styles), lists, Numbers(lists), Numbers(lists))
+        sheet = read_sheet(styles)
+        lists = read_lists(_part(document, RELATIONSHIP_TYPE.NUMBERING), styles, usual=sheet.usual)
+        reading = _Reading(document, sheet, lists, Numbers(lists), Numbers(lists))
         pieces = [
             *_frame(document, "header", reading.sheet),
             *_body(document.element.body, reading),

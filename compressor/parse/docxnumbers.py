@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from docx.oxml.ns import qn
 from lxml import etree
 
+from compressor.parse.docxtext import switch
 from compressor.parse.numerals import numeral
 
 BULLET = "- "  # for any sign that is no number
@@ -82,11 +83,13 @@ class Lists:
             name = self.styles[name].based
 
 
-def read_lists(numbering: etree._Element | None, styles: etree._Element) -> Lists:
-    """The lists of numbering.xml, None where there is none; `styles` is the root of styles.xml."""
+def read_lists(numbering: etree._Element | None, styles: etree._Element, *, usual: str) -> Lists:
+    """The lists of numbering.xml, None where there is none; `styles` is the root of styles.xml.
+
+    usual: the style of paragraphs that name none.
+    """
     paragraph_styles: dict[str, _Said] = {}
     list_styles: dict[str, _Said] = {}
-    usual = ""
     for style in styles.iterchildren(qn("w:style")):
         name = style.get(qn("w:styleId"), "")
         properties = style.find(qn("w:pPr"))
@@ -95,7 +98,6 @@ def read_lists(numbering: etree._Element | None, styles: etree._Element) -> List
             list_styles[name] = said
         elif style.get(qn("w:type")) == "paragraph":
             paragraph_styles[name] = said
-            usual = name if style.get(qn("w:default")) in ("1", "true", "on") else usual
     lists = {} if numbering is None else _lists(numbering, list_styles)
     return Lists(lists, paragraph_styles, usual)
 
@@ -189,7 +191,6 @@ def _levels(parent: etree._Element) -> Iterator[tuple[int, _Level]]:
             continue
         form = next(element.iter(qn("w:numFmt")), None)  # a custom one stands in an alternative, before its fallback
         start, restart = _integer(_value(element, "w:start")), _integer(_value(element, "w:lvlRestart"))
-        legal = element.find(qn("w:isLgl"))
         yield (
             depth,
             _Level(
@@ -198,7 +199,7 @@ def _levels(parent: etree._Element) -> Iterator[tuple[int, _Level]]:
                 _value(element, "w:lvlText") or "",
                 0 if start is None else start,
                 depth if restart is None else min(restart, depth),
-                legal is not None and legal.get(qn("w:val")) not in ("0", "false", "off"),
+                switch(element, "w:isLgl") or False,
                 "" if _value(element, "w:suff") == "nothing" else " ",
             ),
         )

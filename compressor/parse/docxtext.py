@@ -116,7 +116,7 @@ def _pieces(
 
 def _is_hidden(properties: etree._Element | None, paragraph: etree._Element, sheet: Sheet) -> bool:
     """Whether a run, or a paragraph's mark, of these properties is hidden: they say so, or else its styles."""
-    own = None if properties is None else _switch(properties, "w:vanish")
+    own = None if properties is None else switch(properties, "w:vanish")
     if own is not None:
         return own
     if not sheet.hides:
@@ -144,7 +144,7 @@ def _looks(properties: etree._Element) -> Looks:
     """What run properties themselves say."""
     looks: dict[Style, bool] = {}
     for tag, style in (("w:b", Style.BOLD), ("w:i", Style.ITALIC)):
-        on = _switch(properties, tag)
+        on = switch(properties, tag)
         if on is not None:
             looks[style] = on
     fonts = properties.find(qn("w:rFonts"))
@@ -161,10 +161,10 @@ def _own_looks(style: etree._Element) -> Looks:
 
 def _own_hidden(style: etree._Element) -> bool | None:
     properties = style.find(qn("w:rPr"))
-    return None if properties is None else _switch(properties, "w:vanish")
+    return None if properties is None else switch(properties, "w:vanish")
 
 
-def _switch(properties: etree._Element, tag: str) -> bool | None:
+def switch(properties: etree._Element, tag: str) -> bool | None:
     """On or off, None where nothing is said."""
     switch = properties.find(qn(tag))
     return None if switch is None else _on(switch.get(qn("w:val"), "1"))

@@ -1,7 +1,5 @@
 """The numbers that Word counts are in the text, because people ask for "clause 4.2"."""
 
-import io
-
 import docx
 import pytest
 from docx.enum.style import WD_STYLE_TYPE
@@ -10,6 +8,7 @@ from docx.oxml import parse_xml
 from compressor.limits import Limits
 from compressor.parse import parse
 from compressor.types import BlockKind
+from tests.compressor.parse.office import parsed_as
 
 WORD = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
 
@@ -57,11 +56,7 @@ class Numbered:
         return style
 
     def parsed(self, tmp_path):
-        path = tmp_path / "blob"
-        data = io.BytesIO()
-        self.document.save(data)
-        path.write_bytes(data.getvalue())
-        return parse(path, name="contract.docx", limits=Limits())
+        return parsed_as("contract.docx", tmp_path, self.document)
 
     def texts(self, tmp_path) -> list[str]:
         return [block.text for block in self.parsed(tmp_path).blocks]

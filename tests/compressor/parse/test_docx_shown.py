@@ -1,24 +1,17 @@
 """What Word shows is read, once; what it does not show is left out, and a warning says so."""
 
-import io
-
 import docx
 import pytest
 from docx.enum.style import WD_STYLE_TYPE
 from docx.oxml import parse_xml
 
-from compressor.limits import Limits
-from compressor.parse import parse
+from tests.compressor.parse.office import parsed_as
 
 WORD = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
 
 
 def parsed(tmp_path, document):
-    path = tmp_path / "blob"
-    data = io.BytesIO()
-    document.save(data)
-    path.write_bytes(data.getvalue())
-    return parse(path, name="offer.docx", limits=Limits())
+    return parsed_as("offer.docx", tmp_path, document)
 
 
 def texts(result) -> list[str]:

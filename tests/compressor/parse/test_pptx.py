@@ -1,7 +1,5 @@
 """Slides keep the numbers of their lists, and what an audience does not see is read or named."""
 
-import io
-
 import pptx
 import pytest
 from pptx.opc.package import Part
@@ -9,8 +7,7 @@ from pptx.opc.packuri import PackURI
 from pptx.oxml import parse_xml
 from pptx.util import Inches
 
-from compressor.limits import Limits
-from compressor.parse import parse
+from tests.compressor.parse.office import parsed_as
 
 DRAWING = 'xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main"'
 
@@ -25,11 +22,7 @@ def blank(deck):
 
 
 def parsed(tmp_path, deck):
-    path = tmp_path / "blob"
-    data = io.BytesIO()
-    deck.save(data)
-    path.write_bytes(data.getvalue())
-    return parse(path, name="deck.pptx", limits=Limits())
+    return parsed_as("deck.pptx", tmp_path, deck)
 
 
 def write(frame, lines) -> None:

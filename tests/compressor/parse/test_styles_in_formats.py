@@ -17,6 +17,7 @@ from compressor.parse import parse
 from compressor.parse.child import ParserProcess
 from compressor.styles import Style
 from compressor.types import BlockKind
+from tests.compressor.parse.office import saved
 
 BOLD, ITALIC, CODE, LINK = Style.BOLD, Style.ITALIC, Style.CODE, Style.LINK
 WORD = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
@@ -26,12 +27,6 @@ def parsed(tmp_path, data: bytes | str, name: str):
     path = tmp_path / "blob"
     path.write_bytes(data.encode() if isinstance(data, str) else data)
     return parse(path, name=name, limits=Limits()).blocks
-
-
-def saved(thing) -> bytes:
-    data = io.BytesIO()
-    thing.save(data)
-    return data.getvalue()
 
 
 def shown(block):
