@@ -1,11 +1,13 @@
 """Owns the numbers that glyphs become: which characters of the font a cell's own numbers can stand for.
 
-A glyph writes the same numbers wherever it stands, and at native-10 and native-20 hardly two glyphs write the same. The
-numbers of all of them lie beside a rate's weights: worked out anew on another device, a few could be rounded the other
-way.
+A glyph writes the same numbers wherever it stands, and at native-10 and native-20 hardly two glyphs write the same; up
+to native-40 a tab, plain or styled as code, has numbers that no usual character has in any style. They lie beside a
+rate's weights: worked out anew on another device, a few could be rounded the other way.
 """
 
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,14 +25,16 @@ from compressor.codec.model import CODES
 from compressor.codec.typography import BLANK, CONTINUATION, STRIP_CELLS, cell_bitmaps, characters_of, set_text
 from compressor.errors import ModelError
 from compressor.sealed import save_sorted
+from compressor.styles import Style
 
 if TYPE_CHECKING:
     from compressor.codec.native import NativeCodec
 
-LEVELS = (0, 1)  # of rates whose numbers tell glyphs apart: at native-40 a cell has eight bits for all of the font
+LEVELS = (0, 1, 2)  # of rates whose numbers tell a tab
+ALL_TOLD = (0, 1)  # and all other glyphs, too: at native-40 a cell has eight bits for all of the font
 MOST_ALIKE = 64  # of the committed weights at most 16 glyphs become the same numbers
 _UNUSED = range(0xD800, 0xF900)  # surrogates, and code points that mean what two parties agree on
-_WORDS = {2: torch.int16, 4: torch.int32}  # bytes of a cell's numbers -> these as one
+_WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32}  # bytes of a cell's numbers -> these as one
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +75,8 @@ def glyphs_path(codec: str, directory: Path) -> Path:
 
 
 def own_numbers(levels: Tensor, level: int) -> Tensor:
-    """Tokens as stored (n, width) uint8 -> the cells' own numbers (strips, 56, numbers) at one of LEVELS."""
-    own = CODES[level].own
+    """Tokens as stored (n, width) uint8 -> the cells' own numbers as stored (strips, 56, numbers) at one of LEVELS."""
+    own = CODES[level].own // CODES[level].digits
     return levels[:, : (STRIP_CELLS << level) * own].reshape(-1, STRIP_CELLS, own)
 
 
@@ -87,36 +91,69 @@ def as_one(stored: Tensor) -> Tensor:
 
 
 def write_glyphs(codec: "NativeCodec", level: int, directory: Path) -> Path:
-    """Draws every glyph that is looked up, and writes down which numbers it becomes at a codec's rate."""
-    characters = _looked_up()
-    grid = set_text("".join(map(chr, characters.tolist())))
-    (levels,) = codec.draw_and_encode([grid])[-1]
-    own = own_numbers(torch.from_numpy(levels), level).flatten(0, 1)
-    places = torch.from_numpy(np.flatnonzero(characters_of(grid)))
-    cells = torch.stack([own[places], own[(places + 1).clamp(max=len(own) - 1)]], 1)  # (characters, 2, numbers)
+    """Draws the glyphs that are told at a codec's rate, one of LEVELS, and writes down which numbers they become."""
     path = glyphs_path(codec.name, directory)
     partial = path.with_suffix(".partial")
-    scripts, letters = scripts_of(characters)
-    tensors = {"characters": characters, "numbers": packed(cells).numpy()}
-    tensors |= {"scripts": scripts, "letters": letters}
+    tensors: dict[str, NDArray[Any]] = {
+        "tab": _drawn_numbers(codec, level, "\t\t", np.array([0, Style.CODE], np.uint8))[:, 0]
+    }
+    if level in ALL_TOLD:
+        characters = _looked_up()
+        scripts, letters = scripts_of(characters)
+        tensors |= {"characters": characters, "scripts": scripts, "letters": letters}
+        tensors["numbers"] = _drawn_numbers(codec, level, "".join(map(chr, characters.tolist())), None)
     partial.write_bytes(save_sorted(tensors, {"codec": codec.name}))
     return partial.replace(path)
 
 
+def _drawn_numbers(codec: "NativeCodec", level: int, text: str, styles: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """What each character's cell and the next one become, (characters, 2, bytes)."""
+    grid = set_text(text, styles)
+    (levels,) = codec.draw_and_encode([grid])[-1]
+    own = own_numbers(torch.from_numpy(levels), level).flatten(0, 1)
+    places = torch.from_numpy(np.flatnonzero(characters_of(grid)))
+    cells = torch.stack([own[places], own[(places + 1).clamp(max=len(own) - 1)]], 1)
+    numbers: NDArray[np.uint8] = packed(cells).numpy()
+    return numbers
+
+
 def load_glyphs(codec: str, level: int, directory: Path, device: torch.device) -> Glyphs | None:
-    """The glyphs' numbers of a codec, "native-20"; None of one that has none. Raises ModelError for a broken file."""
+    """The numbers of all glyphs of a codec, "native-20"; None of one that has none. Raises ModelError."""
+    with _stored(codec, directory) as stored:
+        return _glyphs_of(stored, level, device) if "characters" in stored else None
+
+
+def load_tab(codec: str, level: int, directory: Path, device: torch.device) -> Tensor | None:
+    """A tab's numbers as one at a codec's rate, plain and styled as code, (2,) int64; None of one that has none.
+
+    Raises ModelError.
+    """
+    with _stored(codec, directory) as stored:
+        if "tab" not in stored:
+            return None
+        if stored["tab"].shape != (2, _bytes_of(level)):
+            raise ValueError(f"a tab of the shape {stored['tab'].shape} is another rate's")
+        return as_one(torch.from_numpy(stored["tab"])).to(device)
+
+
+@contextmanager
+def _stored(codec: str, directory: Path) -> Iterator[dict[str, NDArray[Any]]]:
+    """What lies in a codec's file, nothing where there is none. Raises ModelError where that, or its use, fails."""
     path = glyphs_path(codec, directory)
-    if not path.exists():
-        return None
     try:
-        return _glyphs_of(load_file(path), level, device)
+        yield load_file(path) if path.exists() else {}
     except (OSError, SafetensorError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(f"the glyphs' numbers {path.name} cannot be read ({error}): reinstall Percel") from error
 
 
+def _bytes_of(level: int) -> int:
+    """Of a cell's own numbers as stored, two in a byte."""
+    return CODES[level].own // CODES[level].digits // 2
+
+
 def _glyphs_of(stored: dict[str, NDArray[Any]], level: int, device: torch.device) -> Glyphs:
     characters, numbers = stored["characters"].astype(np.int64), stored["numbers"]
-    if numbers.shape != (len(characters), 2, CODES[level].own // 2):
+    if numbers.shape != (len(characters), 2, _bytes_of(level)):
         raise ValueError(f"numbers of the shape {numbers.shape} are another rate's")
     if characters.min(initial=0) < 0:
         raise ValueError("it has characters that are none")

@@ -19,11 +19,11 @@ from torch import Tensor
 from compressor.cache import Cache, Reading, text_digest
 from compressor.codec.cuda import CudaReader, fits
 from compressor.codec.exact import verify_read
-from compressor.codec.glyphs import load_glyphs, own_numbers
+from compressor.codec.glyphs import load_glyphs, load_tab, own_numbers
 from compressor.codec.model import Level
 from compressor.codec.residual import CODE, STYLE_SURE, SURE, Coded, Doubt, apply_residual
 from compressor.codec.rounded import round_linears
-from compressor.codec.settle import UNREADABLE, Choice, settle
+from compressor.codec.settle import UNREADABLE, Choice, settle, tell_tabs
 from compressor.codec.typography import (
     BLANK,
     CONTINUATION,
@@ -87,6 +87,7 @@ class NativeCodec:
         self.strips_per_token = 1 << (len(levels) - 1)
         self._directory = directory
         self._glyphs = load_glyphs(self.name, len(levels) - 1, directory, device)
+        self._tab = load_tab(self.name, len(levels) - 1, directory, device)
         self._blanks: list[NDArray[np.uint8]] | None = None
         self._lock = threading.Lock()
 
@@ -330,6 +331,8 @@ class NativeCodec:
     def _finish(self, begun: _Begun) -> tuple[Tensor, Tensor]:
         """Cells (strips, 56) int32 and bits of Doubt, uint8, on the device."""
         choice = begun.choice
+        if self._tab is not None:
+            tell_tabs(self._tab, choice, own_numbers(begun.levels, len(self._levels) - 1))
         if self._glyphs is not None:
             settle(self._glyphs, choice, own_numbers(begun.levels, len(self._levels) - 1))
         codes = torch.where(choice.found == UNREADABLE, CONTINUATION, choice.found).to(torch.int32)
@@ -348,8 +351,8 @@ class NativeCodec:
             high_found, high_spread = _likeliest(high)
             found, spread = found + 256 * high_found, torch.maximum(spread, high_spread)
         style_doubt = (style.abs() < STYLE_SURE).any(-1)
-        plain = torch.zeros_like(style_doubt)
-        return Choice(found, spread, low, high, style.amax(-1), spread > 1 / SURE, style_doubt, plain), style
+        plain, told = torch.zeros_like(style_doubt), torch.zeros_like(style_doubt)
+        return Choice(found, spread, low, high, style.amax(-1), spread > 1 / SURE, style_doubt, plain, told), style
 
 
 def load_codec(name: str, *, device: str = "auto", directory: Path = DIRECTORY) -> NativeCodec:

@@ -4,7 +4,7 @@ A network learns slowly which of 70,000 glyphs a rare one is: the numbers tell i
 look alike and their word does not tell which, and it reads what a style has changed. So a strip is settled in four
 steps:
 
-1. A cell is firm where the network is sure of a character that has the cell's numbers. Its choice stands.
+1. A cell is firm where its numbers are a tab's, or the network is sure of a character that has them. That stands.
 2. Cells that are not firm, and whose numbers in a row are those of a wide character, are one.
 3. What is left is one of the narrow characters that have its numbers, where there are any.
 4. Of narrow characters that look alike it is that of its word's script, or of its strip's.
@@ -30,6 +30,7 @@ NEAR = (0.5, 0.9)
 # From this logit of a style on a cell is the network's, where numbers do not tell a style. Of rare plain glyphs many a
 # logit is about 0, and all of them would be doubtful.
 STYLED = 2 * STYLE_SURE
+TAB = 0x09
 
 
 @dataclass(slots=True)
@@ -44,6 +45,7 @@ class Choice:
     doubt: Tensor  # bool: another device might read another character
     style_doubt: Tensor  # bool: another device might read another style
     plain: Tensor  # bool: no style, whatever the network reads
+    told: Tensor  # bool: the cell's own numbers alone tell the character
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,23 @@ class Parsed:
     contested: Tensor  # another device might find a wide character where here are two narrow ones, or the other way
 
 
+def tell_tabs(tab: Tensor, choice: Choice, own: Tensor) -> None:
+    """Has cells be tabs where their numbers are, whatever the network reads: it has hardly seen several in a row.
+
+    Of a tab whose numbers are those of a styled one the network says the styles. tab: a tab's numbers as one, plain and
+    styled as code, (2,); own: the cells' as stored, (strips, 56, numbers) uint8.
+    """
+    keys = as_one(packed(own))
+    plain, coded = keys == tab[0], keys == tab[1]
+    choice.told |= plain | coded
+    choice.found.masked_fill_(choice.told, TAB)
+    choice.spread.masked_fill_(choice.told, 1)
+    choice.doubt &= ~choice.told
+    choice.plain |= plain
+    choice.style_doubt &= ~plain
+    choice.style.masked_fill_(plain, -torch.inf).masked_fill_(coded, torch.inf)
+
+
 def settle(glyphs: Glyphs, choice: Choice, own: Tensor) -> None:
     """Mends what the network chose by the cells' own numbers as stored, (strips, 56, numbers) uint8.
 
@@ -75,7 +94,7 @@ def settle(glyphs: Glyphs, choice: Choice, own: Tensor) -> None:
     pairs = keys << (4 * own.shape[-1]) | _next(keys, NONE)
     second = glyphs.second[choice.found]
     leads = second != NONE
-    agrees = (glyphs.first[choice.found] == keys) & (~leads | (second == _next(keys, NONE)))
+    agrees = choice.told | (glyphs.first[choice.found] == keys) & (~leads | (second == _next(keys, NONE)))
     above = choice.style if glyphs.tell_style else choice.style - STYLED
     styled = Styled(above > 0, above.abs() < STYLE_SURE)
     parsed = _parse(glyphs, choice, styled, pairs, agrees, leads)
@@ -96,7 +115,7 @@ def settle(glyphs: Glyphs, choice: Choice, own: Tensor) -> None:
     _tell_apart(glyphs, choice, keys, narrow, styled, parsed)
     choice.doubt |= doubt
     if glyphs.tell_style:
-        choice.plain = parsed.whole | continued
+        choice.plain |= parsed.whole | continued
         choice.style_doubt &= ~choice.plain
         choice.style_doubt |= parsed.contested & (choice.style > -STYLE_SURE)
 

@@ -19,7 +19,7 @@ from compressor.errors import ModelError
 from compressor.formats import SHARED
 
 DIRECTORY = Path(__file__).with_name("weights")
-CODE_VERSION = "2"  # raise when the same weights and pixels would give other tokens, residual or text
+CODE_VERSION = "3"  # raise when the same weights and pixels would give other tokens, residual or text
 HEADER_LIMIT = 1 << 20  # bytes; a longer header is no header
 RATES = (10, 20, 40, 80)  # text tokens a vision token stands for, nominally; level = position
 

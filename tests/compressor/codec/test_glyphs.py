@@ -11,7 +11,7 @@ import torch
 from safetensors.numpy import load_file
 
 from compressor.codec.atlas import load_atlas
-from compressor.codec.glyphs import LEVELS, glyphs_path, load_glyphs, own_numbers, write_glyphs
+from compressor.codec.glyphs import ALL_TOLD, glyphs_path, load_glyphs, own_numbers, write_glyphs
 from compressor.codec.native import NativeCodec, load_codec, set_texts
 from compressor.codec.typography import characters_of
 from compressor.codec.weights import DIRECTORY, RATES, fingerprint, load_levels, save_level, weight_path
@@ -34,7 +34,7 @@ TEXTS = {
 }
 
 
-@pytest.fixture(scope="module", params=LEVELS)
+@pytest.fixture(scope="module", params=ALL_TOLD)
 def level(request: pytest.FixtureRequest) -> int:
     found: int = request.param
     return found
@@ -185,10 +185,10 @@ def test_numbers_of_other_weights_go_where_weights_are_written(tmp_path: Path) -
 
 
 def test_numbers_are_part_of_the_fingerprint_of_their_own_rate_alone(tmp_path: Path) -> None:
-    for place in range(3):
+    for place in range(len(RATES)):
         shutil.copy(weight_path(place), tmp_path)
-    bare = [fingerprint(rate, tmp_path) for rate in RATES[:3]]
-    assert bare[2] == fingerprint(40)
+    bare = [fingerprint(rate, tmp_path) for rate in RATES]
+    assert bare[3] == fingerprint(80)
     fingerprint.cache_clear()
     shutil.copy(glyphs_path("native-20", DIRECTORY), tmp_path)
     assert fingerprint(10, tmp_path) == bare[0]

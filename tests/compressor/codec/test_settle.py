@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compressor.codec import glyphs as glyphs_module
-from compressor.codec.glyphs import LEVELS, load_glyphs
+from compressor.codec.glyphs import ALL_TOLD, load_glyphs
 from compressor.codec.lookalikes import NONE
 from compressor.codec.native import NativeCodec, load_codec, set_texts
 from compressor.codec.residual import CODE, Doubt
@@ -64,7 +64,7 @@ def _styles(rng: np.random.Generator, count: int) -> NDArray[np.uint8]:
     return np.repeat(runs, rng.integers(1, 9, size=count))[:count]
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", ALL_TOLD)
 def test_what_a_device_reads_otherwise_is_doubtful(level: int) -> None:
     """Whether it is also read right does not matter here: the residual tells what is not."""
     rng = np.random.default_rng(0)
@@ -81,7 +81,7 @@ def test_what_a_device_reads_otherwise_is_doubtful(level: int) -> None:
     assert not ((cells ^ moved) >> STYLE_SHIFT != 0)[doubt & Doubt.STYLE == 0].any()
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", ALL_TOLD)
 def test_a_part_of_a_chunk_is_read_as_in_the_whole(level: int) -> None:
     rng = np.random.default_rng(2)
     text = "".join(_texts(level, rng, 12))
@@ -92,7 +92,7 @@ def test_a_part_of_a_chunk_is_read_as_in_the_whole(level: int) -> None:
     assert not ((whole != parts) & (doubt == 0)).any()
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", ALL_TOLD)
 def test_a_sign_is_certain_only_where_all_that_look_like_it_are_read_as_it(level: int) -> None:
     """At native-20 a Thai vowel has the numbers of a dollar, and not its pixels."""
     known = _codec(level)._glyphs
