@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from api.answer import ask, ask_steps
+from api.remote import cited_numbers
 from api.reports import AnswerReport, Question
 from compressor.errors import ContextTooLong, RemoteNonsense
 from tests.chat_stub import PIECES, Stub, chat_stub
@@ -61,6 +62,20 @@ def test_the_exact_text_is_sent_and_what_is_cited_is_quoted(home_with_documents:
     assert citation.quote == LEASE.replace("\n\n", "\n")
     assert citation.boxes
     assert citation.chunk == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "numbers"),
+    [
+        ("The rent is due [2], in advance [1] [2].", [2, 1]),
+        ("Both say so [1, 2; 4].", [1, 2, 4]),
+        ("All say so [2-4].", [2, 3, 4]),
+        ("Wie vereinbart【3】 [1 – 2].", [3, 1, 2]),
+        ("None of [0], [5], [4-9999] and [x1], or of 2024-05.", [4]),
+    ],
+)
+def test_numbers_are_cited_in_every_form_that_models_write(answer: str, numbers: list[int]) -> None:
+    assert cited_numbers(answer, 4) == numbers
 
 
 def test_page_images_are_sent_where_that_is_set(home_with_documents: Path, stub: Stub) -> None:
