@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 Ranked = list[tuple[LivePassage, float]]  # with their scores, best first
+PASSED_OVER = 1_500  # hits asked of a ranking at most, to leave out those of other documents
 POOL = 60  # passages asked of each ranking; more changes nothing on the benchmark's questions
 
 
@@ -126,14 +127,15 @@ def find_passages(
     One further behind that is not live then only counts for how low the last of a ranking is.
     """
     place, pool = asked[0], asked[0].pool
+    one_in = _one_in(session, place)
 
     def near(numbers: Sequence[int], k: int) -> Sequence[Ranking]:
-        index = resources.index(place.collection_id)
-        return index.nearest_many(session, vectors[list(numbers)], k, document_ids=place.among)
+        index, (k, among) = resources.index(place.collection_id), _hits(place.among, k, one_in)
+        return index.nearest_many(session, vectors[list(numbers)], k, document_ids=among)
 
     def worded(numbers: Sequence[int], k: int) -> Sequence[Ranking]:
-        queries = [asked[number].query for number in numbers]
-        found = find_words(resources, session, place.collection_id, queries, with_spare(k), document_ids=place.among)
+        queries, (k, among) = [asked[number].query for number in numbers], _hits(place.among, k, one_in)
+        found = find_words(resources, session, place.collection_id, queries, with_spare(k), document_ids=among)
         return [dict(hits) for hits in found]
 
     every = range(len(asked))
@@ -149,6 +151,22 @@ def find_passages(
             scores = [[(passage.vector_id, score) for passage, score in hits] for hits in both]
             ranked[number] = [(passages[key], score) for key, score in _fuse(resources, asked[number], *scores)]
     return [ranked[number] for number in every]
+
+
+def _one_in(session: "Session", place: Asked) -> int:
+    """Of how many hits one is of the documents asked for, where they are as good a match as the others."""
+    if place.among is None:
+        return 1
+    return max(1, round(catalog.count_ready(session, place.collection_id) / max(1, len(place.among))))
+
+
+def _hits(among: AbstractCollection[str] | None, k: int, one_in: int) -> tuple[int, AbstractCollection[str] | None]:
+    """How many hits to ask an index for to have k, and of which documents alone.
+
+    An index looks up every passage of those documents first, which of most of a collection takes seconds: then more
+    hits are asked for, and those of others passed over. Where others match better that many are not enough.
+    """
+    return (k * one_in, None) if k * one_in <= PASSED_OVER else (k, among)
 
 
 def _leading(

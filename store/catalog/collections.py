@@ -64,6 +64,12 @@ def count_documents(session: Session, collection_id: str) -> tuple[int, ReadyDoc
     return sum(each.count for each in states.values()), states.get(DocumentState.READY, ReadyDocuments(0, None))
 
 
+def count_ready(session: Session, collection_id: str) -> int:
+    """How many documents of a collection readers see."""
+    query = select(func.count()).where(Document.collection_id == collection_id, Document.state == DocumentState.READY)
+    return session.scalars(query).one()
+
+
 def count_collection(session: Session, collection_id: str) -> CollectionFigures:
     """What a collection holds: documents in any state, and the caches of ready ones. Reads every cache row of it."""
     documents, ready = count_documents(session, collection_id)

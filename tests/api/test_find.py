@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import event
@@ -113,3 +114,33 @@ def test_deleted_documents_hide_nothing(
         assert [chunk.row for chunk in first.chunks] == [chunk.row for chunk in found.chunks]
         assert scores(first) == pytest.approx(scores(found), abs=1e-5)  # vectors are of batches of other sizes
         assert set(first.texts) == worth_reading(found.chunks)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_filter_that_leaves_much_finds_what_a_look_at_every_passage_finds(
+    resources: Resources, documents: dict[str, Document], monkeypatch: pytest.MonkeyPatch, question: str
+) -> None:
+    """Without that look, unless others match so much better that too few of its own are among the hits.
+
+    It leaves three quarters: all places but the first question's.
+    """
+    monkeypatch.setattr(finding, "POOL", 2)
+    left = frozenset(document.id for name, document in documents.items() if not name.startswith(PLACES[0]))
+    asked = replace(*asked_of(resources, [question], texts=True, among=left), k=1)
+    find_together(resources, [asked])  # takes in what came
+    found = {}
+    monkeypatch.setattr(finding, "_one_in", lambda session, place: 1)  # of so few documents half would be asked for
+    first, second = asked.pool, 4 * asked.pool
+    for most in (0, first, second):
+        monkeypatch.setattr(finding, "PASSED_OVER", most)
+        with counted(resources) as statements:
+            (found[most],) = find_together(resources, [asked])
+        looked_up = any("FROM vector WHERE document_id IN" in statement for statement in statements)
+        assert looked_up == (most == 0 or (most == first and question == QUESTIONS[0]))
+    exact, *others = found.values()
+    assert len(exact.chunks) == 1
+    assert not any(title.startswith(PLACES[0]) for title in titles(exact))
+    for other in others:
+        assert [chunk.row for chunk in other.chunks] == [chunk.row for chunk in exact.chunks]
+        assert scores(other) == pytest.approx(scores(exact), abs=1e-5)
+        assert other.texts == exact.texts
