@@ -47,7 +47,7 @@ def questions_of(texts: Iterator[str]) -> Iterator[str]:
 
 
 def fill(resources: Resources, chunks: int, texts: Iterator[str]) -> None:
-    """Publishes so many chunks, in documents of 50, and indexes their vectors."""
+    """Publishes so many chunks, in documents of 50 for a filter to choose from, and indexes their vectors."""
     rng = np.random.default_rng(0)
     embedded = resources.embedder.embed(list(islice(texts, EMBEDDED)))
     caches = _caches(resources, texts)
@@ -55,7 +55,13 @@ def fill(resources: Resources, chunks: int, texts: Iterator[str]) -> None:
         with transaction(resources.engine) as session:
             home = catalog.ensure_collection(session, resources.settings.tenant, COLLECTION)
             accepted = catalog.accept_document(
-                session, home, title=f"{number}.txt", sha256=f"{number:064x}", size=1, blob=caches[0].blob
+                session,
+                home,
+                title=f"{number}.txt",
+                sha256=f"{number:064x}",
+                size=1,
+                blob=caches[0].blob,
+                metadata={"number": number},
             )
             found = Parsed("text/plain", None, 1, (), caches[0].blob, tuple(map(_chunk, range(DOCUMENT_CHUNKS))))
             catalog.record_parsed(session, accepted.document.id, found)

@@ -3,8 +3,9 @@
     python -m bench.scale [--text FILE...] [--chunks 1000 10000 100000] [--questions 200]
 
 `find` ranks chunks by meaning and words; `embed` (the query's vector), `words` (full text) and `vectors` (the nearest,
-with their rows) are parts of it. `search` also ranks again by the texts of the best passages and returns them; `ask`
-answers, out of caches. Homes are filled as `bench.filled` says; every size is searched in a process of its own.
+with their rows) are parts of it. `search` also ranks again by the texts of the best passages and returns them; `half`
+and `hundredth` are searches with a filter that leaves as many documents; `ask` answers, out of caches. Homes are filled
+as `bench.filled` says; every size is searched in a process of its own.
 """
 
 import argparse
@@ -39,6 +40,7 @@ def search_times(resources: Resources, texts: Iterator[str], count: int) -> dict
     tenant = resources.settings.tenant
     with reading(resources.engine) as session:
         home = catalog.find_collection(session, tenant, COLLECTION).id
+        documents = catalog.count_ready(session, home)
 
     def find(question: str) -> object:
         return find_chunks(resources, home, question, k=8)
@@ -46,6 +48,10 @@ def search_times(resources: Resources, texts: Iterator[str], count: int) -> dict
     def words(question: str) -> object:
         with reading(resources.engine) as session:
             return find_words(resources, session, home, [question], 2 * POOL)
+
+    def filtered(question: str, share: float) -> object:
+        where = {"number": {"lt": max(1, share * documents)}}
+        return search(resources, tenant, question, collection=COLLECTION, where=where)
 
     @cache
     def vector() -> NDArray[np.float32]:
@@ -58,6 +64,8 @@ def search_times(resources: Resources, texts: Iterator[str], count: int) -> dict
         "words": words,
         "vectors": lambda question: resources.index(home).search(vector(), POOL),
         "search": lambda question: search(resources, tenant, question, collection=COLLECTION),
+        "half": lambda question: filtered(question, 0.5),
+        "hundredth": lambda question: filtered(question, 0.01),
         "ask": lambda question: ask(resources, tenant, question, collection=COLLECTION),
     }
     questions = questions_of(texts)
@@ -85,7 +93,7 @@ def measure(home: Path, chunks: int, paths: list[Path], questions: int) -> dict[
     command = [sys.executable, "-m", "bench.scale", "--search", str(home), "--text", *map(str, paths)]
     command += ["--questions", str(questions)]
     begun = time.perf_counter()
-    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     facts = json.loads(found.stdout.splitlines()[-1])
     return {
         "chunks": chunks,
@@ -95,6 +103,15 @@ def measure(home: Path, chunks: int, paths: list[Path], questions: int) -> dict[
         "publish_ms_per_chunk": 1000 * (filled - start) / chunks,
         "disk_MB": sum(path.stat().st_size for path in home.rglob("*") if path.is_file()) / 1e6,
     }
+
+
+def show_size(row: dict[str, object]) -> None:
+    """Two tables: a step of a search a line, and what is left."""
+    names = [key.removesuffix("_p95_ms") for key in row if key.endswith("_p95_ms")]
+    steps = [{"step": name, **{key: row[f"{name}_{key}"] for key in ("ms", "p95_ms", "cpu_ms")}} for name in names]
+    rest = {key: value for key, value in row.items() if not key.startswith(tuple(f"{name}_" for name in names))}
+    show(f"Search over {row['chunks']:,} chunks", steps)
+    show("All of it", [rest])
 
 
 def main() -> None:
@@ -114,7 +131,7 @@ def main() -> None:
     for chunks in arguments.chunks:
         with tempfile.TemporaryDirectory() as folder:
             rows.append(measure(Path(folder) / "home", chunks, arguments.text, arguments.questions))
-            show("Search at scale", rows)
+            show_size(rows[-1])
     print(write("scale", {"figures": rows}, arguments.out))
     figure = new_plot()
     axes = figure.subplots()
