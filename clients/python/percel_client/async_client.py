@@ -180,20 +180,29 @@ class AsyncPercel:
     async def _changes(self, document_id: str, watch: Watch) -> AsyncGenerator[Document | None, None]:
         call = requests.events(document_id)
         with suppress(ConnectionFailed, ApiError, UnexpectedAnswer):  # where events do not come through, looking does
-            async with aclosing(self._connection.events(call, silence=watch.silence())) as events:
+            silence = watch.silence()
+            async with aclosing(self._connection.events(call, silence=silence)) as events:
                 async for event in events:
                     yield document_of(event)
+                    if watch.outlasts(silence):
+                        break
         while True:
-            yield await self.document(document_id)
+            with watch.looking() as patience:
+                document = await self._connection.run(requests.document(document_id), at_most=patience)
+            yield document
             await asyncio.sleep(watch.pause())
 
     async def events(self, document_id: str) -> AsyncGenerator[Document, None]:
         """The document at each change, until it is ready or failed. Raises NotFound when it is deleted meanwhile."""
+        ended = False
         async with aclosing(self._connection.events(requests.events(document_id))) as events:
             async for event in events:
                 document = document_of(event)
                 if document:
+                    ended = document.ended
                     yield document
+        if not ended:
+            raise UnexpectedAnswer("the stream ended before the document did")
 
     async def document(self, document_id: str) -> Document:
         """A document as it is now."""

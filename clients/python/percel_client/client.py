@@ -178,18 +178,27 @@ class Percel:
 
     def _changes(self, document_id: str, watch: Watch) -> Iterator[Document | None]:
         with suppress(ConnectionFailed, ApiError, UnexpectedAnswer):  # where events do not come through, looking does
-            for event in self._connection.events(requests.events(document_id), silence=watch.silence()):
+            silence = watch.silence()
+            for event in self._connection.events(requests.events(document_id), silence=silence):
                 yield document_of(event)
+                if watch.outlasts(silence):
+                    break
         while True:
-            yield self.document(document_id)
+            with watch.looking() as patience:
+                document = self._connection.run(requests.document(document_id), at_most=patience)
+            yield document
             time.sleep(watch.pause())
 
     def events(self, document_id: str) -> Iterator[Document]:
         """The document at each change, until it is ready or failed. Raises NotFound when it is deleted meanwhile."""
+        ended = False
         for event in self._connection.events(requests.events(document_id)):
             document = document_of(event)
             if document:
+                ended = document.ended
                 yield document
+        if not ended:
+            raise UnexpectedAnswer("the stream ended before the document did")
 
     def document(self, document_id: str) -> Document:
         """A document as it is now."""

@@ -29,6 +29,7 @@ class Connection:
         retries: Retries,
         transport: httpx.BaseTransport | None,
     ) -> None:
+        self._timeout = timeout
         self._retries = retries
         self._http = httpx.Client(
             base_url=checked(base_url), headers=headers(api_key), timeout=timeout, transport=transport
@@ -38,9 +39,10 @@ class Connection:
         """Closes what is open."""
         self._http.close()
 
-    def run(self, call: Call[T]) -> T:
-        """What the call answers."""
-        return call.read(answered(self._outcome(call, build(call, self._http))))
+    def run(self, call: Call[T], *, at_most: float | None = None) -> T:
+        """What the call answers; `at_most` seconds are waited for that where they are fewer than usual."""
+        request = build(call, self._http, timeout=None if at_most is None else min(self._timeout, at_most))
+        return call.read(answered(self._outcome(call, request)))
 
     def pages(self, call: Call[Page[T]]) -> Iterator[T]:
         """The items of all pages."""
@@ -102,6 +104,7 @@ class AsyncConnection:
         retries: Retries,
         transport: httpx.AsyncBaseTransport | None,
     ) -> None:
+        self._timeout = timeout
         self._retries = retries
         self._http = httpx.AsyncClient(
             base_url=checked(base_url), headers=headers(api_key), timeout=timeout, transport=transport
@@ -111,9 +114,10 @@ class AsyncConnection:
         """Closes what is open."""
         await self._http.aclose()
 
-    async def run(self, call: Call[T]) -> T:
-        """What the call answers."""
-        return call.read(answered(await self._outcome(call, build(call, self._http))))
+    async def run(self, call: Call[T], *, at_most: float | None = None) -> T:
+        """What the call answers; `at_most` seconds are waited for that where they are fewer than usual."""
+        request = build(call, self._http, timeout=None if at_most is None else min(self._timeout, at_most))
+        return call.read(answered(await self._outcome(call, request)))
 
     async def pages(self, call: Call[Page[T]]) -> AsyncIterator[T]:
         """The items of all pages."""

@@ -1,14 +1,17 @@
 """Owns what waiting for a document means: when it is over, how long to pause, what to tell meanwhile."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from percel_client.errors import DocumentFailed, WaitTimeout
+from percel_client.errors import ConnectionFailed, DocumentFailed, WaitTimeout
 from percel_client.models import FAILED, Document
 
 Progress = Callable[[Document], None]
 
 _SILENCE = 60.0  # seconds without a byte before a stream of events counts as dead
+_SIGNS = 15.0  # seconds between two signs that the server is still there
+_LAST_LOOK = 2.0  # seconds that a look may take at least, also at the end of a wait
 _FIRST_PAUSE = 0.25  # seconds between two looks; grows by half each time
 _LONGEST_PAUSE = 5.0
 
@@ -55,6 +58,19 @@ class Watch:
     def silence(self) -> float:
         """Seconds that a stream of events may say nothing."""
         return max(0.001, min(_SILENCE, self._left()))
+
+    def outlasts(self, silence: float) -> bool:
+        """Whether a stream that may be silent for so long, and just was not, could go on beyond the end of the wait."""
+        return self._left() < min(_SIGNS, silence - 1)
+
+    @contextmanager
+    def looking(self) -> Iterator[float]:
+        """Seconds that a look may take. Raises WaitTimeout for one that got no answer and was the last."""
+        try:
+            yield max(_LAST_LOOK, self._left())
+        except ConnectionFailed:
+            self._check()
+            raise
 
     def pause(self) -> float:
         """Seconds until the next look."""

@@ -1,12 +1,13 @@
 """Waiting for a document, with both clients."""
 
 import re
+import time
 
 import httpx
 import pytest
 from stub import event_stream, problem, sse
 
-from percel_client import Conflict, ConnectionFailed, DocumentFailed, NotFound, WaitTimeout
+from percel_client import Conflict, ConnectionFailed, DocumentFailed, NotFound, UnexpectedAnswer, WaitTimeout
 
 
 def test_progress_is_told_until_the_document_is_ready(percel):
@@ -100,6 +101,51 @@ def test_events_that_are_cut_off_are_an_error(percel, stub):
     stub.next_answers.append(cut)
     with pytest.raises(ConnectionFailed, match=r"got no answer .the server went away"):
         list(percel.events("d1"))
+
+
+def test_events_that_end_before_the_document_did_are_an_error(percel, stub):
+    stub.next_answers.append(lambda request: event_stream(sse("document", percel_document())))
+    with pytest.raises(UnexpectedAnswer, match="the stream ended before the document did"):
+        list(percel.events("d1"))
+
+
+def test_a_server_that_hangs_does_not_hold_up_the_end_of_a_wait(percel, stub):
+    def hang(request: httpx.Request) -> httpx.Response:
+        time.sleep(0.05)
+        raise httpx.ReadTimeout("timed out", request=request)
+
+    stub.next_answers.extend([hang, hang])
+    with pytest.raises(WaitTimeout, match=r"Document d1 is not ready after 0.1 s: nothing was heard of it"):
+        percel.wait("d1", timeout=0.1)
+    events, look = (request.extensions["timeout"]["read"] for request in stub.requests)
+    assert events <= 0.1
+    assert look == 2.0  # not the client's 60 s
+
+
+def test_a_wait_ends_in_time_between_two_signs_that_the_server_is_there(percel, stub):
+    document = percel.upload(b"alpha", collection="c", name="a.txt")
+    stub.script = ()
+    stub.states["d1"].clear()
+    stub.next_answers.append(
+        lambda request: httpx.Response(200, headers={"Content-Type": "text/event-stream"}, stream=_Signs())
+    )
+    begun = time.monotonic()
+    with pytest.raises(WaitTimeout, match="Document d1 is not ready after 2 s: it is queued"):
+        percel.wait(document.id, timeout=2.0)
+    assert time.monotonic() - begun < 2.6
+
+
+class _Signs(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """Signs of life at 1.2 and 2.9 seconds."""
+
+    def __iter__(self):
+        for seconds in (1.2, 1.7):
+            time.sleep(seconds)
+            yield b": here\n\n"
+
+    async def __aiter__(self):
+        for chunk in self:
+            yield chunk
 
 
 def percel_document() -> dict[str, object]:
