@@ -1,13 +1,34 @@
 """Uploads, reads and deletes, with both clients."""
 
+import gzip
 import io
 import json
+import os
 
 import httpx
 import pytest
 from stub import multipart
 
 from percel_client import File, NotFound, Percel
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+def test_what_a_pipe_gives_is_sent_as_it_comes(percel, stub, buffered):
+    reading, writing = os.pipe()
+    with open(reading, "rb", buffering=-1 if buffered else 0) as pipe:
+        os.write(writing, b"alpha")
+        os.close(writing)
+        document = percel.upload(pipe, collection="c", name="a.txt")
+    assert document.size == 5
+    assert "content-length" not in stub.requests[0].headers
+
+
+def test_a_file_that_is_unpacked_as_it_is_read_has_the_size_of_what_it_gives(percel, stub, tmp_path):
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"alpha " * 1000))
+    with gzip.open(tmp_path / "a.txt.gz") as file:
+        assert percel.upload(file, collection="c", name="a.txt").size == 6000
+    (request,) = stub.requests
+    assert int(request.headers["content-length"]) == len(request.content)
 
 
 def test_a_file_is_sent_with_its_name_and_what_is_known_of_it(percel, stub, tmp_path):
