@@ -56,11 +56,13 @@ def build(call: Call[T], http: httpx.Client | httpx.AsyncClient, *, timeout: flo
 
 
 def answered(outcome: Outcome) -> httpx.Response:
-    """The answer, if it is a good one. Raises ConnectionFailed or ApiError."""
+    """The answer, if it is a good one. Raises ConnectionFailed, UnexpectedAnswer or ApiError."""
     if isinstance(outcome, httpx.RequestError):
         raise no_answer(outcome) from outcome
     if outcome.is_success:
         return outcome
+    if outcome.has_redirect_location:  # not followed: an upload would be sent once more, and the key to who knows where
+        raise UnexpectedAnswer(f"{outcome.request.url} is redirected to {outcome.headers['location']}")
     raise problem(outcome)
 
 
@@ -74,7 +76,7 @@ def problem(response: httpx.Response) -> ApiError:
     """The typed error of a problem answer, or of what something in front of Percel said instead."""
     try:
         entries = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         entries = None
     if not isinstance(entries, dict):
         entries = {"detail": response.text[:200]}
@@ -95,7 +97,7 @@ def body(response: httpx.Response) -> object:
     """The JSON of an answer."""
     try:
         parsed: object = response.json()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         shown = response.text[:80]
         raise UnexpectedAnswer(f"{response.request.url} answered {shown!r}, which is no JSON") from error
     return parsed
@@ -103,6 +105,28 @@ def body(response: httpx.Response) -> object:
 
 def event_stream(response: httpx.Response) -> None:
     """Raises UnexpectedAnswer for an answer that is not a stream of events."""
-    media_type = response.headers.get("content-type", "")
-    if not media_type.startswith("text/event-stream"):
-        raise UnexpectedAnswer(f"{response.request.url} answered {media_type!r} instead of a stream of events")
+    _be(response, "text/event-stream", "a stream of events")
+
+
+def png(response: httpx.Response) -> bytes:
+    """The image that an answer is."""
+    _be(response, "image/png", "an image")
+    return response.content
+
+
+def safetensors(response: httpx.Response) -> bytes:
+    """The file that an answer is."""
+    _be(response, "application/octet-stream", "a file")
+    return response.content
+
+
+def nothing(response: httpx.Response) -> None:
+    """For answers that say nothing but that it was done; the page of a login says nothing of the kind."""
+    if response.status_code != httpx.codes.NO_CONTENT:
+        raise UnexpectedAnswer(f"{response.request.url} answered {response.text[:80]!r} where nothing is to be said")
+
+
+def _be(response: httpx.Response, media_type: str, said: str) -> None:
+    found = response.headers.get("content-type", "")
+    if not found.startswith(media_type):
+        raise UnexpectedAnswer(f"{response.request.url} answered {found!r} instead of {said}")

@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx
 
 from percel_client.address import is_plain
-from percel_client.call import Call, File, body
+from percel_client.call import Call, File, body, nothing, png, safetensors
 from percel_client.models import (
     Answer,
     ApiKey,
@@ -106,7 +106,7 @@ def documents(
 
 def events(document_id: str) -> Call[None]:
     path = f"/v1/documents/{_part(document_id)}/events"
-    return Call("GET", path, _nothing, headers={"Accept": "text/event-stream"})
+    return Call("GET", path, nothing, headers={"Accept": "text/event-stream"})
 
 
 def document_text(document_id: str, *, chunk: int | None, markdown: bool) -> Call[DocumentText]:
@@ -116,16 +116,16 @@ def document_text(document_id: str, *, chunk: int | None, markdown: bool) -> Cal
 
 def chunk_image(document_id: str, chunk: int) -> Call[bytes]:
     path = f"/v1/documents/{_part(document_id)}/chunks/{chunk}/image"
-    return Call("GET", path, lambda response: response.content)
+    return Call("GET", path, png)
 
 
 def page_image(document_id: str, page: int) -> Call[bytes]:
     path = f"/v1/documents/{_part(document_id)}/pages/{page}/image"
-    return Call("GET", path, lambda response: response.content)
+    return Call("GET", path, png)
 
 
 def delete(document_id: str) -> Call[None]:
-    return Call("DELETE", f"/v1/documents/{_part(document_id)}", _nothing)
+    return Call("DELETE", f"/v1/documents/{_part(document_id)}", nothing)
 
 
 def delete_where(collection: str, filter: Filter) -> Call[int]:
@@ -146,7 +146,7 @@ def collection(name: str) -> Call[Collection]:
 
 
 def delete_collection(name: str) -> Call[None]:
-    return Call("DELETE", f"/v1/collections/{_part(name)}", _nothing)
+    return Call("DELETE", f"/v1/collections/{_part(name)}", nothing)
 
 
 def search(query: str, *, collection: str, k: int, filter: Filter | None) -> Call[list[Hit]]:
@@ -176,7 +176,7 @@ def context(
 ) -> Call[bytes]:
     entries = {"question": question, "collection": collection, "whole": whole}
     optional = _present(k=k, budget=budget, filter=filter)
-    return Call("POST", "/v1/context", lambda response: response.content, json={**entries, **optional})
+    return Call("POST", "/v1/context", safetensors, json={**entries, **optional})
 
 
 def jobs() -> Call[Jobs]:
@@ -188,11 +188,11 @@ def dead_jobs(*, page_size: int | None) -> Call[Page[DeadJob]]:
 
 
 def requeue_dead_job(job_id: int) -> Call[None]:
-    return Call("POST", f"/v1/jobs/dead/{job_id}/requeue", _nothing, repeatable=False)
+    return Call("POST", f"/v1/jobs/dead/{job_id}/requeue", nothing, repeatable=False)
 
 
 def delete_dead_job(job_id: int) -> Call[None]:
-    return Call("DELETE", f"/v1/jobs/dead/{job_id}", _nothing)
+    return Call("DELETE", f"/v1/jobs/dead/{job_id}", nothing)
 
 
 def create_webhook(url: str, *, collection: str | None) -> Call[Webhook]:
@@ -205,7 +205,7 @@ def webhooks() -> Call[Page[Webhook]]:
 
 
 def delete_webhook(webhook_id: str) -> Call[None]:
-    return Call("DELETE", f"/v1/webhooks/{_part(webhook_id)}", _nothing)
+    return Call("DELETE", f"/v1/webhooks/{_part(webhook_id)}", nothing)
 
 
 def create_api_key(
@@ -232,15 +232,11 @@ def api_keys() -> Call[Page[ApiKey]]:
 
 
 def delete_api_key(key_id: str) -> Call[None]:
-    return Call("DELETE", f"/v1/keys/{_part(key_id)}", _nothing)
+    return Call("DELETE", f"/v1/keys/{_part(key_id)}", nothing)
 
 
 def _one(model: type[T]) -> Callable[[httpx.Response], T]:
     return lambda response: read(model, body(response))
-
-
-def _nothing(response: httpx.Response) -> None:
-    """For answers that say nothing but that it was done."""
 
 
 def _list(path: str, model: type[T], **params: str | int | None) -> Call[Page[T]]:

@@ -169,6 +169,42 @@ def test_an_answer_that_is_no_json_is_an_error(percel, stub):
         percel.jobs()
 
 
+def test_json_that_is_nested_too_deep_to_be_read_is_an_error(percel, stub):
+    deep = "[" * 200_000
+    stub.next_answers.append(lambda request: httpx.Response(200, text=deep))
+    with pytest.raises(UnexpectedAnswer, match="which is no JSON"):
+        percel.jobs()
+    stub.next_answers.append(lambda request: httpx.Response(500, text=deep))
+    with pytest.raises(ApiError, match="500 Internal Server Error: "):
+        percel.jobs()
+
+
+def test_a_redirection_says_where_to_and_is_not_followed(percel, stub):
+    where = "https://percel.test/v1/jobs"
+    stub.next_answers.append(
+        lambda request: httpx.Response(301, headers={"Location": where}, text="<html>moved</html>")
+    )
+    with pytest.raises(UnexpectedAnswer, match=f"http://percel.test/v1/jobs is redirected to {where}. Check that the"):
+        percel.jobs()
+    assert len(stub.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (lambda percel: percel.chunk_image("d1", 0), "'text/html; charset=utf-8' instead of an image"),
+        (lambda percel: percel.page_image("d1", 1), "'text/html; charset=utf-8' instead of an image"),
+        (lambda percel: percel.context("why", collection="c"), "'text/html; charset=utf-8' instead of a file"),
+        (lambda percel: percel.delete("d1"), "'<html>sign in</html>' where nothing is to be said"),
+        (lambda percel: percel.requeue_dead_job(7), "'<html>sign in</html>' where nothing is to be said"),
+    ],
+)
+def test_the_page_of_a_login_is_neither_a_file_nor_a_delete(percel, stub, ask, said):
+    stub.next_answers.append(lambda request: httpx.Response(200, html="<html>sign in</html>"))
+    with pytest.raises(UnexpectedAnswer, match=said):
+        ask(percel)
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:8000", "ftp://percel", "", "http://"])
 def test_what_is_no_address_is_refused_at_once(address):
     with pytest.raises(ValueError, match=r"is not the address of a server; one looks like 'http://127.0.0.1:8080'"):
@@ -191,7 +227,7 @@ def test_pauses_grow_and_differ_and_end():
     assert max(pauses[:-1]) <= 10.0
 
 
-@pytest.mark.parametrize("said", ["soon", ""])
+@pytest.mark.parametrize("said", ["soon", "", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"])
 def test_a_retry_after_that_says_nothing_is_as_none(said):
     assert retry_after(httpx.Response(503, headers={"Retry-After": said})) is None
 
