@@ -41,6 +41,10 @@ class PercelRetriever:
         self.timeout = timeout
         self._client: Percel | None = None
 
+    def __getstate__(self) -> dict[str, object]:
+        """All but the connections, which no copy can have; pipelines are copied and sent to other processes."""
+        return {**self.__dict__, "_client": None}
+
     def warm_up(self) -> None:
         """Opens the client; the first run does so too."""
         self._opened()
@@ -92,6 +96,7 @@ class PercelRetriever:
         self, query: str, filters: dict[str, object] | None = None, top_k: int | None = None
     ) -> dict[str, list[Document]]:
         """As `run`, in a thread: a component outlives event loops, and connections of asyncio do not."""
+        self.warm_up()  # here: several threads at once would each open a client
         return await asyncio.to_thread(self.run, query, filters, top_k)
 
     def _opened(self) -> Percel:

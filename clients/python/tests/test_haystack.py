@@ -1,7 +1,9 @@
 """The component for Haystack, with the real library and a server on this machine."""
 
 import asyncio
+import copy
 import json
+import pickle
 
 import pytest
 from haystack import Pipeline
@@ -57,6 +59,29 @@ def test_it_runs_in_a_pipeline_that_was_written_down(address, stub, monkeypatch)
 def test_asynchronous_runs_use_a_thread(retriever):
     found = asyncio.run(retriever.run_async("bridge"))["documents"]
     assert found[0].meta["title"] == "bridge.txt"
+
+
+def test_a_pipeline_that_has_run_can_be_copied_and_sent_to_another_process(address):
+    pipeline = Pipeline()
+    pipeline.add_component("percel", PercelRetriever(address, "c"))
+    asked = {"percel": {"query": "bridge"}}
+    pipeline.run(asked)
+    for other in (copy.deepcopy(pipeline), pickle.loads(pickle.dumps(pipeline))):
+        assert other.run(asked)["percel"]["documents"][0].meta["title"] == "bridge.txt"
+        other.get_component("percel").close()
+    pipeline.get_component("percel").close()
+
+
+def test_asynchronous_runs_at_once_share_a_client(retriever, monkeypatch):
+    async def ask_at_once():
+        await asyncio.gather(*(retriever.run_async("bridge") for _ in range(8)))
+
+    opened = []
+    monkeypatch.setattr(
+        "percel_client.haystack.Percel", lambda *args, **kwargs: opened.append(Percel(*args)) or opened[-1]
+    )
+    asyncio.run(ask_at_once())
+    assert len(opened) == 1
 
 
 def test_a_closed_component_opens_again(retriever):
