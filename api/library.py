@@ -16,7 +16,7 @@ from compressor.errors import CacheDamaged
 from compressor.marks import to_markdown
 from store import catalog, lexical
 from store.database import reading, transaction, truncate_log
-from store.errors import BlobMissing
+from store.errors import BlobMissing, NotFound
 from store.generations import remove_index_files
 from store.models import Document, DocumentState
 from store.sweep import sweep_blobs
@@ -204,6 +204,9 @@ def _found_caches(resources: Resources, document_id: str, ordinal: int | None) -
         if ordinal is not None:
             catalog.find_chunk(session, document_id, ordinal)
             rows = [row for row in rows if row.ordinal == ordinal]
+            if not rows:
+                hint = "It is not encoded yet: follow the document until it is ready."
+                raise NotFound("cache of chunk", f"{document_id}/{ordinal}", hint)
     return rows, load_caches(resources, rows)
 
 

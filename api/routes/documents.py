@@ -49,7 +49,7 @@ from api.uploads import (
 from api.views import document_out, documents_out
 from store import catalog
 from store.database import reading
-from store.models import DocumentState
+from store.models import Document, DocumentState
 
 router = APIRouter(prefix="/v1/documents", tags=["documents"])
 
@@ -283,11 +283,16 @@ def text(
 ) -> DocumentText:
     """A document's text, read out of its caches: exactly what was parsed, or the same as Markdown."""
     found = find_document(resources, caller, document_id)
-    if found.document.state is DocumentState.FAILED:
-        raise NothingToRead(found.document.title, found.document.error)
+    _refuse_failed(found.document)
     texts = read_document(resources, found.document, chunk, format=format)
     first = chunk or 0
     return DocumentText(id=document_id, chunks=[ChunkText(chunk=first + n, text=each) for n, each in enumerate(texts)])
+
+
+def _refuse_failed(document: Document) -> None:
+    """Raises NothingToRead for a document that failed."""
+    if document.state is DocumentState.FAILED:
+        raise NothingToRead(document.title, document.error)
 
 
 @router.get("/{document_id}/chunks/{chunk}/image", summary="See a chunk", response_class=Response, responses=PNG)
@@ -296,6 +301,7 @@ def image(
 ) -> Response:
     """A chunk's image as the encoder saw it, PNG."""
     found = find_document(resources, caller, document_id)
+    _refuse_failed(found.document)
     (content,) = read_styled(resources, found.document, chunk)
     return Response(chunk_image(content.text, content.styles), media_type="image/png", headers=IMAGE_HEADERS)
 

@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from store import catalog
-from store.database import reading
+from store.database import reading, transaction
 from tests.api.service.conftest import LEASE, WEIR, Service, upload
+from workers.events import silent
+from workers.ingest import parse
 from workers.tend import Tender
 
 
@@ -163,7 +165,28 @@ def test_a_document_that_fails_says_why(service: Service) -> None:
         text = client.get(f"/v1/documents/{document['id']}/text")  # an empty one would be taken for what it says
         assert (text.status_code, text.json()["title"]) == (409, "The document failed")
         assert text.json()["detail"] == f"cut.pdf failed and has no text to read: {failed['error']}"
+        image = client.get(f"/v1/documents/{document['id']}/chunks/0/image")
+        assert (image.status_code, image.json()["detail"]) == (409, text.json()["detail"])
         assert client.delete(f"/v1/documents/{document['id']}").status_code == 204
+
+
+def test_a_chunk_that_is_not_encoded_yet_is_told_so(service: Service) -> None:
+    with service.client() as client:
+        document = upload(client, "weir.md", WEIR).json()
+        with transaction(service.resources.engine) as session:
+            (job,) = catalog.claim_jobs(session, [catalog.JobKind.PARSE], owner="other", lease_seconds=60)
+        parse(service.resources, job, owner="other", listen=silent)
+        path = f"/v1/documents/{document['id']}"
+        assert client.get(path).json()["state"] == "encoding"
+        for asked in ("/chunks/0/image", "/text?chunk=0"):
+            reply = client.get(path + asked)
+            assert reply.status_code == 404
+            assert reply.json()["detail"] == (
+                f"There is no cache of chunk '{document['id']}/0'. It is not encoded yet: follow the document until it "
+                "is ready."
+            )
+        assert client.get(f"{path}/text").json()["chunks"] == []
+        assert client.get(f"{path}/chunks/1/image").json()["detail"].endswith("numbered from 0.")
 
 
 def test_a_deleted_document_is_gone_for_every_reader(service: Service) -> None:
