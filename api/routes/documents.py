@@ -10,7 +10,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Form, Path, Query, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import AfterValidator
+from pydantic import AfterValidator, WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 
 from api.access import FoundDocument, Ingester, Opened, Reader, find_document, find_home
@@ -61,6 +61,9 @@ ExternalId = Annotated[
     Form(max_length=1000, description="Names the document: new bytes replace the old."),
     AfterValidator(plain),
 ]
+# `format` is what generators of clients know a file by, `contentMediaType` alone they take for text.
+_FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+UploadedFile = Annotated[UploadFile, WithJsonSchema(_FILE)]
 Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str | None, Query(description="`next` of the page before")]
 MANY = "files"  # the one form field that may come more than once
@@ -136,7 +139,7 @@ def upload(
     resources: Opened,
     caller: Ingester,
     fields: Annotated[None, Depends(only("file", "collection", "external_id", "metadata"))],
-    file: UploadFile,
+    file: UploadedFile,
     collection: Annotated[Name, Form()],
     external_id: ExternalId = None,
     metadata: Metadata = None,
@@ -179,7 +182,7 @@ def upload_batch(
     resources: Opened,
     caller: Ingester,
     fields: Annotated[None, Depends(only("files", "collection", "metadata"))],
-    files: list[UploadFile],
+    files: list[UploadedFile],
     collection: Annotated[Name, Form()],
     metadata: Metadata = None,
 ) -> BatchOut:

@@ -38,6 +38,20 @@ def test_every_route_that_needs_a_key_is_documented_so(service: Service) -> None
     assert document["paths"]["/v1/search"]["post"]["security"] == [{"HTTPBearer": []}]
 
 
+def test_files_are_documented_as_generators_of_clients_know_them(service: Service) -> None:
+    with service.client() as client:
+        schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    forms = {name: schema["properties"] for name, schema in schemas.items() if name.startswith("Body_upload")}
+    (file,) = (form["file"] for form in forms.values() if "file" in form)
+    (files,) = (form["files"]["items"] for form in forms.values() if "files" in form)
+    for said in (file, files):
+        assert (said["type"], said["format"], said["contentMediaType"]) == (
+            "string",
+            "binary",
+            "application/octet-stream",
+        )
+
+
 def test_every_good_answer_is_documented(service: Service) -> None:
     with service.client() as client:
         paths = client.get("/openapi.json").json()["paths"]
