@@ -18,6 +18,7 @@ from api.answering import Answering
 from api.callers import KnownKeys
 from api.library import forget_gone
 from api.observe import Observed, observe
+from api.openaishape import OpenAIShape
 from api.problems import RESPONSES, install_problems
 from api.quotas import Quotas
 from api.routes import chat, collections, documents, health, jobs, keys, metrics, page, questions, webhooks
@@ -71,6 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, limit=settings.max_file_bytes)
     app.add_middleware(KeyFirst)
     app.add_middleware(Observed)
+    app.add_middleware(OpenAIShape)
     install_problems(app, {chat.PATH: chat.refuse_invalid})
     for module in ROUTES:
         app.include_router(module.router, responses=chat.RESPONSES if module is chat else RESPONSES)

@@ -3,7 +3,7 @@
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -184,7 +184,7 @@ def _headers(error: Exception) -> dict[str, str]:
     return {}
 
 
-Refusal = Callable[[RequestValidationError], JSONResponse]
+Refusal = Callable[[Sequence[Mapping[str, str]]], JSONResponse]  # of faults: `at` a place, and the `message`
 
 
 def _told(fault: Mapping[str, Any], request: Request) -> dict[str, str]:
@@ -207,9 +207,9 @@ def install_problems(app: FastAPI, own: Mapping[str, Refusal]) -> None:
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        if request.url.path in own:
-            return own[request.url.path](error)
         faults = [_told(fault, request) for fault in error.errors()]
+        if request.url.path in own:
+            return own[request.url.path](faults)
         detail = "; ".join(f"{fault['at']}: {fault['message']}" for fault in faults)
         return problem(422, "The request is not valid", detail, errors=faults)
 

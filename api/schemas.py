@@ -45,7 +45,8 @@ def worded(text: str) -> str:
     return text
 
 
-Words = Annotated[str, Field(min_length=1, max_length=10_000), AfterValidator(worded)]  # of a question
+LONGEST = 10_000  # characters of a question
+Words = Annotated[str, Field(min_length=1, max_length=LONGEST), AfterValidator(worded)]
 About = Annotated[dict[str, object], AfterValidator(plain)]  # metadata
 Title = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(plain)]
 ExternalId = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(plain)]

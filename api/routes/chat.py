@@ -7,24 +7,24 @@ no temperature, no system message is followed, and each turn is answered on its 
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from api.access import Opened, Reader, find_home
 from api.answer import ask_steps
 from api.answering import Answering, answering_of
+from api.openaishape import FAULT, fault
 from api.plain import plain
 from api.problems import Told, fault_of
 from api.reports import AnswerReport, Question, Step
-from api.schemas import citations_of
+from api.schemas import LONGEST, citations_of
 from compressor.decoders.names import QUOTING
 from store import catalog
 from store.database import reading
@@ -35,7 +35,7 @@ router = APIRouter(prefix="/v1", tags=["openai"])
 COMPLETIONS = "/chat/completions"
 PATH = f"{router.prefix}{COMPLETIONS}"
 RESPONSES: dict[int | str, dict[str, object]] = {
-    "default": {"description": "An error: of a completion in OpenAI's shape, else problem details"}
+    "default": {"description": "An error in OpenAI's shape", "content": {"application/json": {"schema": FAULT}}}
 }
 STREAMED: dict[int | str, dict[str, object]] = {
     200: {
@@ -80,7 +80,12 @@ class ChatMessage(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     role: Literal["user", "assistant", "system", "developer"]
-    content: Plain | list[TextPart]
+    content: Annotated[
+        Annotated[Plain, Tag("text")] | Annotated[list[TextPart], Tag("parts")],
+        Discriminator(
+            lambda content: "parts" if isinstance(content, list) else "text"
+        ),  # a fault is of that kind alone
+    ]
 
     @property
     def text(self) -> str:
@@ -117,24 +122,32 @@ class Refused(Exception):
 
 def refusal(error: Refused, *, status: int = 400, code: str = "unsupported_value") -> JSONResponse:
     """An error in OpenAI's shape."""
-    fault = {"message": str(error), "type": "invalid_request_error", "param": error.parameter, "code": code}
-    return Told({"error": fault}, status)
+    return Told(fault(str(error), status, param=error.parameter, code=code), status)
 
 
-def refuse_invalid(error: RequestValidationError) -> JSONResponse:
+def refuse_invalid(faults: Sequence[Mapping[str, str]]) -> JSONResponse:
     """A request that is none of OpenAI's, or asks for what is not there: an image part, a tool's message."""
-    fault = error.errors()[0]
-    if fault["type"] == "json_invalid":
-        said = fault.get("ctx", {}).get("error", fault["msg"])
-        return refusal(Refused(f"The body is not JSON: {said} at character {fault['loc'][-1]}.", None))
-    place = [str(part) for part in fault["loc"] if part != "body"]
-    return refusal(
-        Refused(f"{'.'.join(place)}: {fault['msg'].removeprefix('Value error, ')}", place[0] if place else None)
-    )
+    at, said = faults[0]["at"].removeprefix("body."), faults[0]["message"]
+    if at == "body":
+        return refusal(Refused(f"The body {said}.", None))
+    return refusal(Refused(f"{at}: {said}", at.partition(".")[0]))
 
 
 def question_of(body: ChatRequest) -> str:
     """The last message, which must be the user's. Raises Refused for what cannot be honoured."""
+    _refuse_fields(body)
+    if any(message.role in ("system", "developer") for message in body.messages):
+        raise Refused("System messages cannot be followed: answers come from the documents.", "messages")
+    last = body.messages[-1]
+    if last.role != "user" or not last.text.strip():
+        raise Refused("The last message must be the user's, with a question in it.", "messages")
+    if len(last.text) > LONGEST:
+        raise Refused(f"The question has {len(last.text):,} characters, and at most {LONGEST:,} are read.", "messages")
+    return last.text
+
+
+def _refuse_fields(body: ChatRequest) -> None:
+    """Raises Refused for a field that asks for what is not there."""
     for name, value in (body.model_extra or {}).items():
         if name in IDENTIFYING or value is None or value in AS_IT_IS.get(name, ()):
             continue
@@ -148,12 +161,6 @@ def question_of(body: ChatRequest) -> str:
         for name, value in (message.model_extra or {}).items():
             if value is not None and not (message.role == "assistant" and name == OURS):
                 raise Refused(f"{name} of a message is not supported by this service.", "messages")
-    if any(message.role in ("system", "developer") for message in body.messages):
-        raise Refused("System messages cannot be followed: answers come from the documents.", "messages")
-    last = body.messages[-1]
-    if last.role != "user" or not last.text.strip():
-        raise Refused("The last message must be the user's, with a question in it.", "messages")
-    return last.text
 
 
 @router.get("/models", summary="List collections as models")
@@ -263,8 +270,8 @@ def _stream(
                 async for event in answering.go_on(events):
                     yield event
             except Exception as error:
-                fault = fault_of(error)
-                yield _data({"error": {"message": fault.detail, "type": "server_error", "param": None, "code": None}})
+                told = fault_of(error)
+                yield _data(fault(told.detail, 500))
 
     return EventSourceResponse(tell(), ping=15)
 

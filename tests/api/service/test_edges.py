@@ -158,6 +158,13 @@ def test_an_error_that_nobody_expected_has_the_requests_id(
     assert reply.json()["detail"] == "Something went wrong here; the log of the service says what."
 
 
+CHAT = "/v1/chat/completions"
+IMAGE = (
+    b'{"model": "main", "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}'
+)
+LONG = b'{"model": "main", "messages": [{"role": "user", "content": "%s"}]}' % (b"x" * 10_001)
+
+
 def test_blobs_that_are_away_are_a_reason_to_come_back() -> None:
     reply = problem_of(BlobStoreDown("s3://secret-bucket", "refused"))
     assert (reply.status_code, reply.headers["Retry-After"]) == (503, "5")
@@ -180,6 +187,49 @@ def test_what_chat_cannot_honour_is_answered_in_openais_shape(
     with library.client() as client:
         reply = client.post("/v1/chat/completions", json={"model": "main", **body})
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, parameter)
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "said"),
+    [
+        (
+            b"{}",
+            {"Content-Type": "text/plain"},
+            "The body is no JSON to this service without `Content-Type: application",
+        ),
+        (b"[1]", {}, "The body is not a JSON object."),
+        (IMAGE, {}, "messages.0.content.parts.0.type: Input should be 'text'"),
+        (LONG, {}, "The question has 10,001 characters, and at most 10,000 are read."),
+    ],
+)
+def test_what_chat_cannot_read_is_said_in_words(
+    library: Service, content: bytes, headers: dict[str, str], said: str
+) -> None:
+    with library.client() as client:
+        reply = client.post(CHAT, content=content, headers={"Content-Type": "application/json", **headers})
+    assert reply.status_code == 400
+    assert reply.json()["error"]["message"].startswith(said)
+
+
+def test_what_goes_wrong_before_a_route_of_openai_is_told_in_its_shape_too(library: Service) -> None:
+    with library.client("pk_unknown") as client:
+        unknown = client.get("/v1/models"), client.post(CHAT, json={})
+    with library.client() as client:
+        large = client.post(CHAT, content=b"x" * 3_000_000)
+        elsewhere = client.get("/v1/collections/nowhere")
+    for reply in unknown:
+        assert (reply.status_code, reply.headers["WWW-Authenticate"]) == (401, "Bearer")
+        assert reply.headers["Content-Type"] == "application/json"
+        assert reply.json() == {
+            "error": {
+                "message": "Send a valid key as `Authorization: Bearer pk_...`; `percel keys create` makes one.",
+                "type": "invalid_request_error",
+                "param": None,
+                "code": None,
+            }
+        }
+    assert (large.status_code, large.json()["error"]["message"][:19]) == (413, "More than 1,000,000")
+    assert elsewhere.headers["Content-Type"] == "application/problem+json"
 
 
 def test_many_searches_at_once_are_all_answered(library: Service) -> None:
