@@ -196,6 +196,8 @@ def _told(fault: Mapping[str, Any], request: Request) -> dict[str, str]:
         said = "is not a JSON object"
         if "json" not in request.headers.get("content-type", ""):  # as curl -d sends it
             said = "is no JSON to this service without `Content-Type: application/json`"
+    elif said.startswith("Expected UploadFile"):  # curl -F without an @
+        said = "is text where a file is meant; curl sends a file with an @ before its name: `-F file=@report.pdf`"
     return {"at": at, "message": said}
 
 

@@ -126,6 +126,11 @@ def quotas_of(request: Request) -> Quotas:
     return quotas
 
 
+def _name_of(file: UploadFile) -> str:
+    """A file's name. In a form's header a quotation mark would end it, so browsers and libraries send %22 for one."""
+    return (file.filename or "unnamed").replace("%22", '"')
+
+
 def _answer(reply: Reply) -> JSONResponse:
     headers = {"Location": f"/v1/documents/{reply.body['id']}"}
     if reply.replayed:
@@ -146,7 +151,7 @@ def upload(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Accepts a file: 202 when it is queued, 200 when these bytes are there already."""
-    given = Upload(file.file, file.filename or "unnamed", collection, external_id, parse_metadata(metadata))
+    given = Upload(file.file, _name_of(file), collection, external_id, parse_metadata(metadata))
     return _answer(take_in(resources, quotas_of(request), caller, given, key=idempotency_key))
 
 
@@ -194,7 +199,7 @@ def upload_batch(
     about = parse_metadata(metadata)
     items = []
     for file in files:
-        title = file.filename or "unnamed"
+        title = _name_of(file)
         try:
             reply = take_in(resources, quotas_of(request), caller, Upload(file.file, title, collection, None, about))
             items.append(BatchItem(title=title, status=reply.status, document=DocumentOut.model_validate(reply.body)))

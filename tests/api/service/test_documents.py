@@ -124,6 +124,14 @@ def test_a_text_becomes_a_document(service: Service) -> None:
         assert only(client, "notes")[0]["state"] == "ready"
 
 
+def test_a_name_with_quotation_marks_is_the_title(service: Service) -> None:
+    name = 'The "old" weir, 漢字.md'
+    with service.client() as client:
+        assert upload(client, name, WEIR).json()["title"] == name
+        batch = client.post("/v1/documents/batch", data={"collection": "b"}, files=[("files", (name, LEASE))])
+        assert batch.json()["items"][0]["document"]["title"] == name
+
+
 def test_a_batch_gives_every_file_its_id_or_its_problem(service: Service) -> None:
     files = [("files", ("good.txt", WEIR)), ("files", ("empty.txt", "")), ("files", ("other.txt", LEASE))]
     with service.client() as client:
@@ -320,6 +328,14 @@ def test_bad_fields_are_named(service: Service, fields: dict[str, str], status: 
     with service.client() as client:
         reply = upload(client, "a.txt", WEIR, **fields)
     assert (reply.status_code, reply.json()["detail"][: len(detail)]) == (status, detail)
+
+
+@pytest.mark.parametrize(("path", "field"), [("/v1/documents", "file"), ("/v1/documents/batch", "files")])
+def test_a_file_that_is_sent_as_text_is_told_so(service: Service, path: str, field: str) -> None:
+    with service.client() as client:
+        form = {"collection": (None, "main"), field: (None, "report.pdf")}  # curl -F file=report.pdf
+        detail = client.post(path, files=form).json()["detail"]
+    assert "is text where a file is meant; curl sends a file with an @ before its name: `-F file=@report.pdf`" in detail
 
 
 def test_an_upload_by_url_is_off_until_it_is_enabled(service: Service) -> None:
