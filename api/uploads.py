@@ -36,7 +36,11 @@ QUESTION_BYTES = 1_000_000  # of a body that is no upload
 OVERHEAD = 1_000_000  # bytes of a request body that are not the file: multipart boundaries, fields
 IdempotencyKey = Annotated[
     str | None,
-    Header(max_length=200, description="The same key again gets the same answer, for 24 hours; nothing runs twice."),
+    Header(
+        min_length=1,
+        max_length=200,
+        description="The same key again gets the same answer, for 24 hours; nothing runs twice.",
+    ),
 ]
 
 

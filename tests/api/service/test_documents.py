@@ -330,6 +330,14 @@ def test_bad_fields_are_named(service: Service, fields: dict[str, str], status: 
     assert (reply.status_code, reply.json()["detail"][: len(detail)]) == (status, detail)
 
 
+def test_an_idempotency_key_without_a_letter_is_none(service: Service) -> None:
+    with service.client() as client:
+        replies = [upload(client, "a.txt", text, idempotency_key="") for text in (WEIR, LEASE)]
+    for reply in replies:  # not two different requests under one key
+        assert reply.status_code == 422
+        assert reply.json()["errors"][0]["at"] == "header.idempotency-key"
+
+
 @pytest.mark.parametrize(("path", "field"), [("/v1/documents", "file"), ("/v1/documents/batch", "files")])
 def test_a_file_that_is_sent_as_text_is_told_so(service: Service, path: str, field: str) -> None:
     with service.client() as client:
