@@ -2,12 +2,15 @@
 
 import json
 import threading
+import time
 from io import BytesIO
 
 import httpx
 import pytest
 from PIL import Image
 
+from api import events
+from api.routes import documents
 from store import catalog
 from store.database import reading, transaction
 from tests.api.service.conftest import LEASE, WEIR, Service, upload
@@ -161,6 +164,22 @@ def test_a_document_is_followed_to_its_end(service: Service) -> None:
                         worker.start()
         worker.join()
     assert (states[0], states[-1]) == ("queued", "ready")
+
+
+def test_a_document_that_stays_as_it_is_is_looked_at_ever_more_rarely(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+    current = documents._current
+    monkeypatch.setattr(documents, "_current", lambda *asked: looks.append(time.monotonic()) or current(*asked))
+    monkeypatch.setattr(events, "POLL_SECONDS", 0.03)
+    with service.client() as client:
+        document = upload(client, "a.txt", WEIR).json()
+        with client.stream("GET", f"/v1/documents/{document['id']}/events") as stream:
+            told = stream.iter_text()  # held: without it the stream ends
+            assert "queued" in next(told)
+            time.sleep(2)
+    assert 5 < len(looks) < 25  # and not 60
 
 
 def test_a_document_that_fails_says_why(service: Service) -> None:
