@@ -29,7 +29,7 @@ from percel_client.models import (
 from percel_client.requests import Filter, Metadata, Order
 from percel_client.retries import Retries
 from percel_client.sources import Source, opened
-from percel_client.watch import Progress, Watch
+from percel_client.watch import SILENCE, Progress, Watch
 
 
 class AsyncPercel:
@@ -195,7 +195,7 @@ class AsyncPercel:
     async def events(self, document_id: str) -> AsyncGenerator[Document, None]:
         """The document at each change, until it is ready or failed. Raises NotFound when it is deleted meanwhile."""
         ended = False
-        async with aclosing(self._connection.events(requests.events(document_id))) as events:
+        async with aclosing(self._connection.events(requests.events(document_id), silence=SILENCE)) as events:
             async for event in events:
                 document = document_of(event)
                 if document:

@@ -29,7 +29,7 @@ from percel_client.models import (
 from percel_client.requests import Filter, Metadata, Order
 from percel_client.retries import Retries
 from percel_client.sources import Source, opened
-from percel_client.watch import Progress, Watch
+from percel_client.watch import SILENCE, Progress, Watch
 
 
 class Percel:
@@ -192,7 +192,7 @@ class Percel:
     def events(self, document_id: str) -> Iterator[Document]:
         """The document at each change, until it is ready or failed. Raises NotFound when it is deleted meanwhile."""
         ended = False
-        for event in self._connection.events(requests.events(document_id)):
+        for event in self._connection.events(requests.events(document_id), silence=SILENCE):
             document = document_of(event)
             if document:
                 ended = document.ended

@@ -9,7 +9,7 @@ from percel_client.models import FAILED, Document
 
 Progress = Callable[[Document], None]
 
-_SILENCE = 60.0  # seconds without a byte before a stream of events counts as dead
+SILENCE = 60.0  # seconds without a byte before a stream of events counts as dead
 _SIGNS = 15.0  # seconds between two signs that the server is still there
 _LAST_LOOK = 2.0  # seconds that a look may take at least, also at the end of a wait
 _FIRST_PAUSE = 0.25  # seconds between two looks; grows by half each time
@@ -57,7 +57,7 @@ class Watch:
 
     def silence(self) -> float:
         """Seconds that a stream of events may say nothing."""
-        return max(0.001, min(_SILENCE, self._left()))
+        return max(0.001, min(SILENCE, self._left()))
 
     def outlasts(self, silence: float) -> bool:
         """Whether a stream that may be silent for so long, and just was not, could go on beyond the end of the wait."""

@@ -45,9 +45,9 @@ def connect(kind: str, address: str) -> Percel | Blocking:
     return Blocking(AsyncPercel(address, "pk_test", retries=AT_ONCE))
 
 
-def make(kind: str, stub: Stub, *, retries: Retries = AT_ONCE) -> Percel | Blocking:
+def make(kind: str, stub: Stub, *, retries: Retries = AT_ONCE, timeout: float = 60.0) -> Percel | Blocking:
     """A client of the stub, without sockets."""
     transport = httpx.MockTransport(stub.handle)
     if kind == "sync":
-        return Percel(ADDRESS, "pk_test", retries=retries, transport=transport)
-    return Blocking(AsyncPercel(ADDRESS, "pk_test", retries=retries, transport=transport))
+        return Percel(ADDRESS, "pk_test", retries=retries, timeout=timeout, transport=transport)
+    return Blocking(AsyncPercel(ADDRESS, "pk_test", retries=retries, timeout=timeout, transport=transport))

@@ -5,6 +5,7 @@ import time
 
 import httpx
 import pytest
+from both import make
 from stub import event_stream, problem, sse
 
 from percel_client import Conflict, ConnectionFailed, DocumentFailed, NotFound, UnexpectedAnswer, WaitTimeout
@@ -101,6 +102,16 @@ def test_events_that_are_cut_off_are_an_error(percel, stub):
     stub.next_answers.append(cut)
     with pytest.raises(ConnectionFailed, match=r"got no answer .the server went away"):
         list(percel.events("d1"))
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_events_may_be_silent_for_longer_than_a_client_waits_for_answers(stub, kind):
+    percel = make(kind, stub, timeout=5.0)
+    document = percel.upload(b"alpha", collection="c", name="a.txt")
+    assert [seen.state for seen in percel.events(document.id)] == ["parsing", "encoding", "ready"]
+    percel.close()
+    upload, events = (request.extensions["timeout"]["read"] for request in stub.requests)
+    assert (upload, events) == (5.0, 60.0)  # the server gives a sign every 15 s
 
 
 def test_events_that_end_before_the_document_did_are_an_error(percel, stub):
