@@ -18,6 +18,7 @@ from compressor.decoders.base import Evidence, ScoredPassage, cite
 from compressor.decoders.openai import Part, remote_model, stream_chat
 from compressor.errors import ContextTooLong
 from compressor.rerank import PASSAGES
+from compressor.said import noted
 from store import catalog
 from store.database import reading
 from store.types import ChunkCache
@@ -60,13 +61,19 @@ def write_remotely(resources: Resources, asked: Question, decoder: str) -> Itera
     remote = remote_model(decoder, key=settings.openai_key.get_secret_value(), seconds=settings.openai_seconds)
     said: list[str] = []
     before = time.perf_counter()
-    for piece in stream_chat(remote, INSTRUCTIONS, content, limit=settings.answer_tokens):
-        said.append(piece)
-        yield piece
+    cut_off = yield from noted(stream_chat(remote, INSTRUCTIONS, content, limit=settings.answer_tokens), said)
     timings.add("answer", time.perf_counter() - before)
     text = "".join(said).strip()
     citations = _citations(text, evidence, rows) if text else ()
-    yield written_answer(text, citations, decoder=decoder, mode=mode, context=context, timings=timings.with_total())
+    yield written_answer(
+        text,
+        citations,
+        decoder=decoder,
+        mode=mode,
+        context=context,
+        timings=timings.with_total(),
+        cut_off=cut_off,
+    )
 
 
 def _evidence(resources: Resources, asked: Question) -> tuple[list[ChunkCache], list[Evidence]]:

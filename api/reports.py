@@ -67,6 +67,7 @@ class AnswerReport:
     confidence: float | None  # 0..1; None where the decoder does not say
     context: ContextReport
     timings: dict[str, float]  # seconds by step
+    cut_off: bool = False  # whether a model had more to say than PERCEL_ANSWER_TOKENS let it
 
 
 def written_answer(
@@ -77,9 +78,10 @@ def written_answer(
     mode: Mode,
     context: ContextReport,
     timings: dict[str, float],
+    cut_off: bool = False,
 ) -> AnswerReport:
     """What a model wrote; where it wrote nothing, or was given nothing, it abstains."""
-    return AnswerReport(text or NOTHING_FOUND, not text, citations, decoder, mode, None, context, timings)
+    return AnswerReport(text or NOTHING_FOUND, not text, citations, decoder, mode, None, context, timings, cut_off)
 
 
 Step = ContextReport | str | AnswerReport  # of an answer as it is made: what was loaded, its pieces, the whole of it

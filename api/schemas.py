@@ -353,6 +353,7 @@ class AnswerOut(Shape):
     confidence: float | None
     context: ContextOut
     timings: dict[str, float]
+    cut_off: bool
 
     @classmethod
     def of(cls, report: AnswerReport) -> Self:
@@ -366,6 +367,7 @@ class AnswerOut(Shape):
             confidence=report.confidence,
             context=ContextOut.of(report.context),
             timings=report.timings,
+            cut_off=report.cut_off,
         )
 
 

@@ -25,6 +25,7 @@ from compressor.decoders.vllm import (
     prompt_embeds,
 )
 from compressor.errors import ContextTooLong, ModelError
+from compressor.said import Said, noted
 from compressor.vlm.codec import PageCodec
 from compressor.vlm.load import load_tokenizer
 from compressor.vlm.pointing import read_pointing
@@ -63,14 +64,20 @@ def write_by_server(resources: Resources, asked: Question, decoder: str) -> Iter
     shown = in_order(chosen.ranked)
     said: list[str] = []
     before = time.perf_counter()
-    for piece in sender.ask(asked, shown):
-        said.append(piece)
-        yield piece
+    cut_off = yield from noted(sender.ask(asked, shown), said)
     timings.add("answer", time.perf_counter() - before)
     pointing = read_pointing("".join(said))
     text = pointing.text.strip()
     citations = cite_pages(resources, pointing, shown, chosen.ranked, codec.recipe) if text else ()
-    yield written_answer(text, citations, decoder=decoder, mode=MODE, context=context, timings=timings.with_total())
+    yield written_answer(
+        text,
+        citations,
+        decoder=decoder,
+        mode=MODE,
+        context=context,
+        timings=timings.with_total(),
+        cut_off=cut_off,
+    )
 
 
 class _Sender:
@@ -111,22 +118,23 @@ class _Sender:
             )
         return chosen
 
-    def ask(self, asked: Question, shown: Sequence[PagePlace]) -> Iterator[str]:
-        """The answer in pieces. Raises RemoteError, CacheDamaged, UnknownCodec, ModelError."""
+    def ask(self, asked: Question, shown: Sequence[PagePlace]) -> Said:
+        """The answer in pieces -> whether it is cut off. Raises RemoteError, CacheDamaged, UnknownCodec, ModelError."""
         # Tenants must not learn from the server's speed what others asked about.
         salt = hashlib.sha256(f"percel {asked.tenant}".encode()).hexdigest()
         limit = self._resources.settings.answer_tokens
         if not self._codec.family.grid:
             pages = load_pages(self._resources, shown)
             prompt = prompt_embeds(self._codec, self._tokenizer, pages, asked.text, expected=self._expected)
-            yield from ask_by_prompt(self._remote, self._served, prompt, salt=salt, limit=limit)
-            return
+            return (yield from ask_by_prompt(self._remote, self._served, prompt, salt=salt, limit=limit))
         names = [page_name(self._codec.model, place.key.blob, place.key.entry) for place in shown]
         if self._named:
             parts = [named_part(p.grid, self._expected, name) for p, name in zip(shown, names, strict=True)]
         else:
             pages = load_pages(self._resources, shown)
             parts = [image_part(page, self._expected, name) for page, name in zip(pages, names, strict=True)]
-        yield from ask_by_images(
-            self._remote, self._served, parts, asked.text, tokenizer=self._tokenizer, salt=salt, limit=limit
+        return (
+            yield from ask_by_images(
+                self._remote, self._served, parts, asked.text, tokenizer=self._tokenizer, salt=salt, limit=limit
+            )
         )

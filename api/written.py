@@ -1,9 +1,10 @@
 """Owns answers that a vision-language model writes here: page caches into its context, its words and their places."""
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import cast
 
 from api.library import forget_gone
 from api.pagechoice import Chosen, ModelContext, choose_pages, pages_asked
@@ -11,6 +12,7 @@ from api.pagecitations import cite_pages
 from api.pageplaces import PagePlace, in_order, load_pages
 from api.reports import ContextReport, Question, Step, written_answer
 from api.search import home_of
+from compressor.said import Said, noted
 from compressor.vlm.pointing import read_pointing
 from compressor.vlm.reader import PageReader, Prefilled
 from store.errors import BlobMissing
@@ -26,7 +28,7 @@ class _Begun:
     chosen: Chosen
     shown: list[PagePlace]  # in the order of the prompt
     context: ContextReport
-    pieces: Generator[Prefilled | str]  # what the model writes; no other answer begins before it ends or is closed
+    pieces: Said  # what the model writes; no other answer begins before it ends or is closed
 
 
 def write(resources: Resources, asked: Question, decoder: str) -> Iterator[Step]:
@@ -53,16 +55,19 @@ def write(resources: Resources, asked: Question, decoder: str) -> Iterator[Step]
     with closing(begun.pieces):
         yield begun.context
         before = time.perf_counter()
-        for piece in begun.pieces:
-            assert isinstance(piece, str), "how much was read is said once"
-            said.append(piece)
-            yield piece
+        cut_off = yield from noted(begun.pieces, said)
     timings.add("answer", time.perf_counter() - before)
     pointing = read_pointing("".join(said))
     text = pointing.text.strip()
     citations = cite_pages(resources, pointing, begun.shown, begun.chosen.ranked, reader.codec.recipe) if text else ()
     yield written_answer(
-        text, citations, decoder=decoder, mode=reader.attention, context=begun.context, timings=timings.with_total()
+        text,
+        citations,
+        decoder=decoder,
+        mode=reader.attention,
+        context=begun.context,
+        timings=timings.with_total(),
+        cut_off=cut_off,
     )
 
 
@@ -89,7 +94,7 @@ def _begin(
         first = next(pieces)
     assert isinstance(first, Prefilled), "how much was read is said first"
     context = replace(chosen.report(), prefilled=first.tokens, planned_bytes=plan.total + chosen.held)
-    return _Begun(chosen, shown, context, pieces)
+    return _Begun(chosen, shown, context, cast("Said", pieces))  # how much was read is said once
 
 
 def model_context(reader: PageReader, asked: Question) -> ModelContext:

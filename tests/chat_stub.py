@@ -20,16 +20,16 @@ class Stub:
         self.url = ""
 
 
-def delta(text: str | None) -> bytes:
-    return f"data: {json.dumps({'choices': [{'delta': {'content': text}}]})}\n\n".encode()
+def delta(text: str | None, finish: str | None = None) -> bytes:
+    return f"data: {json.dumps({'choices': [{'delta': {'content': text}, 'finish_reason': finish}]})}\n\n".encode()
 
 
 EVENTS, PLAIN = "text/event-stream", "application/json"
 MOTTO = 'data: {"choices": [{"delta": {"content": "höchstens"}}]}\n\n'.encode()
-WHOLE = {"choices": [{"message": {"content": "".join(PIECES)}}]}
+WHOLE = {"message": {"content": "".join(PIECES)}}
 ANSWERS: dict[str, tuple[int, str, list[bytes]]] = {
     "stream": (200, EVENTS, [delta(None), *map(delta, PIECES), b"data: [DONE]\n\n"]),
-    "whole": (200, PLAIN, [json.dumps(WHOLE).encode()]),
+    "whole": (200, PLAIN, [json.dumps({"choices": [WHOLE]}).encode()]),
     "drips": (200, EVENTS, [delta(".")] * 600),
     "drips a line": (200, EVENTS, [b"data: "] * 600),
     "drips a body": (200, PLAIN, [b" "] * 600),
@@ -37,6 +37,9 @@ ANSWERS: dict[str, tuple[int, str, list[bytes]]] = {
     "no line end": (200, EVENTS, [b"data:" + b" " * (1 << 20)] * 9),
     "no end": (200, PLAIN, [b" " * (1 << 20) + b"\n"] * 9),
     "packed": (200, EVENTS, [b"data: this is not packed at all"]),
+    "at the limit": (200, EVENTS, [*map(delta, PIECES), delta(None, "length"), b"data: [DONE]\n\n"]),
+    "whole at the limit": (200, PLAIN, [json.dumps({"choices": [{**WHOLE, "finish_reason": "length"}]}).encode()]),
+    "ends with its reason": (200, EVENTS, [*map(delta, PIECES), delta(None, "stop")]),
     "breaks off": (200, EVENTS, [delta("The notice")]),
     "html": (200, "text/html", [b"<html>Welcome</html>"]),
     "nested": (200, EVENTS, [b"data: " + b"[" * 100_000]),

@@ -98,6 +98,8 @@ def show_answer(output: Output, answer: "AnswerReport", *, question: str | None 
             console.print(Padding(Text(citation.quote.strip()), (0, 0, 0, 2)))
         boxes = " ".join(f"[{b.x0:.2f} {b.y0:.2f} {b.x1:.2f} {b.y1:.2f}]" for b in citation.boxes[:2])
         console.print(Text(f"    {citation.title}, page {citation.page}  {boxes}", style="dim"))
+    if answer.cut_off:
+        console.print(Text("    The model was cut off: PERCEL_ANSWER_TOKENS allows no longer answer.", style="yellow"))
     context = answer.context
     console.print(
         Text(

@@ -208,7 +208,7 @@ async def complete(
     except NotFound as error:
         return refusal(Refused(str(error), "model"), status=404, code="model_not_found")
     message = {"role": "assistant", "content": content_of(report), "refusal": None, **_cited(report)}
-    choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+    choice = {"index": 0, "message": message, "finish_reason": _finish(report), "logprobs": None}
     usage = await run_in_threadpool(_usage, resources, report)
     return {**head, "object": "chat.completion", "choices": [choice], "usage": usage}
 
@@ -216,6 +216,11 @@ async def complete(
 def content_of(report: AnswerReport) -> str:
     """What the assistant says."""
     return NO_ANSWER if report.abstained else report.answer
+
+
+def _finish(report: AnswerReport) -> str:
+    """Why the assistant says no more."""
+    return "length" if report.cut_off else "stop"
 
 
 def _cited(report: AnswerReport) -> dict[str, object]:
@@ -256,7 +261,7 @@ def _stream(
         if not isinstance(step, AnswerReport):
             yield chunk({"content": step})
             return
-        yield chunk(_cited(step), "stop")
+        yield chunk(_cited(step), _finish(step))
         if counting is not None:
             usage = _usage(counting, step)
             yield _data({**head, "object": "chat.completion.chunk", "choices": [], "usage": usage})

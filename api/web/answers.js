@@ -38,7 +38,8 @@ async function answered(reply, stopped, show) {
   }
   const words = reply.mode === "quotes" ? [] : [el("p", { className: "written", dir: "auto", textContent: reply.answer })];
   const cards = await cardsOf(reply.citations.map(citation => ({ ...citation, text: citation.quote })), stopped);
-  show(...words, ...cards, loaded);
+  const cut = reply.cut_off ? [el("p", { className: "soft", textContent: "The model was cut off: the service allows no longer answer." })] : [];
+  show(...words, ...cut, ...cards, loaded);
   if (!stopped.aborted && isWide() && cards.length) cards[0].querySelector("button").click();
 }
 

@@ -11,11 +11,13 @@ import httpx
 
 from compressor.decoders.names import REMOTE
 from compressor.errors import RemoteNonsense, RemoteSlow, RemoteUnreachable
+from compressor.said import Said
 
 CONNECT_SECONDS = 5.0
 LONGEST = 1_000_000  # characters of an answer; a server that goes on beyond is not answering
 LONGEST_LINE = 8 << 20  # characters of what one is wrapped in, or of a list of models
 _CUT_CHARACTER = "\ufffd"
+_AT_LIMIT = "length"  # the reason of an end that is none
 
 Part = Mapping[str, object]  # of a message, in OpenAI's shape
 Fields = dict[str, object]  # of a request or an answer
@@ -38,24 +40,24 @@ def remote_model(name: str, *, kind: str = REMOTE, key: str, seconds: float) -> 
     return RemoteModel(url.rstrip("/"), model, key, seconds)
 
 
-def stream_chat(remote: RemoteModel, instructions: str, content: Sequence[Part], *, limit: int) -> Iterator[str]:
+def stream_chat(remote: RemoteModel, instructions: str, content: Sequence[Part], *, limit: int) -> Said:
     """The answer to one message, in pieces as the server gives them, of at most `limit` tokens.
 
-    Raises RemoteUnreachable, RemoteSlow, RemoteNonsense.
+    -> whether it is cut off there. Raises RemoteUnreachable, RemoteSlow, RemoteNonsense.
     """
     model = remote.model or _first_model(remote)
     messages = [{"role": "system", "content": instructions}, {"role": "user", "content": list(content)}]
-    yield from stream(remote, "chat/completions", {"model": model, "messages": messages}, limit=limit)
+    return (yield from stream(remote, "chat/completions", {"model": model, "messages": messages}, limit=limit))
 
 
-def stream(remote: RemoteModel, path: str, request: Mapping[str, object], *, limit: int) -> Iterator[str]:
+def stream(remote: RemoteModel, path: str, request: Mapping[str, object], *, limit: int) -> Said:
     """A chat completion ("chat/completions") or a plain one ("completions") in pieces, as `stream_chat`."""
     body = {**request, "temperature": 0, "max_tokens": limit, "stream": True}
     choice = _chat_text if path.startswith("chat/") else _plain_text
     with _talk(remote) as client:
         until = time.monotonic() + remote.seconds  # from here: making a client takes a while on a busy machine
         with client.stream("POST", f"{remote.url}/{path}", json=body) as response:
-            yield from _pieces(_Answer(remote, response, until), choice)
+            return (yield from _pieces(_Answer(remote, response, until), choice))
 
 
 def list_models(remote: RemoteModel) -> list[Fields]:
@@ -136,14 +138,15 @@ class _Answer:
         yield line
 
 
-def _pieces(answer: _Answer, choice: _Choice) -> Iterator[str]:
+def _pieces(answer: _Answer, choice: _Choice) -> Said:
     remote = answer.remote
     if not answer.streams:
-        piece, cut = _whole_characters(_content(remote, answer.read(), "message", choice))
+        text, reason = _content(remote, answer.read(), "message", choice)
+        piece, cut = _whole_characters(text)
         yield piece + (_CUT_CHARACTER if cut else "")  # a server that does not stream
-        return
+        return reason == _AT_LIMIT
     length = 0
-    ended = False
+    ended, reason = False, None
     cut = ""  # the first half of a character
     for line in answer.lines():
         if not line.startswith("data:"):
@@ -152,16 +155,19 @@ def _pieces(answer: _Answer, choice: _Choice) -> Iterator[str]:
         if data == "[DONE]":
             ended = True
             break
-        piece, cut = _whole_characters(cut + _content(remote, data, "delta", choice))
+        text, why = _content(remote, data, "delta", choice)
+        reason = why or reason
+        piece, cut = _whole_characters(cut + text)
         length += len(piece)
         if length > LONGEST:
             raise RemoteNonsense(f"{remote.url} answered with more than {LONGEST:,} characters")
         if piece:
             yield piece
-    if not ended:
+    if not ended and reason is None:  # some servers say why it ends, and not that it does
         raise RemoteNonsense(f"{remote.url} broke off in the middle of its answer")
     if cut:
         yield _CUT_CHARACTER
+    return reason == _AT_LIMIT
 
 
 def _whole_characters(text: str) -> tuple[str, str]:
@@ -180,22 +186,22 @@ def _without_key(said: str, remote: RemoteModel) -> str:
     return text.replace(remote.key, "...") if remote.key else text
 
 
-def _content(remote: RemoteModel, written: str, key: str, choice: _Choice) -> str:
-    """The text in a completion, or in a piece of one; a piece may hold none."""
+def _content(remote: RemoteModel, written: str, key: str, choice: _Choice) -> tuple[str, object]:
+    """The text in a completion, or in a piece of one, and why it ends there; a piece may hold neither."""
     try:
         fields = json.loads(written)
         if isinstance(fields, dict) and fields.get("error") is not None:  # some servers name it wherever it is not
             said = _without_key(str(fields["error"]), remote)[:300]
             raise RemoteNonsense(f"{remote.url} answered with an error: {said}")
         choices = fields["choices"]
-        text = choice(choices[0], key) if choices else None
+        text, reason = (choice(choices[0], key), choices[0].get("finish_reason")) if choices else (None, None)
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise RemoteNonsense(f"{remote.url} answered with what is no chat completion: {written[:100]!r}") from error
     if text is not None and not isinstance(text, str):
         raise RemoteNonsense(f"{remote.url} answered with a content that is no text: {str(text)[:100]!r}")
     if text is None and key == "message":
         raise RemoteNonsense(f"{remote.url} answered with a message without content")
-    return text or ""
+    return text or "", reason
 
 
 def _chat_text(choice: Fields, key: str) -> object:

@@ -10,7 +10,7 @@ Formats: vLLM 0.33, `vllm/renderers/chat_utils/types.py` and `vllm/entrypoints/o
 import base64
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ from compressor.errors import (
     RemoteRefused,
     UnknownCodec,
 )
+from compressor.said import Said
 from compressor.vlm.codec import PageCodec
 from compressor.vlm.layout import lay_out
 from compressor.vlm.load import read_config
@@ -159,27 +160,27 @@ def ask_by_images(
     tokenizer: "PreTrainedTokenizerBase",
     salt: str,
     limit: int,
-) -> Iterator[str]:
+) -> Said:
     """The answer to a question about pages that go in as image embeds. Raises RemoteError's kinds."""
     asked = plain_text(tokenizer, question).replace(_PLACEHOLDER, " ")
     content = [*parts, {"type": "text", "text": asked}]
     request = {"model": served.id, "messages": [{"role": "user", "content": content}]}
-    yield from _stream(remote, "chat/completions", request, salt=salt, limit=limit)
+    return (yield from _stream(remote, "chat/completions", request, salt=salt, limit=limit))
 
 
-def ask_by_prompt(remote: RemoteModel, served: Served, prompt: Tensor, *, salt: str, limit: int) -> Iterator[str]:
+def ask_by_prompt(remote: RemoteModel, served: Served, prompt: Tensor, *, salt: str, limit: int) -> Said:
     """The answer to a whole prompt (tokens, width) that goes in as prompt embeds. Raises RemoteError's kinds."""
     file = io.BytesIO()
     torch.save(prompt.contiguous(), file)  # the only format that vLLM takes here; it reads no objects but tensors
     request = {"model": served.id, "prompt_embeds": base64.b64encode(file.getvalue()).decode()}
-    yield from _stream(remote, "completions", request, salt=salt, limit=limit)
+    return (yield from _stream(remote, "completions", request, salt=salt, limit=limit))
 
 
-def _stream(remote: RemoteModel, path: str, request: Mapping[str, object], *, salt: str, limit: int) -> Iterator[str]:
+def _stream(remote: RemoteModel, path: str, request: Mapping[str, object], *, salt: str, limit: int) -> Said:
     # Marks for boxes are special tokens of some models: they are read, then taken out of the answer.
     extra = {"skip_special_tokens": False, "cache_salt": salt}
     try:
-        yield from stream(remote, path, {**request, **extra}, limit=limit)
+        return (yield from stream(remote, path, {**request, **extra}, limit=limit))
     except RemoteNonsense as error:
         said = str(error)
         opened = next((flag for refused, flag in _REFUSALS.items() if refused in said), None)

@@ -4,9 +4,11 @@
 what was read of each page alone (block attention): faster, and approximate.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import count
 from typing import TYPE_CHECKING
 
+from compressor.said import Said
 from compressor.vlm.answer import ANSWER_TOKENS
 from compressor.vlm.blocks import Block, assemble, read_block
 from compressor.vlm.choose import Chooser, greedy
@@ -42,8 +44,8 @@ class OpenedPages:
         assert not isinstance(tail, PageCache), "a question stands after the pages"
         return tail
 
-    def ask(self, question: str, *, limit: int = ANSWER_TOKENS, choose: Chooser = greedy) -> Iterator[str]:
-        """The answer in pieces, as it is made. What is not taken of it is not made.
+    def ask(self, question: str, *, limit: int = ANSWER_TOKENS, choose: Chooser = greedy) -> Said:
+        """The answer in pieces, as it is made -> whether it is cut off at the limit. What is not taken is not made.
 
         Raises ContextTooLong; ValueError while another answer is neither taken to its end nor closed.
         """
@@ -54,7 +56,10 @@ class OpenedPages:
         self._answering = True
         try:
             self._decoder.read(self._decoder.lay_out([tail], start=context.next_position), context)
-            yield from stream_text(self._tokenizer, self._decoder.generate(context, limit=limit, choose=choose))
+            tokens = self._decoder.generate(context, limit=limit, choose=choose)
+            made = count()
+            yield from stream_text(self._tokenizer, (token for token, _ in zip(tokens, made, strict=False)))
+            return next(made) == limit
         finally:
             self._decoder.rewind(context, self._mark)
             self._answering = False

@@ -105,16 +105,16 @@ class PageReader:
         *,
         plan: MemoryPlan,
         limit: int,
-    ) -> Generator[Prefilled | str]:
-        """How much had to be read, then the answer in pieces. `load` is called for pages that were not kept.
+    ) -> Generator[Prefilled | str, None, bool]:
+        """How much had to be read, then the answer in pieces -> whether it is cut off at the limit.
 
-        One answer at a time, of at most `limit` tokens; others wait for it.
+        `load` is called for pages that were not kept. One answer at a time; others wait for it.
         Raises ModelError, UnknownCodec, ContextTooLong, DeviceFull.
         """
         with self._lock:
             opened, prefilled = self._open(keys, load, plan)
             yield Prefilled(prefilled + len(opened.tail(question)))
-            yield from opened.ask(question, limit=limit)
+            return (yield from opened.ask(question, limit=limit))
 
     @property
     def sources(self) -> frozenset[str]:

@@ -128,6 +128,20 @@ def test_a_failing_server_is_told_with_its_status(home_with_documents: Path, stu
     assert '"status": 502' in streamed
 
 
+def test_an_answer_that_is_cut_off_says_so(home_with_documents: Path, stub: Stub) -> None:
+    from tests.api.service.conftest import running
+
+    chat = {"model": "default", "messages": [{"role": "user", "content": ASKED}]}
+    for service in running(settings(home_with_documents, stub)):
+        with service.client() as client:
+            for behaviour, cut_off, reason in (("at the limit", True, "length"), ("stream", False, "stop")):
+                stub.behaviour = behaviour
+                answer = client.post("/v1/ask", json={"question": ASKED, "collection": "default"}).json()
+                assert (answer["answer"], answer["cut_off"]) == ("".join(PIECES), cut_off)
+                (choice,) = client.post("/v1/chat/completions", json=chat).json()["choices"]
+                assert choice["finish_reason"] == reason
+
+
 def test_half_a_character_and_no_words_at_all_are_told_over_http(home_with_documents: Path, stub: Stub) -> None:
     from tests.api.service.conftest import running
 

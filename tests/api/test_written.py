@@ -80,6 +80,7 @@ def test_a_model_answers_and_names_the_pages_that_it_read(asked: Resources, mode
     assert context.prefilled > context.vision_tokens > 4
     assert context.planned_bytes > 0
     assert {"search", "plan", "prefill", "answer", "total"} <= set(answer.timings)
+    assert answer.cut_off  # a model that learnt nothing ends by itself nowhere
 
 
 def test_the_vision_tower_is_never_loaded(asked: Resources) -> None:
@@ -357,9 +358,10 @@ def test_over_http_an_answer_is_streamed_as_it_is_made(filled: Settings) -> None
     assert (names[0], names[-1]) == ("search", "done")
     assert names.count("answer") > 1
     done = json.loads(next(line[6:] for line in reversed(lines) if line.startswith("data: ")))
-    assert (done["mode"], done["context"]["pages"]) == ("full", 4)
+    assert (done["mode"], done["context"]["pages"], done["cut_off"]) == ("full", 4, True)
     assert (small.status_code, small.json()["title"]) == (422, "The decoder is not known")
     assert told.count('"content"') > 2
+    assert '"finish_reason": "length"' in told
     assert told.rstrip().endswith("data: [DONE]")
 
 
@@ -374,4 +376,5 @@ def test_on_the_command_line_it_is_printed_with_its_pages(
     said = " ".join(percel("ask", ASKED, "--decoder", f"hf:{model}").stdout.split())
     assert "weir.pdf, page 2" in said
     assert "read 4 pages (full attention)" in said
+    assert "The model was cut off: PERCEL_ANSWER_TOKENS allows no longer answer." in said
     assert as_json("ask", ASKED, "--decoder", f"hf:{model}")["mode"] == "full"

@@ -168,6 +168,7 @@ class Answer:
     mode: str = "quotes"  # or "full", "block", "text", "images": a model's own words, and what it was given
     confidence: float | None = None  # 0..1
     timings: Mapping[str, float] = field(default_factory=dict)  # seconds by step
+    cut_off: bool = False  # the model had more to say than the service let it
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ def test_an_answer_quotes_and_cites(library: Service) -> None:
     assert (citation["title"], citation["page"]) == ("lease.txt", 1)
     assert answer["context"]["vision_tokens"] > 0
     assert set(answer) == {
-        "answer", "abstained", "citations", "decoder", "mode", "confidence", "context", "timings",
+        "answer", "abstained", "citations", "decoder", "mode", "confidence", "context", "timings", "cut_off",
     }  # fmt: skip
 
 

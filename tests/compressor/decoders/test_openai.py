@@ -7,6 +7,7 @@ import pytest
 from compressor.decoders.names import check_decoder
 from compressor.decoders.openai import remote_model, stream_chat
 from compressor.errors import ModelError, RemoteError, RemoteNonsense, RemoteSlow, RemoteUnreachable
+from compressor.said import noted
 from tests.chat_stub import PIECES, Stub, chat_stub
 
 PART = {"type": "text", "text": "Question: how long?"}
@@ -36,6 +37,29 @@ def test_a_server_that_does_not_stream_is_understood_too(stub: Stub) -> None:
     assert said(stub, model="mine") == ["".join(PIECES)]
     assert stub.asked[0]["model"] == "mine"
     assert stub.keys == [None]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "cut_off"),
+    [
+        ("stream", False),
+        ("at the limit", True),
+        ("whole", False),
+        ("whole at the limit", True),
+        ("ends with its reason", False),  # and without the mark of an end
+    ],
+)
+def test_an_answer_that_is_cut_off_at_the_limit_is_told(stub: Stub, behaviour: str, cut_off: bool) -> None:
+    stub.behaviour = behaviour
+    pieces: list[str] = []
+    ends: list[bool] = []
+
+    def whole() -> Iterator[str]:
+        remote = remote_model(f"openai:{stub.url}", key="", seconds=60)
+        ends.append((yield from noted(stream_chat(remote, "Answer.", [PART], limit=50), pieces)))
+
+    assert "".join(whole()) == "".join(pieces) == "".join(PIECES)
+    assert ends == [cut_off]
 
 
 @pytest.mark.parametrize(
