@@ -126,6 +126,7 @@ INSTEAD: tuple[tuple[type[Exception], str], ...] = (
     (OperationalError, "Try again in a moment."),
     (InterfaceError, "Try again in a moment."),
     (PoolTimeout, "Try again in a moment."),
+    (DatabaseUnusable, "Try again in a moment."),
     (BlobStoreUnusable, "Try again in a moment."),
 )
 

@@ -6,7 +6,16 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from sqlite3 import SQLITE_BUSY, SQLITE_FULL
+from sqlite3 import (
+    SQLITE_BUSY,
+    SQLITE_CANTOPEN,
+    SQLITE_CORRUPT,
+    SQLITE_FULL,
+    SQLITE_IOERR,
+    SQLITE_IOERR_SHMSIZE,
+    SQLITE_NOTADB,
+    SQLITE_READONLY,
+)
 from sqlite3 import Connection as SqliteConnection
 from sqlite3 import OperationalError as SqliteError
 from weakref import WeakKeyDictionary
@@ -15,7 +24,15 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, m
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.orm import Session
 
-from store.errors import DatabaseUnreachable, DatabaseUnusable, SchemaOutdated, SchemaTooNew, StoreFull
+from store.errors import (
+    DatabaseBusy,
+    DatabaseReadOnly,
+    DatabaseUnreachable,
+    DatabaseUnusable,
+    SchemaOutdated,
+    SchemaTooNew,
+    StoreFull,
+)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_MS = 30_000  # how long a writer waits for another one
@@ -25,6 +42,15 @@ _CONNECT_SECONDS = 10
 # Of 4 kB, after which a commit takes the log into the file, and waits for the disk; see `take_in_log`.
 _LOG_PAGES = 16_000
 _DISK_FULL = "53100"  # PostgreSQL's state for it
+_FULL = (SQLITE_FULL, SQLITE_IOERR_SHMSIZE)  # the latter: no room for what lies beside the file while it is open
+_FAULTS = {  # by SQLite's code, without what it says more closely in its higher bits
+    SQLITE_BUSY: DatabaseBusy,
+    SQLITE_READONLY: DatabaseReadOnly,
+    SQLITE_CANTOPEN: DatabaseReadOnly,
+    SQLITE_CORRUPT: DatabaseUnusable,
+    SQLITE_NOTADB: DatabaseUnusable,
+    SQLITE_IOERR: DatabaseUnusable,
+}
 # Connections of a process. A search takes one at a time, and a second one while it takes in what came.
 _POOL = {"pool_size": 8, "max_overflow": 32}
 _TURNS: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
@@ -114,8 +140,9 @@ def transaction(engine: Engine, connection: Connection | None = None) -> Iterato
     """A session that may write. Commits at the end, rolls back on an exception. Keep it short; never nest it.
 
     It goes over that `connection` of the engine, where one is given (see `holds`).
-    Raises: StoreFull when the database cannot grow, DatabaseUnreachable when the server does not answer; nothing was
-    changed then (or, where the connection broke during the commit itself, nobody knows: do the same again).
+    Raises: StoreFull when the database cannot grow, DatabaseUnreachable when the server does not answer, DatabaseBusy,
+    DatabaseReadOnly, DatabaseUnusable when the file is damaged; nothing was changed then (or, where the connection broke
+    during the commit itself, nobody knows: do the same again).
     """
     bind = engine.execution_options(writes=True) if connection is None else connection
     with explaining(engine), _turn(engine), Session(bind, expire_on_commit=False) as session, session.begin():
@@ -131,7 +158,7 @@ def _turn(engine: Engine) -> AbstractContextManager[object]:
 def reading(engine: Engine) -> Iterator[Session]:
     """A session for reads: one consistent snapshot, never waits for a writer. What is written in it is rolled back.
 
-    Raises: DatabaseUnreachable when the server does not answer.
+    Raises: DatabaseUnreachable when the server does not answer, DatabaseUnusable when the file is damaged.
     """
     if engine.dialect.name == "postgresql":
         engine = engine.execution_options(isolation_level="REPEATABLE READ")  # SQLite's transactions are like that
@@ -141,10 +168,10 @@ def reading(engine: Engine) -> Iterator[Session]:
 
 @contextmanager
 def explaining(engine: Engine) -> Iterator[None]:
-    """Raises StoreFull and DatabaseUnreachable in the place of the errors that mean them."""
+    """Raises StoreFull and DatabaseUnusable in the place of the errors that mean them."""
     try:
         yield
-    except OperationalError as error:
+    except DatabaseError as error:
         _explain(engine, error)
         raise
 
@@ -152,8 +179,11 @@ def explaining(engine: Engine) -> Iterator[None]:
 def _explain(engine: Engine, error: DatabaseError) -> None:
     """Raises one of our errors where a person or a retry can do something about it."""
     place = place_of(engine)
-    if getattr(error.orig, "sqlite_errorcode", None) == SQLITE_FULL:
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code in _FULL:
         raise StoreFull(f"the database {place}", None) from error
+    if code is not None and (fault := _FAULTS.get(code & 0xFF)):
+        raise fault(place, error.orig) from error
     if getattr(error.orig, "sqlstate", None) == _DISK_FULL:
         raise StoreFull(f"the database {place}", None) from error
     at_connect = error.statement is None and isinstance(error, OperationalError)

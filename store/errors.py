@@ -15,7 +15,9 @@ StoreError
 │   └── BlobStoreDown            it does not answer now; it may in a while
 ├── StoreFull                    no space (or quota) left where something had to be written
 ├── DatabaseUnusable             not a database, or an address that is none
-│   └── DatabaseUnreachable      the server does not answer, or ended the connection: trying again may help
+│   ├── DatabaseUnreachable      the server does not answer, or ended the connection: trying again may help
+│   ├── DatabaseBusy             another process writes to it for longer than this one waits
+│   └── DatabaseReadOnly         the file, or its folder, cannot be written
 ├── VectorsUnusable              PERCEL_VECTORS names what this database cannot do
 ├── SchemaError
 │   ├── SchemaOutdated           the database is older than this program: migrate it
@@ -142,9 +144,9 @@ class StoreFull(StoreError):
     """No space (or quota) left where something had to be written. Nothing was changed."""
 
     def __init__(self, place: str, needed: int | None, free: int | None = None) -> None:
-        need = "" if needed is None else f" {needed:,} bytes are needed"
-        have = "" if free is None else f", {free:,} are free" if need else f" {free:,} bytes are free"
-        super().__init__(f"No space left at {place}:{need}{have}. Free space there, then run the same again.")
+        need = "" if needed is None else f": {needed:,} bytes are needed"
+        have = "" if free is None else f", {free:,} are free" if need else f": {free:,} bytes are free"
+        super().__init__(f"No space left at {place}{need}{have}. Free space there, then run the same again.")
         self.place = place
         self.needed = needed
 
@@ -163,6 +165,18 @@ class DatabaseUnreachable(DatabaseUnusable):
     """The server does not answer, or ended the connection: trying again may help."""
 
     remedy = "Start its server or correct PERCEL_DATABASE_URL, then run the same again."
+
+
+class DatabaseBusy(DatabaseUnusable):
+    """Another process writes to it for longer than this one waits."""
+
+    remedy = "Another process is writing to it, a restore say: run the same again when that is through."
+
+
+class DatabaseReadOnly(DatabaseUnusable):
+    """The file, or its folder, cannot be written."""
+
+    remedy = "Reading it writes beside it, too: run as the user whose it is, with file and folder writable."
 
 
 class VectorsUnusable(StoreError):

@@ -10,11 +10,19 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, func, select, text
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError
 
 from store import catalog
-from store.database import check_schema, migrate, open_database, reading, take_in_log, transaction
-from store.errors import DatabaseUnreachable, DatabaseUnusable, SchemaOutdated, SchemaTooNew, StoreFull
+from store.database import check_schema, migrate, open_database, reading, take_in_log, transaction, truncate_log
+from store.errors import (
+    DatabaseBusy,
+    DatabaseReadOnly,
+    DatabaseUnreachable,
+    DatabaseUnusable,
+    SchemaOutdated,
+    SchemaTooNew,
+    StoreFull,
+)
 from store.models import Base, Collection, Document
 
 
@@ -94,8 +102,11 @@ def test_a_writer_that_waits_too_long_is_told(sqlite_engine: Engine, monkeypatch
     monkeypatch.setattr("store.database._BUSY_MS", 50)
     with closing(sqlite3.connect(str(sqlite_engine.url.database))) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(OperationalError, match="database is locked"), transaction(sqlite_engine) as session:
+        said = r"percel\.db cannot be used: database is locked\. Another process is writing to it"
+        with pytest.raises(DatabaseBusy, match=said), transaction(sqlite_engine) as session:
             session.execute(text("SELECT 1"))
+        with pytest.raises(DatabaseBusy, match="run the same again when that is through"):
+            migrate(sqlite_engine)
         other.rollback()
     with transaction(sqlite_engine) as session:  # the connection is as good as before
         catalog.ensure_collection(session, "default", "main")
@@ -111,6 +122,38 @@ def test_a_full_disk_is_said_and_changes_nothing(sqlite_engine: Engine) -> None:
         fill()
     with reading(sqlite_engine) as session:
         assert catalog.list_collections(session, "default") == []
+
+
+def test_a_disk_too_full_to_open_the_database_is_said(tmp_path: Path, migrated: Path) -> None:
+    path = tmp_path / "percel.db"
+    path.write_bytes(migrated.read_bytes())
+    opened = "import sys; from store.database import *; migrate(open_database(f'sqlite:///{sys.argv[1]}'))"
+    limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); "
+    ended = subprocess.run([sys.executable, "-c", limit + opened, path], capture_output=True, text=True)
+    assert f"StoreFull: No space left at the database {path}. Free space there" in ended.stderr
+
+
+def test_a_damaged_database_is_said(sqlite_engine: Engine) -> None:
+    with transaction(sqlite_engine) as session:
+        catalog.ensure_collection(session, "default", "main")
+    truncate_log(sqlite_engine)
+    sqlite_engine.dispose()
+    path = Path(str(sqlite_engine.url.database))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))  # all but what says that it is a database
+    said = r"percel\.db cannot be used: database disk image is malformed\. Restore it from a backup"
+    with pytest.raises(DatabaseUnusable, match=said), reading(sqlite_engine) as session:
+        catalog.list_collections(session, "default")
+    with pytest.raises(DatabaseUnusable, match=said), transaction(sqlite_engine) as session:
+        catalog.ensure_collection(session, "default", "other")
+
+
+def test_a_database_that_cannot_be_written_is_said(sqlite_engine: Engine) -> None:
+    said = r"percel\.db cannot be used: attempt to write a readonly database\. Reading it writes beside it, too: run as"
+    with pytest.raises(DatabaseReadOnly, match=said), transaction(sqlite_engine) as session:
+        session.execute(text("PRAGMA query_only = ON"))  # as a disk that is mounted so
+        catalog.ensure_collection(session, "default", "main")
 
 
 def test_rows_of_nothing_are_refused(engine: Engine) -> None:
