@@ -4,8 +4,10 @@ import shutil
 from collections.abc import Callable, Sequence
 
 from api.library import load_caches
+from compressor.errors import CacheError
 from store import catalog, lexical
 from store.database import reading, transaction
+from store.errors import BlobError
 from store.types import ChunkCache
 from workers.ingest import headed
 from workers.resources import Resources
@@ -13,9 +15,9 @@ from workers.resources import Resources
 _CHUNKS = 64  # read back at a time, and committed together
 
 
-def rebuild_views(resources: Resources, progress: Callable[[str, int, int], None]) -> None:
-    """Full text of every passage that has none, and this node's indexes of every collection."""
-    rebuild_full_text(resources, progress)
+def rebuild_views(resources: Resources, progress: Callable[[str, int, int], None]) -> list[str]:
+    """Full text of every passage that has none, and this node's indexes of every collection; gives what went wrong."""
+    faults = rebuild_full_text(resources, progress)
     with reading(resources.engine) as session:
         homes = catalog.all_collections(session)
     progress("indexes", 0, len(homes))
@@ -24,6 +26,7 @@ def rebuild_views(resources: Resources, progress: Callable[[str, int, int], None
             index.refresh()
             index.compact(force=True)
         progress("indexes", 1, 0)
+    return faults
 
 
 def forget_index_files(resources: Resources) -> None:
@@ -31,14 +34,22 @@ def forget_index_files(resources: Resources) -> None:
     shutil.rmtree(resources.index_directory, ignore_errors=True)
 
 
-def rebuild_full_text(resources: Resources, progress: Callable[[str, int, int], None]) -> None:
-    """Reads passages that have a vector and no full text out of their caches. Safe to stop and to run again."""
+def rebuild_full_text(resources: Resources, progress: Callable[[str, int, int], None]) -> list[str]:
+    """Reads passages that have a vector and no full text out of their caches. Safe to stop and to run again.
+
+    Gives the faults of documents whose caches cannot be read; they do not hold up the others.
+    """
+    faults = []
     with reading(resources.engine) as session:
         due = catalog.count_unworded(session)
         documents = catalog.unworded_documents(session)
     progress("full text", 0, due)
     for document_id in documents:
-        _rebuild_document(resources, document_id, progress)
+        try:
+            _rebuild_document(resources, document_id, progress)
+        except (CacheError, BlobError) as error:
+            faults.append(str(error))
+    return faults
 
 
 def _rebuild_document(resources: Resources, document_id: str, progress: Callable[[str, int, int], None]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from api.rebuild import rebuild_full_text
 from compressor.cachefile import CacheFile
@@ -14,7 +15,7 @@ from compressor.vlm.pagefile import PageFile
 from store import catalog
 from store.database import reading, transaction
 from store.errors import BlobError
-from store.models import Document, DocumentState, JobKind, JobState
+from store.models import Collection, Document, DocumentState, JobKind, JobState
 from store.sweep import check_blobs, remove_orphans, sweep_blobs
 from workers.events import Listener, silent
 from workers.resources import Resources
@@ -42,8 +43,8 @@ def examine(
 ) -> list[Finding]:
     """Looks at models, rows, blobs, caches and indexes; `deep` reads every cache back, `repair` mends what it can.
 
-    A document whose caches are damaged or missing is made anew from its source bytes; page caches that a document
-    lacks, because their codec was named later or because they failed, are made.
+    Every tenant's. A document whose caches are damaged or missing is made anew from its source bytes; page caches that
+    a document lacks, because their codec was named later or because they failed, are made.
     """
     findings = [check_codec(resources), check_embedder(resources), check_ocr(), check_rows(resources)]
     findings.append(check_caches(resources, deep=deep, repair=repair, listen=listen))
@@ -98,32 +99,50 @@ def check_files(resources: Resources, *, deep: bool, repair: bool) -> list[Findi
     """Rows against blobs, both ways."""
     resources.blobs.remove_partial()
     found = check_blobs(resources.engine, resources.blobs, read=deep)
-    swept = remove_orphans(resources.engine, resources.blobs, found.orphans) if repair else 0
     lost = {*found.missing, *found.damaged}
     detail = f"{len(found.missing)} missing, {len(found.damaged)} damaged"
     with reading(resources.engine) as session:
-        for title in catalog.titles_of_sources(session, resources.settings.tenant, lost):
-            detail += f"; the source of {title} is lost: ingest the file again"
+        for document in catalog.documents_from(session, lost):
+            detail += f"; the source of {_named(resources, document)} is lost: ingest the file again"
     detail += "" if deep else " (--deep reads them all)"
-    orphans = f"{len(found.orphans)} orphans"
+    return [Finding("blobs", not lost, detail), _check_orphans(resources, found.orphans, repair=repair)]
+
+
+def _check_orphans(resources: Resources, orphans: tuple[str, ...], *, repair: bool) -> Finding:
+    """Blobs that no row names. Where the database is empty they all stay: it may be a new one in a lost one's place."""
+    with reading(resources.engine) as session:
+        homes = catalog.all_collections(session)
+    detail = f"{len(orphans)} orphans"
+    if orphans and not homes:
+        detail += ", but the database is empty: none is deleted. If another one was lost, restore it from a backup"
+        return Finding("orphans", False, detail)
+    swept = remove_orphans(resources.engine, resources.blobs, orphans) if repair else 0
+    return Finding("orphans", not orphans or repair, detail, repaired=bool(swept))
+
+
+def _ready(session: Session) -> list[Document]:
+    """Every tenant's documents that readers see."""
     return [
-        Finding("blobs", not lost, detail),
-        Finding("orphans", not found.orphans or repair, orphans, repaired=bool(swept)),
+        document
+        for collection_id in catalog.all_collections(session)
+        for document in catalog.list_documents(session, collection_id, state=DocumentState.READY)
     ]
+
+
+def _named(resources: Resources, thing: Document | Collection) -> str:
+    """As the operator knows it; every tenant's are looked at."""
+    name = thing.title if isinstance(thing, Document) else thing.name
+    return name if thing.tenant == resources.settings.tenant else f"{name} (tenant {thing.tenant})"
 
 
 def check_caches(resources: Resources, *, deep: bool, repair: bool, listen: Listener) -> Finding:
     """Whether every ready document's caches can be opened, with `deep` whether they read back to their text."""
     with reading(resources.engine) as session:
-        ready = [
-            document
-            for home in catalog.list_collections(session, resources.settings.tenant)
-            for document in catalog.list_documents(session, home.id, state=DocumentState.READY)
-        ]
+        ready = _ready(session)
     bad = [(document, fault) for document in ready if (fault := fault_of(resources, document, deep=deep))]
     if not bad:
         return Finding("caches", True, f"{len(ready)} documents")
-    detail = "; ".join(f"{document.title}: {fault}" for document, fault in bad)
+    detail = "; ".join(f"{_named(resources, document)}: {fault}" for document, fault in bad)
     if repair:
         detail += "; " + _make_anew(resources, [document for document, _ in bad], listen)
     repaired = repair and all(not fault_of(resources, document, deep=deep) for document, _ in bad)
@@ -166,9 +185,11 @@ def _make_anew(resources: Resources, documents: Sequence[Document], listen: List
     run_due_jobs(resources, listen)
     with reading(resources.engine) as session:
         now = [catalog.load_document(session, document.id) for document in rebuilt]
-    failed = [f"{d.title}: {d.error}" for d in now if d is not None and d.state is not DocumentState.READY]
-    failed += [f"{d.title} was left as it is: its source is lost ({lost[d.id]})" for d in documents if d.id in lost]
-    return f"{len(rebuilt)} made anew" + (f", but {'; '.join(failed)}" if failed else "")
+    failed = [(d, f": {d.error}") for d in now if d is not None and d.state is not DocumentState.READY]
+    failed += [(d, f" was left as it is: its source is lost ({lost[d.id]})") for d in documents if d.id in lost]
+    return f"{len(rebuilt)} made anew" + (
+        f", but {'; '.join(_named(resources, d) + why for d, why in failed)}" if failed else ""
+    )
 
 
 def _source_fault(resources: Resources, document: Document) -> str | None:
@@ -195,7 +216,7 @@ def _check_codec_pages(resources: Resources, name: str, *, deep: bool, repair: b
     faults = _page_faults(resources, sizes, deep=deep)
     if not faults:
         return Finding("pages", True, f"{name}, its pages carry {sizes[0].model}")
-    detail = f"{name}: " + "; ".join(f"{document.title}: {fault}" for document, fault in faults)
+    detail = f"{name}: " + "; ".join(f"{_named(resources, document)}: {fault}" for document, fault in faults)
     if not repair:
         return Finding("pages", False, detail)
     with transaction(resources.engine) as session:
@@ -205,26 +226,21 @@ def _check_codec_pages(resources: Resources, name: str, *, deep: bool, repair: b
             catalog.enqueue(session, document.id, JobKind.PAGES)
     run_due_jobs(resources, listen)
     left = _page_faults(resources, sizes, deep=deep)
-    detail += "".join(f"; {document.title} still has none: {_warning(resources, document)}" for document, _ in left)
+    detail += "".join(f"; {_named(resources, d)} still has none: {_warning(resources, d)}" for d, _ in left)
     return Finding("pages", not left, detail, repaired=not left)
 
 
 def _page_faults(resources: Resources, sizes: "Sequence[PageCodec]", *, deep: bool) -> list[tuple[Document, str]]:
-    """Ready documents of the tenant whose page caches of a model are not all there and sound, with the reason."""
+    """Ready documents whose page caches of a model are not all there and sound, with the reason."""
     model, codecs = sizes[0].model, [size.fingerprint for size in sizes]
     lacking: set[str] = set()
     others: set[str] = set()
     with reading(resources.engine) as session:
-        homes = catalog.list_collections(session, resources.settings.tenant)
-        for home in homes:
+        for home in catalog.all_collections(session):
             for codec in codecs:
-                lacking.update(catalog.documents_without(session, codec, collection_id=home.id))
-            others.update(catalog.documents_with_others(session, model, codecs, collection_id=home.id))
-        ready = [
-            document
-            for home in homes
-            for document in catalog.list_documents(session, home.id, state=DocumentState.READY)
-        ]
+                lacking.update(catalog.documents_without(session, codec, collection_id=home))
+            others.update(catalog.documents_with_others(session, model, codecs, collection_id=home))
+        ready = _ready(session)
         ids = [document.id for document in ready]
         rows = [row for codec in codecs for row in catalog.page_caches(session, ids, codec)]
     unsound: dict[str, str] = {}
@@ -248,7 +264,7 @@ def _warning(resources: Resources, document: Document) -> str:
 def check_jobs(resources: Resources, *, repair: bool, listen: Listener) -> Finding:
     """Work that is due; `repair` does it."""
     with reading(resources.engine) as session:
-        jobs = catalog.count_jobs(session, resources.settings.tenant)
+        jobs = catalog.count_jobs(session, None)
     live = (JobState.QUEUED, JobState.RUNNING)
     due = sum(count for (_, state), count in jobs.items() if state in live)
     if due and repair:
@@ -266,22 +282,20 @@ def check_full_text(resources: Resources, *, repair: bool) -> Finding:
     detail = f"{missing} passages are not in it"
     if not repair:
         return Finding("full text", False, detail)
-    try:
-        rebuild_full_text(resources, lambda step, done, due: None)
-    except (CacheError, BlobError) as error:
-        return Finding("full text", False, f"{detail}; {error}")
-    return Finding("full text", True, detail, repaired=True)
+    faults = rebuild_full_text(resources, lambda step, done, due: None)
+    return Finding("full text", not faults, "; ".join([detail, *faults]), repaired=not faults)
 
 
 def check_indexes(resources: Resources, *, repair: bool) -> list[Finding]:
     """Whether collections' indexes cover their rows; a damaged file is set aside and made anew by the look itself."""
     with reading(resources.engine) as session:
-        homes = catalog.list_collections(session, resources.settings.tenant)
+        homes = catalog.list_collections(session, None)
     findings = []
     for home in homes:
         rebuilt = False
         for index in resources.indexes(home.id).every:
             index.refresh()
             rebuilt |= repair and index.compact(force=True)
-        findings.append(Finding("vectors", True, home.name + (", rebuilt" if rebuilt else ""), repaired=rebuilt))
+        detail = _named(resources, home) + (", rebuilt" if rebuilt else "")
+        findings.append(Finding("vectors", True, detail, repaired=rebuilt))
     return findings

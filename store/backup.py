@@ -18,7 +18,7 @@ from store import catalog
 from store.archive import ArchiveWriter, Manifest, writing
 from store.blobs import BlobStore
 from store.database import check_schema, reading, schema_revisions
-from store.errors import BlobMissing
+from store.errors import BlobError
 from store.models import Base
 from store.rowlines import kept_tables, table_rows, write_row
 
@@ -83,11 +83,11 @@ class _Copies:
             size = self._blobs.size(key)
             pieces = self._pieces(key, size)
             first = next(pieces, b"")
-        except BlobMissing:
+        except BlobError:
             return
         try:
             member = self._archive.add(f"blobs/{key}", chain([first], pieces), compress=False)
-        except BlobMissing:  # a long one that went away in the middle: its name in the archive is used up
+        except BlobError:  # a long one that went away in the middle: its name in the archive is used up
             self._damaged.add(key)
             return
         if member.sha256 == key.rpartition("/")[2]:

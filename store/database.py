@@ -141,8 +141,8 @@ def transaction(engine: Engine, connection: Connection | None = None) -> Iterato
 
     It goes over that `connection` of the engine, where one is given (see `holds`).
     Raises: StoreFull when the database cannot grow, DatabaseUnreachable when the server does not answer, DatabaseBusy,
-    DatabaseReadOnly, DatabaseUnusable when the file is damaged; nothing was changed then (or, where the connection broke
-    during the commit itself, nobody knows: do the same again).
+    DatabaseReadOnly, DatabaseUnusable when the file is damaged; nothing was changed then (or, where the connection
+    broke during the commit itself, nobody knows: do the same again).
     """
     bind = engine.execution_options(writes=True) if connection is None else connection
     with explaining(engine), _turn(engine), Session(bind, expire_on_commit=False) as session, session.begin():

@@ -85,9 +85,17 @@ def restore(
             forget_index_files(resources)
             sweep_blobs(resources.engine, resources.blobs)
         with open_resources() as resources:  # afresh: nothing is kept in memory of the rows before
-            rebuild_views(resources, progress)
-    output.document({"file": str(file), **asdict(manifest)})
+            faults = rebuild_views(resources, progress)
+    output.document({"file": str(file), **asdict(manifest), "faults": faults})
     output.console.print(
         f"{manifest.rows['document']:,} documents and {manifest.blobs:,} blobs are back, as of schema "
         f"{manifest.revision}; full text and indexes were made anew. `percel doctor` checks them."
     )
+    if manifest.lost_blobs or faults:
+        for fault in faults[:1]:  # all may have the same one
+            output.console.print(f"{len(faults)} documents got no full text. {fault}", soft_wrap=True)
+        output.console.print(
+            f"{len(manifest.lost_blobs)} blobs were lost or damaged before the backup was taken. "
+            "`percel doctor --repair` makes anew what it can and names the rest."
+        )
+        raise typer.Exit(Exit.FAILED)

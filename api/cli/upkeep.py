@@ -16,7 +16,10 @@ def doctor(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Checks models, rows, blobs, caches and indexes; --repair mends them. Exit code 1 if something stays wrong."""
+    """Checks models, rows, blobs, caches and indexes of every tenant; --repair mends them.
+
+    Exit code 1 if something stays wrong.
+    """
     from api.upkeep import examine
 
     output = Output(as_json)

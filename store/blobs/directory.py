@@ -1,8 +1,10 @@
 """Owns blobs as files under one directory, safe for many processes on one machine."""
 
+import errno
 import hashlib
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -95,8 +97,14 @@ class DirectoryBlobs:
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)
 
-    def _open(self, key: str) -> io.BufferedReader:
+    @contextmanager
+    def _open(self, key: str) -> Iterator[io.BufferedReader]:
         try:
-            return self._path(key).open("rb")
+            with self._path(key).open("rb") as file:
+                yield file
         except FileNotFoundError as error:
             raise BlobMissing(key) from error
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            raise BlobDamaged(key, "the disk cannot read it") from error

@@ -20,6 +20,7 @@ from store.catalog.documents import (
     delete_document,
     discard_blobs,
     document_figures,
+    documents_from,
     documents_named,
     fail_document,
     find_document,
@@ -30,7 +31,6 @@ from store.catalog.documents import (
     ready_chunks,
     requeue_document,
     start_parsing,
-    titles_of_sources,
 )
 from store.catalog.filters import documents_where
 from store.catalog.fulltext import count_unworded, unworded_documents, unworded_passages, words_after
@@ -160,6 +160,7 @@ __all__ = [
     "document_caches",
     "document_figures",
     "document_totals",
+    "documents_from",
     "documents_named",
     "documents_where",
     "documents_with_others",
@@ -230,7 +231,6 @@ __all__ = [
     "start_parsing",
     "store_stats",
     "tell_webhooks",
-    "titles_of_sources",
     "unworded_documents",
     "unworded_passages",
     "vector_bytes",

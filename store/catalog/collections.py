@@ -41,9 +41,10 @@ def find_collection(session: Session, tenant: str, name: str) -> Collection:
     return found
 
 
-def list_collections(session: Session, tenant: str) -> list[Collection]:
-    """The tenant's collections by name."""
-    return list(session.scalars(select(Collection).where(Collection.tenant == tenant).order_by(Collection.name)))
+def list_collections(session: Session, tenant: str | None) -> list[Collection]:
+    """The tenant's collections by name; for None every tenant's."""
+    query = select(Collection).order_by(Collection.tenant, Collection.name)
+    return list(session.scalars(query if tenant is None else query.where(Collection.tenant == tenant)))
 
 
 def all_collections(session: Session) -> list[str]:
@@ -93,10 +94,12 @@ def delete_collection(session: Session, collection_id: str) -> None:
 
 
 def count_jobs(
-    session: Session, tenant: str, collections: Iterable[str] | None = None
+    session: Session, tenant: str | None, collections: Iterable[str] | None = None
 ) -> dict[tuple[JobKind, JobState], int]:
-    """The tenant's jobs by kind and state; with `collections` (names) only of those."""
-    homes = select(Collection.id).where(Collection.tenant == tenant)
+    """The tenant's jobs by kind and state (for None every tenant's); with `collections` (names) only of those."""
+    homes = select(Collection.id)
+    if tenant is not None:
+        homes = homes.where(Collection.tenant == tenant)
     if collections is not None:
         homes = homes.where(Collection.name.in_(list(collections)))
     # by collection, too: in the order of an index, which costs a fifth of a sort

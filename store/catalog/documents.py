@@ -171,14 +171,14 @@ def documents_named(session: Session, collection_id: str, name: str, *, first_of
     return list(session.scalars(query.order_by(Document.created_at, Document.id)))
 
 
-def titles_of_sources(session: Session, tenant: str, blobs: Iterable[str]) -> list[str]:
-    """The titles of the tenant's documents whose sources are among the blobs."""
+def documents_from(session: Session, blobs: Iterable[str]) -> list[Document]:
+    """The documents, whoever's, whose sources are among the blobs."""
     wanted = sorted(blobs)
-    titles: list[str] = []
+    found: list[Document] = []
     for first in range(0, len(wanted), 500):
-        mine = (Document.tenant == tenant, Document.blob.in_(wanted[first : first + 500]))
-        titles += session.scalars(select(Document.title).where(*mine).order_by(Document.created_at, Document.id))
-    return titles
+        query = select(Document).where(Document.blob.in_(wanted[first : first + 500]))
+        found += session.scalars(query.order_by(Document.created_at, Document.id))
+    return found
 
 
 def ready_chunks(session: Session, document_ids: Iterable[str]) -> dict[str, int]:

@@ -56,6 +56,16 @@ def test_bytes_come_back(any_store: BlobStore, tmp_path: Path) -> None:
     any_store.verify(stored.key)
 
 
+def test_a_blob_that_the_disk_cannot_read_is_damaged(tmp_path: Path) -> None:
+    blobs = DirectoryBlobs(tmp_path)
+    key = blobs.put_bytes(b"some bytes", tenant=TENANT).key
+    blobs.delete([key])
+    (tmp_path / key).symlink_to("/proc/self/mem")  # whose first byte nobody can read: EIO
+    for read in (blobs.read, blobs.verify, lambda key: blobs.read_range(key, 0, 1)):
+        with pytest.raises(BlobDamaged, match=r"is damaged \(the disk cannot read it\)\. Restore it from a backup"):
+            read(key)
+
+
 def test_no_bytes_are_bytes_too(any_store: BlobStore) -> None:
     assert any_store.read(any_store.put_bytes(b"", tenant=TENANT).key) == b""
 

@@ -151,9 +151,14 @@ def test_a_damaged_database_is_said(sqlite_engine: Engine) -> None:
 
 def test_a_database_that_cannot_be_written_is_said(sqlite_engine: Engine) -> None:
     said = r"percel\.db cannot be used: attempt to write a readonly database\. Reading it writes beside it, too: run as"
-    with pytest.raises(DatabaseReadOnly, match=said), transaction(sqlite_engine) as session:
-        session.execute(text("PRAGMA query_only = ON"))  # as a disk that is mounted so
-        catalog.ensure_collection(session, "default", "main")
+
+    def write() -> None:
+        with transaction(sqlite_engine) as session:
+            session.execute(text("PRAGMA query_only = ON"))  # as a disk that is mounted so
+            catalog.ensure_collection(session, "default", "main")
+
+    with pytest.raises(DatabaseReadOnly, match=said):
+        write()
 
 
 def test_rows_of_nothing_are_refused(engine: Engine) -> None:
