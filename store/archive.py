@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
+from uuid import uuid4
 
 from store.errors import BackupDamaged, BackupExists, BackupTooNew
 from store.space import on_disk
@@ -84,7 +85,8 @@ def writing(path: Path) -> Iterator[ArchiveWriter]:
     """
     if path.exists():
         raise BackupExists(str(path))
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # Not of a process's id: in containers all have the same one, that of a killed one included.
+    partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     try:
         with on_disk(path.parent):
             with open(partial, "xb", opener=_private) as file:
@@ -114,7 +116,7 @@ class Archive:
         if hashlib.sha256(lines).hexdigest() != head.get("members_sha256"):
             raise BackupDamaged(str(path), f"{_MEMBERS} is not what was written")
         self.manifest = _manifest(path, head)
-        self.members = {member.name: member for member in (Member(**_parse(path, line)) for line in lines.splitlines())}
+        self.members = {member.name: member for member in (_member(path, line) for line in lines.splitlines())}
 
     def verify(self, read: Callable[[int], None]) -> None:
         """Reads every member; `read` is told how many bytes were. Raises BackupDamaged for the first that differs."""
@@ -165,12 +167,29 @@ def _parse(path: Path, data: bytes) -> dict[str, Any]:
     return value
 
 
+def _member(path: Path, line: bytes) -> Member:
+    fields = _parse(path, line)
+    try:
+        return Member(str(fields["name"]), str(fields["sha256"]), int(fields["size"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BackupDamaged(str(path), f"{_MEMBERS} is not what was written: {error}") from error
+
+
 def _manifest(path: Path, head: dict[str, Any]) -> Manifest:
     try:
         fields = {field.name: head[field.name] for field in dataclasses.fields(Manifest)}
+        fields |= {name: _counts(fields[name]) for name in ("rows", "highest_ids")}
         return Manifest(**fields | {"lost_blobs": tuple(fields["lost_blobs"])})
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BackupDamaged(str(path), f"its manifest lacks something: {error}") from error
+
+
+def _counts(found: dict[str, Any]) -> dict[str, int]:
+    """Of tables. Raises ValueError for a number that no database can hold."""
+    counts = {str(name): int(count) for name, count in found.items()}
+    if any(count < 0 or count >> 63 for count in counts.values()):
+        raise ValueError("a number of rows or an id that cannot be")
+    return counts
 
 
 @contextmanager

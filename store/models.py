@@ -63,7 +63,11 @@ _ID = BigInteger().with_variant(Integer(), "sqlite")  # SQLite's integers have 6
 
 def _state(states: type[StrEnum]) -> Enum:
     return Enum(
-        states, native_enum=False, length=16, values_callable=lambda members: [state.value for state in members]
+        states,
+        native_enum=False,
+        length=16,
+        values_callable=lambda members: [state.value for state in members],
+        validate_strings=True,  # a row of a forged backup would be one that no query can load
     )
 
 

@@ -10,12 +10,14 @@ from itertools import islice
 from pathlib import Path
 
 from sqlalchemy import Engine, MetaData, Table, delete, func, insert, inspect, select, text
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, StatementError
 from sqlalchemy.orm import Session
 
 from store import catalog
 from store.archive import Archive, Manifest, opening
 from store.backup import Progress, counts_up
 from store.blobs import BlobStore
+from store.blobs.keys import is_key
 from store.database import build_schema, migrate, open_database, reading, schema_revisions, transaction
 from store.errors import BackupDamaged, SchemaTooNew, StoreNotEmpty
 from store.holds import hold
@@ -52,13 +54,27 @@ def restore_backup(engine: Engine, blobs: BlobStore, path: Path, *, replace: boo
             _clear(session)
             for table in kept_tables():
                 progress(table.name, 0, archive.manifest.rows.get(table.name, 0))
-                for page in _pages(_moved(table, rows(table), keys)):
-                    session.execute(insert(table), page)
+                for page in _pages(_moved(archive, table, rows(table), keys)):
+                    with _fitting(archive, table):
+                        session.execute(insert(table), page)
                     progress(table.name, len(page), 0)
             _keep_counting(session, archive.manifest.highest_ids)
             catalog.discard_blobs(session, sorted(before - set(keys.values())))
         _put_again(engine, archive, blobs, keys)
         return archive.manifest
+
+
+@contextmanager
+def _fitting(archive: Archive, table: Table) -> Iterator[None]:
+    """Raises BackupDamaged for rows that the schema cannot take: no program of ours has written them."""
+    try:
+        yield
+    except (IntegrityError, DataError, ProgrammingError, OverflowError) as error:
+        raise BackupDamaged(str(archive.path), f"it has rows that are none of {table.name}") from error
+    except StatementError as error:
+        if isinstance(error, DBAPIError):
+            raise
+        raise BackupDamaged(str(archive.path), f"it has rows that are none of {table.name}") from error
 
 
 def _lock_out_writers(session: Session) -> None:
@@ -111,11 +127,14 @@ def _rows_of(archive: Archive, *, at: str) -> Iterator[Rows]:
         try:
             build_schema(engine, archive.manifest.revision)
             old = MetaData()
+            if unknown := archive.manifest.rows.keys() - set(inspect(engine).get_table_names()):
+                raise BackupDamaged(str(archive.path), f"it has rows of {min(unknown)}, which is no table")
             old.reflect(engine, only=list(archive.manifest.rows))
             with transaction(engine) as session:
                 for table in old.sorted_tables:
                     for page in _pages(_read_rows(archive, table)):
-                        session.execute(insert(table), page)
+                        with _fitting(archive, table):
+                            session.execute(insert(table), page)
             migrate(engine)
             with reading(engine) as session:
                 yield lambda table: table_rows(session, table)
@@ -127,7 +146,7 @@ def _read_rows(archive: Archive, table: Table) -> Iterator[dict[str, object]]:
     for line in archive.lines(f"rows/{table.name}.jsonl"):
         try:
             yield read_row(table, line)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise BackupDamaged(str(archive.path), str(error)) from error
 
 
@@ -137,12 +156,17 @@ def _pages(rows: Iterable[dict[str, object]]) -> Iterator[list[dict[str, object]
         yield page
 
 
-def _moved(table: Table, rows: Iterable[dict[str, object]], keys: Mapping[str, str]) -> Iterator[dict[str, object]]:
+def _moved(
+    archive: Archive, table: Table, rows: Iterable[dict[str, object]], keys: Mapping[str, str]
+) -> Iterator[dict[str, object]]:
     """Rows as they are right here: blobs under their keys of this store, jobs in the hands of nobody."""
     for row in rows:
         for column in ("blob", "pending_blob"):
-            if isinstance(key := row.get(column), str):
-                row[column] = keys.get(key, key)
+            if (key := row.get(column)) is None:
+                continue
+            if not isinstance(key, str) or not is_key(key):  # nobody could look whether it is there
+                raise BackupDamaged(str(archive.path), f"a row of {table.name} names a blob that cannot be")
+            row[column] = keys.get(key, key)
         if table.name == "job" and row["state"] == JobState.RUNNING:
             attempts = row["attempts"]
             assert isinstance(attempts, int)

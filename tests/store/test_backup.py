@@ -1,10 +1,12 @@
 """A backup is of one moment, whatever happens meanwhile, and comes back whole or not at all."""
 
+import hashlib
 import json
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select, text
@@ -180,6 +182,79 @@ def test_a_member_with_a_right_zip_checksum_and_other_bytes_is_refused(
     changed(file, "rows/collection.jsonl", b"")
     with pytest.raises(BackupDamaged, match=r"rows/collection\.jsonl is not what was written"):
         restore_backup(*other, file, replace=False, progress=silent)
+
+
+def forged(file: Path, member: str, change: Callable[[Any], Any]) -> None:
+    """The same archive with another member, or another manifest, whose checksums are right."""
+    with zipfile.ZipFile(file) as old:
+        members = {name: old.read(name) for name in old.namelist()}
+    head, listed = (members.pop(name) for name in ("manifest.json", "members.jsonl"))
+    lines = [json.loads(line) for line in listed.splitlines()]
+    if member == "manifest.json":
+        head = json.dumps(change(json.loads(head))).encode()
+    elif member == "members.jsonl":
+        lines = [change(line) for line in lines]
+    else:
+        rows = [json.dumps(change(json.loads(line))).encode() for line in members[member].splitlines()]
+        members[member] = b"\n".join(rows) + b"\n"
+        found = next(line for line in lines if line["name"] == member)
+        found["sha256"] = hashlib.sha256(members[member]).hexdigest()
+    listed = b"\n".join(json.dumps(line).encode() for line in lines)
+    sealed = json.loads(head) | {"members_sha256": hashlib.sha256(listed).hexdigest()}
+    with zipfile.ZipFile(file, "w") as new:
+        for name, data in (members | {"members.jsonl": listed, "manifest.json": json.dumps(sealed).encode()}).items():
+            new.writestr(name, data)
+
+
+@pytest.mark.parametrize(
+    ("member", "other_one", "said"),
+    [
+        ("manifest.json", {"rows": [1]}, "its manifest lacks something"),
+        ("manifest.json", {"highest_ids": None}, "its manifest lacks something"),
+        ("manifest.json", {"highest_ids": {"chunk": 2**70}}, "a number of rows or an id that cannot be"),
+        (
+            "manifest.json",
+            {"rows": {"chunk": 1, "evil": 1}, "revision": "0004"},
+            "rows of evil, which is no table",
+        ),
+        ("members.jsonl", {"size": "x"}, r"members\.jsonl is not what was written"),
+        ("rows/document.jsonl", {"blob": "../../../etc/passwd"}, "a row of document names a blob that cannot be"),
+        ("rows/document.jsonl", {"blob": 7}, "a row of document names a blob that cannot be"),
+        ("rows/document.jsonl", {"title": None}, "it has rows that are none of document"),
+        ("rows/document.jsonl", {"state": "evil"}, "it has rows that are none of document"),
+        ("rows/chunk.jsonl", {"id": 2**70}, "it has rows that are none of chunk"),
+        ("rows/chunk.jsonl", {"document_id": "nobody's"}, "it has rows that are none of chunk"),
+        ("rows/chunk.jsonl", {"ordinal": {}}, "it has rows that are none of chunk"),
+        ("rows/vector.jsonl", {"data": 5}, "is damaged"),
+    ],
+)
+def test_a_forged_backup_is_refused_and_changes_nothing(
+    library: Library,
+    engine: Engine,
+    blobs: DirectoryBlobs,
+    other: tuple[Engine, DirectoryBlobs],
+    file: Path,
+    member: str,
+    other_one: dict[str, object],
+    said: str,
+) -> None:
+    library.add("one")
+    write_backup(engine, blobs, file, progress=silent)
+    forged(file, member, lambda found: found | other_one)
+    with pytest.raises(BackupDamaged, match=said):
+        restore_backup(*other, file, replace=False, progress=silent)
+    assert {name: len(rows) for name, rows in all_rows(other[0]).items() if rows} == {}
+
+
+def test_two_backups_at_once_do_not_take_each_others_place(file: Path) -> None:
+    def fail() -> None:
+        with writing(file):
+            raise KeyboardInterrupt
+
+    with writing(file), pytest.raises(KeyboardInterrupt):
+        fail()
+    with zipfile.ZipFile(file) as written:
+        assert written.namelist() == []
 
 
 def test_half_a_backup_is_refused(
