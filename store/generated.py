@@ -185,8 +185,7 @@ class GeneratedIndex(ABC, Generic[V]):
                 catalog.record_generation(session, generation)
                 for old in generations[1:]:  # the previous one stays: a reader may be about to open it
                     catalog.forget_generation(session, old)
-            for old in generations[1:]:
-                self._files.remove(old)
+            self._files.remove_others([generation, *generations[:1]])
         self.refresh()
         return True
 
@@ -195,8 +194,7 @@ class GeneratedIndex(ABC, Generic[V]):
         with transaction(self._engine) as session:
             for old in generations:
                 catalog.forget_generation(session, old)
-        for old in generations:
-            self._files.remove(old)
+        self._files.remove_others([])
         self._view = self._empty
 
     def _is_due(self, session: Session) -> bool:

@@ -9,7 +9,7 @@ import mmap
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
@@ -118,6 +118,16 @@ class GenerationFiles:
     def remove(self, generation: Generation) -> None:
         """Deletes the file of a generation that no manifest row names any more."""
         (self._folder / generation.file).unlink(missing_ok=True)
+
+    def remove_others(self, kept: Sequence[Generation]) -> None:
+        """Deletes the files of all generations but these, those of a writer that was killed included.
+
+        For who has the right to write. What was set aside stays.
+        """
+        names = {generation.file for generation in kept}
+        for path in [*self._folder.glob(f"*.{self.kind}"), *self._folder.glob("*.partial")]:
+            if path.name not in names:
+                path.unlink(missing_ok=True)
 
 
 def node_of(directory: Path) -> str:

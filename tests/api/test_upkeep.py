@@ -86,9 +86,7 @@ def test_sources_of_a_lost_database_are_not_deleted(home: Path, folder: Path) ->
     for arguments in ((), ("--repair",)):
         ended = percel("doctor", *arguments)
         assert ended.exit_code == 1
-        said = (
-            "2 orphans, but the database is empty: none is deleted. If another one was lost, restore it"
-        )
+        said = "2 orphans, but the database is empty: none is deleted. If another one was lost, restore it"
         assert said in " ".join(ended.stdout.split())
     assert all(path.exists() for path in blobs)
     with open_resources() as resources, transaction(resources.engine) as session:

@@ -177,6 +177,22 @@ def test_two_generations_are_kept(
     assert [(found.number, found.vectors) for found in generations] == [(4, 34), (3, 33)]
 
 
+def test_a_file_that_a_killed_writer_had_no_time_to_delete_goes_with_the_next_one(
+    document_id: str, open_index: Callable[[], FaissIndex], tmp_path: Path
+) -> None:
+    index = open_index()
+    index.compact(force=True)
+    (first,) = _files(tmp_path)
+    data = first.read_bytes()
+    index.compact(force=True)
+    index.compact(force=True)
+    first.write_bytes(data)  # its row went before it did
+    first.with_name("00000009.partial").write_bytes(data)
+    index.compact(force=True)
+    assert [path.name for path in _files(tmp_path)] == ["00000003.faiss", "00000004.faiss"]
+    assert _files(tmp_path, "*.partial") == []
+
+
 def test_a_generation_is_due_when_much_was_added_and_purged_when_anything_was_deleted(
     engine: Engine, library: Library, open_index: Callable[[], FaissIndex], tmp_path: Path
 ) -> None:
