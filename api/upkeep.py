@@ -14,7 +14,7 @@ from compressor.errors import CacheError, CompressorError, ModelError
 from compressor.vlm.pagefile import PageFile
 from store import catalog
 from store.database import reading, transaction
-from store.errors import BlobError
+from store.errors import BlobError, StoreError
 from store.models import Collection, Document, DocumentState, JobKind, JobState
 from store.sweep import check_blobs, remove_orphans, sweep_blobs
 from workers.events import Listener, silent
@@ -98,6 +98,11 @@ def check_rows(resources: Resources) -> Finding:
 def check_files(resources: Resources, *, deep: bool, repair: bool) -> list[Finding]:
     """Rows against blobs, both ways."""
     resources.blobs.remove_partial()
+    stays = ""
+    try:
+        sweep_blobs(resources.engine, resources.blobs)
+    except (OSError, StoreError) as error:
+        stays = f"; of deleted documents one stays: {error}"
     found = check_blobs(resources.engine, resources.blobs, read=deep)
     lost = {*found.missing, *found.damaged}
     detail = f"{len(found.missing)} missing, {len(found.damaged)} damaged"
@@ -105,7 +110,10 @@ def check_files(resources: Resources, *, deep: bool, repair: bool) -> list[Findi
         for document in catalog.documents_from(session, lost):
             detail += f"; the source of {_named(resources, document)} is lost: ingest the file again"
     detail += "" if deep else " (--deep reads them all)"
-    return [Finding("blobs", not lost, detail), _check_orphans(resources, found.orphans, repair=repair)]
+    return [
+        Finding("blobs", not lost and not stays, detail + stays),
+        _check_orphans(resources, found.orphans, repair=repair),
+    ]
 
 
 def _check_orphans(resources: Resources, orphans: tuple[str, ...], *, repair: bool) -> Finding:
@@ -116,7 +124,12 @@ def _check_orphans(resources: Resources, orphans: tuple[str, ...], *, repair: bo
     if orphans and not homes:
         detail += ", but the database is empty: none is deleted. If another one was lost, restore it from a backup"
         return Finding("orphans", False, detail)
-    swept = remove_orphans(resources.engine, resources.blobs, orphans) if repair else 0
+    swept = 0
+    if orphans and repair:
+        try:
+            swept = remove_orphans(resources.engine, resources.blobs, orphans)
+        except (OSError, StoreError) as error:
+            return Finding("orphans", False, f"{detail}; one stays: {error}")
     return Finding("orphans", not orphans or repair, detail, repaired=bool(swept))
 
 
@@ -269,7 +282,6 @@ def check_jobs(resources: Resources, *, repair: bool, listen: Listener) -> Findi
     due = sum(count for (_, state), count in jobs.items() if state in live)
     if due and repair:
         run_due_jobs(resources, listen)
-    sweep_blobs(resources.engine, resources.blobs)
     return Finding("jobs", True, f"{due} due" + (", done now" if due and repair else ""), repaired=bool(due and repair))
 
 

@@ -1,6 +1,7 @@
 """Owns the agreement between rows and blobs: deletes what lost its last row, finds what is missing or orphaned."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
@@ -8,8 +9,9 @@ from sqlalchemy import Engine
 from store import catalog
 from store.blobs import BlobStore
 from store.database import reading, transaction
-from store.errors import BlobError
-from store.holds import hold_alone
+from store.errors import BlobError, StoreError
+from store.holds import Held, hold_alone
+from store.models import Discard
 
 _BATCH = 100
 _ORPHAN_AGE = 3600.0  # seconds; a younger blob may be one whose row is about to commit
@@ -30,6 +32,7 @@ def sweep_blobs(engine: Engine, blobs: BlobStore) -> int:
     Nobody can commit a row for a blob between the look and the delete: the sweep holds it alone, and who names a blob
     in a row holds it too, and makes sure that it is there, before that commits. A blob that somebody holds stays on the
     list for the next sweep, and so does one whose deletion a kill cut short. No transaction waits for the deletes.
+    Raises what the deletes raise, once the others of the same hundred are gone.
     """
     deleted = 0
     while True:
@@ -43,13 +46,22 @@ def sweep_blobs(engine: Engine, blobs: BlobStore) -> int:
                 gone = [discard for discard in listed if not catalog.is_blob_in_use(session, discard.key)]
                 catalog.forget_discarded(session, [discard for discard in listed if discard not in gone])
             if gone:
-                blobs.delete([discard.key for discard in gone])  # together: elsewhere each delete is a request
-                with transaction(engine, held.connection) as session:
-                    still = {discard.key for discard in catalog.lock_discarded(session, [each.key for each in gone])}
-                    catalog.forget_discarded(session, [discard for discard in gone if discard.key in still])
+                try:
+                    blobs.delete([discard.key for discard in gone])  # together: elsewhere each delete is a request
+                except (OSError, StoreError):  # what cannot be deleted does not fill the list with what was
+                    _forget(engine, held, [discard for discard in gone if not blobs.exists(discard.key)])
+                    raise
+                _forget(engine, held, gone)
         deleted += len(gone)
         if len(keys) < _BATCH or not listed:
             return deleted
+
+
+def _forget(engine: Engine, held: Held, gone: Sequence[Discard]) -> None:
+    """Takes blobs that were deleted off the list."""
+    with transaction(engine, held.connection) as session:
+        still = {discard.key for discard in catalog.lock_discarded(session, [each.key for each in gone])}
+        catalog.forget_discarded(session, [discard for discard in gone if discard.key in still])
 
 
 def check_blobs(engine: Engine, blobs: BlobStore, *, read: bool = False, now: float | None = None) -> BlobCheck:

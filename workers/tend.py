@@ -48,9 +48,18 @@ class Tender:
         with reading(self.resources.engine) as session:
             due = catalog.count_due(session)
         self._wake(due)
-        self._unwiped |= sweep_blobs(self.resources.engine, self.resources.blobs) > 0
+        try:
+            self._unwiped |= sweep_blobs(self.resources.engine, self.resources.blobs) > 0
+        except Exception:  # a blob that cannot be deleted is no reason to leave what can
+            self._unwiped = True
+            raise
+        finally:
+            self._tidy(idle=not due)
+
+    def _tidy(self, *, idle: bool) -> None:
+        """What is done every ten minutes."""
         # Each is noted before: what fails, as a bucket's owner allows no list say, waits as long as what went well.
-        if self._unwiped and not due and time.monotonic() - self._wiped_at > WIPE_SECONDS:
+        if self._unwiped and idle and time.monotonic() - self._wiped_at > WIPE_SECONDS:
             self._wiped_at = time.monotonic()
             wipe(self.resources)
             self._unwiped = False

@@ -97,7 +97,10 @@ class BlobStore(Protocol):
         ...
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Takes blobs away; one that is gone is no error. Open maps of them stay valid."""
+        """Takes blobs away; one that is gone is no error. Open maps of them stay valid.
+
+        One that cannot be deleted keeps no other one: all are tried before the error is raised.
+        """
         ...
 
     def list(self) -> Iterator[ListedBlob]:

@@ -74,8 +74,14 @@ class DirectoryBlobs:
         return self.local_path(key).stat().st_size
 
     def delete(self, keys: Sequence[str]) -> None:
+        fault: OSError | None = None
         for path in [self._path(key) for key in keys]:
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                fault = error
+        if fault is not None:
+            raise fault
 
     def list(self) -> Iterator[ListedBlob]:
         for pattern in (_FOLDERS, f"*/{_FOLDERS}"):

@@ -1,12 +1,15 @@
 """Rows and blobs agree: nothing that is needed is deleted, nothing that is deleted stays."""
 
 import time
+from collections.abc import Sequence
 
 import pytest
 from sqlalchemy import Engine
 
 from store import catalog, lexical
-from store.database import transaction
+from store.blobs import DirectoryBlobs
+from store.database import reading, transaction
+from store.errors import BlobStoreUnusable
 from store.models import DEFAULT_TENANT
 from store.sweep import BlobCheck, check_blobs, remove_orphans, sweep_blobs
 from tests.store.conftest import Library
@@ -57,6 +60,40 @@ def test_a_check_names_missing_orphaned_and_damaged_blobs_and_changes_nothing(en
     assert check_blobs(engine, library.blobs) == BlobCheck((lost,), (), ())  # an upload may still be on its way
     assert check_blobs(engine, library.blobs, read=True, now=later) == BlobCheck((lost,), (orphan,), (hurt,))
     assert library.blobs.exists(orphan)
+
+
+class Kept(DirectoryBlobs):
+    """A store in which one blob cannot be deleted, as under a legal hold; asked for last of all."""
+
+    kept = ""
+
+    def delete(self, keys: Sequence[str]) -> None:
+        super().delete([key for key in keys if key != self.kept])
+        if self.kept in keys:
+            raise BlobStoreUnusable("S3 bucket b", "AccessDenied (Object is WORM protected)")
+
+
+def test_a_blob_that_cannot_be_deleted_holds_up_no_other(engine: Engine, library: Library) -> None:
+    blobs = Kept(library.blobs.root)
+    documents = [library.accept([name]).document for name in ("kept", "one", "two")]
+    blobs.kept = documents[0].blob
+    with transaction(engine) as session:
+        for document in documents:
+            catalog.delete_document(session, document.id)
+    with pytest.raises(BlobStoreUnusable, match="WORM protected"):
+        sweep_blobs(engine, blobs)
+    assert [blob.key for blob in blobs.list()] == [blobs.kept]
+    with reading(engine) as session:
+        assert catalog.discarded_blobs(session, 10) == [blobs.kept]
+
+
+def test_files_after_one_that_cannot_be_deleted_go(library: Library) -> None:
+    first, last = (library.blobs.put_bytes(data, tenant=DEFAULT_TENANT).key for data in (b"first", b"last"))
+    library.blobs.delete([first])
+    (library.blobs.root / first / "below").mkdir(parents=True)  # unlink does not take a folder, nor does anybody else
+    with pytest.raises(OSError, match=first):
+        library.blobs.delete([first, last])
+    assert not library.blobs.exists(last)
 
 
 def test_orphans_are_removed_unless_a_row_names_them_by_now(engine: Engine, library: Library) -> None:
