@@ -274,7 +274,7 @@ def remove_collection(resources: Resources, tenant: str, name: str) -> int:
 
 def purge(resources: Resources) -> None:
     """Overwrites what a delete left behind: blobs, words in the full-text index, pages in the write-ahead log."""
-    sweep_blobs(resources.engine, resources.blobs)
     with transaction(resources.engine) as session:
         lexical.merge(session)
     truncate_log(resources.engine)
+    sweep_blobs(resources.engine, resources.blobs)  # last, as a blob may refuse to go
