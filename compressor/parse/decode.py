@@ -22,6 +22,21 @@ _EUROPEAN = (
 )
 _SIGN_IN_WORD = re.compile(r"[^\W\d_][¢-©¬®-¹¼-¾×÷][^\W\d_]")
 _SAMPLE = 200_000  # bytes shown to the guesser
+_NOT_ASCII = re.compile(rb"[\x80-\xff]+")
+_JAPANESE_MAIL = re.compile(rb"\x1b\$[@B]")  # ISO-2022-JP, every byte of which is ASCII
+# What is declared by the first name is written in the second, which holds all of the first, as browsers know.
+_WIDER = {
+    "ascii": "cp1252",
+    "iso8859-1": "cp1252",
+    "iso8859-9": "cp1254",
+    "tis-620": "cp874",
+    "iso8859-11": "cp874",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "big5": "big5hkscs",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+}
 _MARKS: tuple[tuple[bytes, str], ...] = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
@@ -50,18 +65,16 @@ def decode(data: bytes, *, label: str, declared: str | None = None) -> DecodedTe
     for mark, encoding in _MARKS:
         if data.startswith(mark):
             return _with(data[len(mark) :], encoding, label=label)
-    if declared and _known(declared):
-        return _with(data, declared, label=label)
-    try:
-        return DecodedText(clean(data.decode("utf-8")))
-    except UnicodeDecodeError:
-        pass
+    encoding = _certain(data, declared)
+    if encoding is not None:
+        return _with(data, encoding, label=label)
+    telling = _telling(data)
     utf16 = utf16_without_bom(data[:_SAMPLE])
     if utf16:
         return _with(data, utf16, label=label)
-    if _mostly_utf8(data):
+    if _mostly_utf8(telling):
         return _with(data, "utf-8", label=label)
-    encoding = _guess(data)
+    encoding = _guess(telling)
     decoded = _with(data, encoding, label=label)
     if encoding == "utf-8":  # for want of a guess; how many places are unreadable is said
         return decoded
@@ -74,27 +87,51 @@ def html_charset(data: bytes) -> str | None:
     return found.group(1).decode("ascii", "replace") if found else None
 
 
-def _with(data: bytes, encoding: str, *, label: str) -> DecodedText:
-    text = data.decode(encoding, "replace")
-    bad = text.count("\ufffd")
-    if bad:
-        return DecodedText(
-            clean(text), (f"{label} is not valid {encoding.upper()}: {bad} unreadable places became \ufffd.",)
-        )
-    return DecodedText(clean(text))
-
-
-def _known(encoding: str) -> bool:
+def _certain(data: bytes, declared: str | None) -> str | None:
+    """The encoding that is declared, or that the bytes leave no doubt of."""
+    named = _codec(declared) if declared else None
+    if named not in (None, "cp1252"):
+        return named
     try:
-        codecs.lookup(encoding).encode("")
-    except (LookupError, TypeError, ValueError):
-        return False
-    return True
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return named
+    if named is None and data.isascii() and _JAPANESE_MAIL.search(data):
+        return "iso2022_jp"
+    return "utf-8"  # also where Latin-1 is declared: that is often said of UTF-8, and never looks like it by chance
+
+
+def _with(data: bytes, encoding: str, *, label: str) -> DecodedText:
+    try:
+        return DecodedText(clean(data.decode(encoding)))
+    except UnicodeDecodeError:
+        text = data.decode(encoding, "replace")
+    bad = text.count("\ufffd")
+    return DecodedText(
+        clean(text), (f"{label} is not valid {encoding.upper()}: {bad} unreadable places became \ufffd.",)
+    )
+
+
+def _codec(declared: str) -> str | None:
+    """Python's name of a declared encoding; None of what is none, or none in which the declaration could be read."""
+    try:
+        name = codecs.lookup(declared).name
+        known = b"<p>".decode(name, "replace") == "<p>"
+    except (LookupError, ValueError):
+        return None
+    return _WIDER.get(name, name) if known else None
+
+
+def _telling(data: bytes) -> bytes:
+    """A sample around the first byte that is not ASCII: what comes long before it tells nothing."""
+    found = _NOT_ASCII.search(data)
+    start = max(found.start() - _SAMPLE // 2, 0) if found else 0
+    return data[start : start + _SAMPLE]
 
 
 def _mostly_utf8(data: bytes) -> bool:
     """Damaged UTF-8 still holds whole multi-byte characters; text in an 8-bit encoding holds next to none."""
-    text = data[:_SAMPLE].decode("utf-8", "replace")
+    text = data.decode("utf-8", "replace")
     bad = text.count("\ufffd")
     good = sum(1 for c in text if c > "\x7f") - bad
     return good >= bad
@@ -103,10 +140,17 @@ def _mostly_utf8(data: bytes) -> bool:
 def _guess(data: bytes) -> str:
     from charset_normalizer import from_bytes
 
-    best = from_bytes(data[:_SAMPLE]).best()
+    best = from_bytes(data, cp_isolation=list(_EUROPEAN)).best() if _is_accented(data) else None
+    best = best or from_bytes(data).best()
     if best is None:
         return "utf-8"
-    return "cp1252" if best.encoding in _EUROPEAN and _is_western(data[:_SAMPLE]) else best.encoding
+    return "cp1252" if best.encoding in _EUROPEAN and _is_western(data) else best.encoding
+
+
+def _is_accented(data: bytes) -> bool:
+    """Whether bytes beyond ASCII stand alone among Latin letters; those of other scripts stand together."""
+    runs = _NOT_ASCII.findall(data)
+    return sum(len(run) == 1 for run in runs) >= 0.8 * len(runs)
 
 
 def _is_western(data: bytes) -> bool:

@@ -15,7 +15,8 @@ T = TypeVar("T", str, Styled)
 
 LINES_PER_BLOCK = 40  # of tables and run-on text: short enough to cite, long enough to read
 _LINE_END = re.compile(r"\r\n|[\r\x0b\x0c\x85]")  # the last is NEL, of mainframes
-_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
+_COLOUR = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))"  # and the like, whole: of terminals
+_CONTROL = re.compile(_COLOUR + "|[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
 _SPACE = re.compile(r"\s{2,}|[^\S ]")  # what is not one space yet
 
 
@@ -49,7 +50,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def clean(text: T) -> T:
-    """Line ends become line feeds; NUL, other controls and lone surrogates go; everything else stays verbatim."""
+    """Line ends become line feeds; NUL, other controls, a terminal's colours and lone surrogates go; the rest stays."""
     return _sub(_CONTROL, "", _sub(_LINE_END, "\n", text))
 
 
