@@ -7,9 +7,10 @@ _CLOSERS = "\"'»”’)\\]}」』）】"
 _WIDE = "。！？｡︒؟۔।॥።՞։។၊။༎"
 _STOPS = ".!?…"
 # It begins with one set of characters, which is searched for; alternatives would be tried at every character.
+# Of several stops in a row only the first is tried, and nothing is given back: a row of dots may be very long.
 _BOUNDARY = re.compile(
-    rf"[{_STOPS}{_WIDE}\n]"
-    rf"(?:(?<=[{_STOPS}])[{_STOPS}]*[{_CLOSERS}]*(?=\s)|(?<=[{_WIDE}])[{_WIDE}]*[{_CLOSERS}]*|(?<=\n))\s*"
+    rf"[{_STOPS}{_WIDE}\n](?:(?<=[{_STOPS}])(?<![{_STOPS}]{{2}})[{_STOPS}]*+[{_CLOSERS}]*+(?=\s)|"
+    rf"(?<=[{_WIDE}])[{_WIDE}]*[{_CLOSERS}]*|(?<=\n))\s*"
 )
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(\[\"'“])(?:"
@@ -19,6 +20,7 @@ _ABBREVIATION = re.compile(
     r"bzw|usw|nr|abs|bspw|ca|vgl|evtl|ggf|z\.b|d\.h|u\.a|núm|sra|av|mme|mlle)"
     r")$"
 )
+_NUMBER = re.compile(r"\s*\d+\s*")
 _MARKER = re.compile(r"[-*•‣▪●○■□◦–—#>|]|\(?\w{1,3}[.)]\s")
 _WRAP_FROM, _WRAP_SURELY, _WRAP_TO = 40, 58, 100  # characters of a line of hard-wrapped text
 _ENDS_ANYWAY = frozenset({"etc", "inc", "ltd", "co", "corp", "al", "jr", "sr"})
@@ -72,7 +74,7 @@ def _ends(text: str, start: int, stop: int, following: int) -> bool:
     if upcoming.islower():
         return False
     before = text[max(start, stop - 12) : stop]
-    if text[start:stop].strip().isdigit():
+    if _NUMBER.fullmatch(text, start, stop):
         return False  # "3. Payment" is an item's number
     abbreviation = _ABBREVIATION.search(before)
     if abbreviation is None:

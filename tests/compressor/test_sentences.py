@@ -41,3 +41,13 @@ def test_ranges_cover_the_text_in_order(text):
     ranges = split_sentences(text)
     assert "".join(text[start:end] for start, end in ranges) == text
     assert all(start < end for start, end in ranges)
+
+
+@pytest.mark.parametrize("text", ["." * 1_000_000 + "x", "?!" * 500_000 + "x"])
+def test_a_long_row_of_stops_takes_no_longer_than_other_text(text):
+    assert split_sentences(text) == [(0, len(text))]
+
+
+def test_a_long_text_of_initials_takes_no_longer_than_other_text():
+    text = "A. " * 700_000
+    assert split_sentences(text) == [(0, len(text))]
