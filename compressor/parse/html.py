@@ -2,14 +2,17 @@
 
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 from lxml import etree
 from lxml import html as lxml_html
 
 from compressor.errors import EmptyDocument
 from compressor.parse.decode import decode, html_charset
-from compressor.parse.source import SourceFile, clean, line_block, one_line, styled_row
+from compressor.parse.formula import formula
+from compressor.parse.numerals import numeral
+from compressor.parse.source import SourceFile, clean, in_columns, line_block, one_line, styled_row
 from compressor.parse.styled import Styled
 from compressor.styles import Style
 from compressor.types import Block, BlockKind, ParsedDocument
@@ -72,9 +75,16 @@ _STYLES = {
     **dict.fromkeys(("i", "em"), Style.ITALIC),
     **dict.fromkeys(("code", "kbd", "samp", "tt", "pre"), Style.CODE),
 }
+_NUMBERS = {"a": "lowerLetter", "A": "upperLetter", "i": "lowerRoman", "I": "upperRoman"}
+_RAISED = str.maketrans("0123456789+-−=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿ")
+_LOWERED = str.maketrans("0123456789+-−=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎")
+_SMALL_FIGURE = re.compile(r"[+\-−]?\d+")
+_BREAK = "\x0b"  # a line break that is meant, until the white space around it has gone; no clean text holds it
 _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 _Piece = tuple[BlockKind, Styled, int, etree._Element]  # kind, text, heading level, where it was found
 
+_WHOLE = re.compile(r"-?\d{1,9}", re.A)
+_AROUND_BLOCKS = re.compile(f"\\n?(?:{_BREAK}+\\n?)+")
 _MAX_SPAN = 1000  # of a cell, as browsers have it
 _MAX_DEPTH = 400  # of nested elements; deeper ones are taken as running text
 
@@ -119,104 +129,156 @@ def html_blocks(root: etree._Element, *, total: int, page: int = 1, first_line: 
     return blocks
 
 
-def _pieces(element: etree._Element, depth: int, around: Style) -> Iterator[_Piece]:
+def _pieces(element: etree._Element, depth: int, around: Style, mark: str = "") -> Iterator[_Piece]:
     """Depth first; inline content between block elements is gathered into paragraphs of its own.
 
-    `around` is how elements around this one make its text look.
+    `around` is how elements around this one make its text look, `mark` goes before the first text of a list item.
     """
     tag = _tag(element)
     if tag in _SKIP or element.get("hidden") is not None:
         return
     if tag in _HEADINGS:
-        yield BlockKind.HEADING, one_line(_inline(element)).also(around), _HEADINGS[tag], element
+        number = Styled.of(mark if mark != "- " else "")
+        yield BlockKind.HEADING, number + one_line(_inline(element)).also(around), _HEADINGS[tag], element
     elif tag == "pre":
-        code = clean("".join(str(t) for t in element.itertext())).rstrip()
-        yield BlockKind.CODE, Styled.of(code), 0, element
-    elif tag == "table" and not element.xpath(".//table"):
+        yield BlockKind.CODE, Styled.of(clean(_verbatim(element)).rstrip()), 0, element
+    elif tag == "table" and not _is_layout(element):
         yield from _table(element, around)
     elif depth > _MAX_DEPTH or not _holds_blocks(element):
-        kind = BlockKind.LIST if tag in ("li", "dd", "dt") else BlockKind.TEXT
-        text = one_line(_inline(element)).also(around)
-        yield kind, Styled.of("- ") + text if text and tag == "li" else text, 0, element
+        kind = BlockKind.LIST if mark or tag in ("li", "dd", "dt") else BlockKind.TEXT
+        text = _lines(_inline(element)).also(around)
+        yield kind, Styled.of(mark) + text if text else text, 0, element
     else:
-        yield from _mixed(element, depth, around | _style(element))
+        yield from _mixed(element, depth, around | _style(element), mark)
 
 
-def _mixed(element: etree._Element, depth: int, around: Style) -> Iterator[_Piece]:
-    tag = _tag(element)
-    kind = BlockKind.LIST if tag == "li" else BlockKind.TEXT
-    mark = Styled.of("- " if tag == "li" else "")
+def _mixed(element: etree._Element, depth: int, around: Style, mark: str) -> Iterator[_Piece]:
+    kind = BlockKind.LIST if _tag(element) == "li" else BlockKind.TEXT
+    marks = _marks(element)
     running = [Styled.of(element.text or "")]
     near = element  # whose line is nearest to the running text
     for child in element:
         if isinstance(child.tag, str) and (_tag(child) in _BLOCK or _holds_blocks(child)):
-            text = one_line(Styled.join("", running))
+            text = _lines(Styled.join("", running))
             if text:
-                yield kind, mark + text.also(around), 0, near
-                mark = Styled.of("")
+                yield kind, Styled.of(mark) + text.also(around), 0, near
+                mark = ""
             running = []
             near = child
-            yield from _pieces(child, depth + 1, around)
+            item = marks.get(child)
+            for piece in _pieces(child, depth + 1, around, mark if item is None else item):
+                yield piece
+                mark = mark if item is not None or not piece[1] else ""
         elif isinstance(child.tag, str):
             running.append(_inline(child))
         running.append(Styled.of(child.tail or ""))
-    text = one_line(Styled.join("", running))
+    text = _lines(Styled.join("", running))
     if text:
-        yield kind, mark + text.also(around), 0, near
+        yield kind, Styled.of(mark) + text.also(around), 0, near
+
+
+def _marks(parent: etree._Element) -> dict[etree._Element, str]:
+    """What goes before each item of a list: "- ", or its number."""
+    items = [child for child in parent if _tag(child) == "li"]
+    if _tag(parent) != "ol":
+        return dict.fromkeys(items, "- ")
+    backwards = parent.get("reversed") is not None
+    number = _whole(parent, "start", len(items) if backwards else 1)
+    marks = {}
+    for item in items:
+        number = _whole(item, "value", number)
+        form = _NUMBERS.get(item.get("type") or parent.get("type") or "", "decimal")
+        marks[item] = f"{numeral(number, form)}. "
+        number += -1 if backwards else 1
+    return marks
+
+
+def _is_layout(table: etree._Element) -> bool:
+    """Whether cells hold what cannot stand in a row: tables, or code of several lines."""
+    return table.find(".//{*}table") is not None or any("\n" in _verbatim(pre).strip() for pre in table.iter("{*}pre"))
 
 
 def _table(table: etree._Element, around: Style) -> Iterator[_Piece]:
-    caption = table.find(".//caption")
+    caption = table.find(".//{*}caption")
     if caption is not None:
         yield BlockKind.TEXT, one_line(_inline(caption)).also(around), 0, caption
-    below: dict[int, int] = {}  # column -> rows that a cell above still covers
-    rows = [row for row in (styled_row(_cells(tr, below)) for tr in table.iter("tr")) if row]
+    below: dict[int, int] = {}
+    rows = [row for row in (styled_row(in_columns(_cells(tr), below)) for tr in table.iter("{*}tr")) if row]
     if rows:
         yield BlockKind.TABLE, Styled.join("\n", rows), 0, table
 
 
-def _cells(row: etree._Element, below: dict[int, int]) -> Iterator[Styled]:
-    """One text a column; columns that a spanning cell covers are empty, so that columns stay in line."""
-    column = 0
+def _cells(row: etree._Element) -> Iterator[tuple[Styled, int, int]]:
+    """Each with its columns and rows."""
     for cell in row:
-        if _tag(cell) not in ("td", "th"):
-            continue
-        while below.get(column, 0):
-            below[column] -= 1
-            column += 1
-            yield Styled.of("")
-        yield _inline(cell)
-        width = _span(cell, "colspan")
-        for _ in range(width - 1):
-            yield Styled.of("")
-        for covered in range(column, column + width):
-            below[covered] = _span(cell, "rowspan") - 1
-        column += width
-    for covered in [covered for covered, rows in below.items() if covered >= column and rows]:
-        below[covered] -= 1
+        if _tag(cell) in ("td", "th"):
+            columns, rows = (min(max(_whole(cell, name, 1), 1), _MAX_SPAN) for name in ("colspan", "rowspan"))
+            yield _inline(cell), columns, rows
 
 
-def _span(cell: etree._Element, name: str) -> int:
-    value = (cell.get(name) or "").strip()
-    return min(max(int(value), 1), _MAX_SPAN) if value.isdecimal() else 1
+def _whole(element: etree._Element, name: str, default: int) -> int:
+    value = (element.get(name) or "").strip()
+    return int(value) if _WHOLE.fullmatch(value) else default
+
+
+def _verbatim(element: etree._Element) -> str:
+    """The text of code with its white space; a break ends a line, and so does what is set as a block."""
+    return _AROUND_BLOCKS.sub("\n", "".join(_verbatim_parts(element)))
+
+
+def _verbatim_parts(element: etree._Element) -> Iterator[str]:
+    yield element.text or ""
+    for child in element:
+        tag = _tag(child)
+        if tag == "br":
+            yield "\n"
+        elif tag and tag not in _SKIP and child.get("hidden") is None:
+            around = _BREAK if tag in _BLOCK else ""
+            yield around
+            yield from _verbatim_parts(child)
+            yield around
+        yield child.tail or ""
+
+
+def _lines(text: Styled) -> Styled:
+    """Running text with no other line breaks than those that are meant."""
+    if _BREAK not in text.text:
+        return one_line(text)
+    cuts = [-1, *(found.start() for found in re.finditer(_BREAK, text.text)), len(text)]
+    return Styled.join("\n", filter(None, (one_line(text[a + 1 : b]) for a, b in pairwise(cuts))))
 
 
 def _inline(element: etree._Element) -> Styled:
-    """The text inside an element; breaks and inner blocks become spaces, images their alternative text."""
+    """The text inside an element; inner blocks are set apart by spaces, an image is its alternative text."""
     tag = _tag(element)
     if tag in _SKIP or element.get("hidden") is not None:
         return Styled.of("")
-    if tag == "img":
-        return Styled.of(element.get("alt") or "")
+    if tag in _READ_WHOLE:
+        return Styled.of(_READ_WHOLE[tag](element))
     space = Styled.of(" ")
     parts = [Styled.of(element.text or "")]
+    # A formula comes with a picture of itself, hidden from those to whom the formula is read.
+    twice = any(child.get("aria-hidden") == "true" for child in element) and element.find(".//{*}math") is not None
     for child in element:
-        if isinstance(child.tag, str):
-            child_tag = _tag(child)
-            inner = space if child_tag == "br" else _inline(child)
+        child_tag = _tag(child)
+        if child_tag and not (twice and child.get("aria-hidden") == "true"):
+            inner = _inline(child)
             parts += (space, inner, space) if child_tag in _BLOCK else (inner,)
         parts.append(Styled.of(child.tail or ""))
-    return Styled.join("", parts).also(_style(element))
+    return _small(tag, Styled.join("", parts)).also(_style(element))
+
+
+def _small(tag: str, text: Styled) -> Styled:
+    """Raised and lowered figures as such signs, so that they do not become one number with what they follow."""
+    signs = {"sup": _RAISED, "sub": _LOWERED}.get(tag)
+    return Styled(text.text.translate(signs), text.looks) if signs and _SMALL_FIGURE.fullmatch(text.text) else text
+
+
+def _reading(element: etree._Element) -> str:
+    """How the signs before are pronounced: in brackets, where the page has none for readers without ruby."""
+    text = "".join(map(str, element.itertext()))
+    around = element.getparent()
+    return text if around is None or around.find("{*}rp") is not None else f"({text})"
 
 
 def _style(element: etree._Element) -> Style:
@@ -241,3 +303,12 @@ def _last_line(element: etree._Element) -> int:
 def _tag(element: etree._Element) -> str:
     """The local name: XHTML elements carry a namespace."""
     return etree.QName(element).localname.lower() if isinstance(element.tag, str) else ""
+
+
+# Elements that are no sum of their parts.
+_READ_WHOLE: dict[str, Callable[[etree._Element], str]] = {
+    "br": lambda _: _BREAK,
+    "img": lambda image: image.get("alt") or "",
+    "math": formula,
+    "rt": _reading,
+}

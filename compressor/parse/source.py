@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -71,6 +71,27 @@ def row_text(cells: Iterable[str]) -> str:
 def styled_row(cells: Iterable[Styled]) -> Styled:
     """The same of styled cells."""
     return Styled.join(" | ", _up_to_last(cells))
+
+
+def in_columns(cells: Iterable[tuple[T, int, int]], below: dict[int, int]) -> Iterator[T]:
+    """A row's cells, each with its columns and rows -> one a column, so that columns stay in line.
+
+    `below` says how many rows a cell above still covers of each column, and is kept up to date; what is covered is "".
+    """
+    column = 0
+    for cell, width, height in cells:
+        while below.get(column, 0):
+            below[column] -= 1
+            column += 1
+            yield cell[:0]
+        yield cell
+        for covered in range(column, column + width):
+            below[covered] = height - 1
+            if covered > column:
+                yield cell[:0]
+        column += width
+    for covered in [covered for covered, rows in below.items() if covered >= column and rows]:
+        below[covered] -= 1
 
 
 def _up_to_last(cells: Iterable[T]) -> list[T]:
