@@ -1,12 +1,14 @@
 """Owns reStructuredText: docutils reads the structure, nothing is included, executed or fetched."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import docutils.core
 from docutils import nodes
 
 from compressor.parse.decode import read_text
-from compressor.parse.source import SourceFile, line_block, one_line, styled_row
+from compressor.parse.directives import make_known
+from compressor.parse.numerals import numeral
+from compressor.parse.source import SourceFile, in_columns, line_block, one_line, styled_row
 from compressor.parse.styled import Styled
 from compressor.styles import Style
 from compressor.types import Block, BlockKind, ParsedDocument
@@ -33,12 +35,20 @@ _STYLES: dict[type[nodes.Node], Style] = {
 }
 _Piece = tuple[BlockKind, Styled, int, str]  # kind, text, heading level, source text
 
-_SILENT = (nodes.comment, nodes.substitution_definition, nodes.target, nodes.system_message)
+_SILENT = (nodes.comment, nodes.substitution_definition, nodes.target)
+_NUMBERS = {
+    "loweralpha": "lowerLetter",
+    "upperalpha": "upperLetter",
+    "lowerroman": "lowerRoman",
+    "upperroman": "upperRoman",
+}
+_ERROR = 3  # from this level on docutils leaves out what a message is about
 
 
 def parse_rst(source: SourceFile) -> ParsedDocument:
     """Paragraphs keep their line breaks. Broken markup is shown as its source text."""
     decoded = read_text(source)
+    make_known(decoded.text)
     tree = docutils.core.publish_doctree(decoded.text, settings_overrides=_SETTINGS)
     lines = decoded.text.rstrip("\n").split("\n")
     stripped = [one_line(line) for line in lines]
@@ -59,36 +69,50 @@ def parse_rst(source: SourceFile) -> ParsedDocument:
 def _pieces(node: nodes.Node, depth: int) -> Iterator[_Piece]:
     """Kind, text, heading level, source text; depth is the number of sections around the node."""
     for child in node.children:
-        if isinstance(child, _SILENT):
-            continue
-        match child:
-            case nodes.title():
-                yield BlockKind.HEADING, one_line(_styled(child)), min(max(depth, 1), 6), child.rawsource
-            case nodes.section():
-                yield from _pieces(child, depth + 1)
-            case nodes.literal_block() | nodes.doctest_block() | nodes.math_block():
-                yield BlockKind.CODE, Styled.of(child.astext().rstrip()), 0, child.astext()
-            case nodes.field() | nodes.option_list_item():
-                text = Styled.join(": ", (one_line(_styled(part)) for part in child.children))
-                yield BlockKind.LIST, text, 0, child.rawsource or text.text
-            case nodes.list_item() | nodes.table():
-                yield from _item(child, depth) if isinstance(child, nodes.list_item) else _table(child)
-            case (
-                nodes.paragraph() | nodes.term() | nodes.line() | nodes.rubric() | nodes.caption() | nodes.attribution()
-            ):
-                kind = BlockKind.LIST if isinstance(child, nodes.term) else BlockKind.TEXT
-                yield kind, _styled(child), 0, child.rawsource or child.astext()
-            case nodes.Text():
-                yield BlockKind.TEXT, _styled(child), 0, child.astext()
-            case _:
-                yield from _pieces(child, depth)
+        if isinstance(child, nodes.section):
+            yield from _pieces(child, depth + 1)
+        elif isinstance(child, nodes.title):
+            yield BlockKind.HEADING, one_line(_styled(child)), min(max(depth, 1), 6), child.rawsource
+        elif isinstance(child, nodes.list_item):
+            yield from _item(child, depth)
+        elif (own := _own(child)) is not None:
+            yield from own
+        elif not isinstance(child, _SILENT):
+            if isinstance(child, nodes.Admonition) and not isinstance(child, nodes.admonition):  # that has a title
+                name = child.tagname
+                yield BlockKind.TEXT, Styled.of(f"{name.capitalize()}:", Style.BOLD), 0, f"{name}::"
+            yield from _pieces(child, depth)
+
+
+def _own(node: nodes.Node) -> Iterable[_Piece] | None:
+    """The pieces of a node that is read as a whole, None of others."""
+    match node:
+        case nodes.literal_block() | nodes.doctest_block() | nodes.math_block():
+            return [(BlockKind.CODE, Styled.of(node.astext().rstrip()), 0, node.astext())]
+        case nodes.system_message():
+            lost = node.findall(nodes.literal_block) if node["level"] >= _ERROR else ()
+            return [(BlockKind.CODE, Styled.of(source.astext().rstrip()), 0, source.astext()) for source in lost]
+        case nodes.field() | nodes.option_list_item():
+            text = Styled.join(": ", (one_line(_styled(part)) for part in node.children))
+            return [(BlockKind.LIST, text, 0, node.rawsource or text.text)]
+        case nodes.image():
+            return [(BlockKind.TEXT, Styled.of(node.get("alt", "")), 0, node.get("alt", ""))]
+        case nodes.table():
+            return _table(node)
+        case nodes.paragraph() | nodes.term() | nodes.line() | nodes.rubric() | nodes.caption() | nodes.attribution():
+            kind = BlockKind.LIST if isinstance(node, nodes.term) else BlockKind.TEXT
+            return [(kind, _styled(node), 0, node.rawsource or node.astext())]
+        case nodes.Text():
+            return [(BlockKind.TEXT, _styled(node), 0, node.astext())]
+    return None
 
 
 def _item(item: nodes.list_item, depth: int) -> Iterator[_Piece]:
     parent = item.parent
     mark = "- "
     if isinstance(parent, nodes.enumerated_list):
-        mark = f"{int(parent.get('start', 1)) + parent.index(item)}. "
+        number = int(parent.get("start", 1)) + parent.index(item)
+        mark = f"{parent['prefix']}{numeral(number, _NUMBERS.get(parent['enumtype'], 'decimal'))}{parent['suffix']} "
     for kind, text, level, raw in _pieces(item, depth):
         yield (BlockKind.LIST if kind is BlockKind.TEXT else kind), Styled.of(mark) + text, level, raw
         mark = ""
@@ -97,10 +121,20 @@ def _item(item: nodes.list_item, depth: int) -> Iterator[_Piece]:
 def _table(table: nodes.table) -> Iterator[_Piece]:
     for title in table.findall(nodes.title):
         yield BlockKind.TEXT, one_line(_styled(title)), 0, title.rawsource
-    rows = [styled_row(_styled(entry) for entry in row.findall(nodes.entry)) for row in table.findall(nodes.row)]
-    rows = [row for row in rows if row]
+    rows: list[Styled] = []
+    for group in table.findall(
+        lambda node: isinstance(node, nodes.thead | nodes.tbody) and node.parent.parent is table
+    ):
+        below: dict[int, int] = {}
+        rows += filter(None, (styled_row(in_columns(_cells(row), below)) for row in group.children))
     if rows:
         yield BlockKind.TABLE, Styled.join("\n", rows), 0, rows[0].text.partition(" | ")[0] + "\n" * len(rows)
+
+
+def _cells(row: nodes.Node) -> Iterator[tuple[Styled, int, int]]:
+    """Each with its columns and rows."""
+    for entry in row.children:
+        yield _styled(entry), entry.get("morecols", 0) + 1, entry.get("morerows", 0) + 1
 
 
 def _styled(node: nodes.Node) -> Styled:
