@@ -1,8 +1,10 @@
 """Owns Markdown (CommonMark with tables): the rendered text, with source lines."""
 
 import re
+from html import unescape
 
 from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock, reference
 from markdown_it.tree import SyntaxTreeNode
 
 from compressor.parse.decode import read_text
@@ -13,6 +15,9 @@ from compressor.styles import Style
 from compressor.types import Block, BlockKind, ParsedDocument
 
 _STYLES = {"strong": Style.BOLD, "em": Style.ITALIC, "code_inline": Style.CODE, "link": Style.LINK}
+_MAX_NESTING = 200  # a list in a list takes two; more than that is deeper than any reader goes
+_BREAK = re.compile(r"<br\b", re.I)
+_PICTURE = re.compile(r"""<img\b[^>]*?\balt\s*=\s*(?:"([^"]*)"|'([^']*)')""", re.I)
 _FRONT_MATTER = re.compile(r"\A---\n(.*?\n)(?:---|\.\.\.)\n", re.S)
 
 
@@ -27,11 +32,24 @@ def parse_markdown(source: SourceFile) -> ParsedDocument:
         last = front.group().count("\n")
         blocks.append(line_block(BlockKind.CODE, front.group(1).rstrip(), first=1, last=last, total=total))
         text = "\n" * last + text[front.end() :]
-    tree = SyntaxTreeNode(MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text))
+    tree = SyntaxTreeNode(_reader().parse(text))
     for node in tree.children:
         blocks.extend(_blocks(node, total=total))
     title = next((block.text for block in blocks if block.kind is BlockKind.HEADING), None)
     return ParsedDocument(source.media_type, title, 1, tuple(blocks), decoded.warnings)
+
+
+def _reader() -> MarkdownIt:
+    """Lists and quotes deeper than the preset's 20 levels are read too; a footnote is no link, whatever it holds."""
+    reader = MarkdownIt("commonmark", {"maxNesting": _MAX_NESTING}).enable(["table", "strikethrough"])
+    reader.block.ruler.at("reference", _reference, {"alt": []})
+    return reader
+
+
+def _reference(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    return not state.src.startswith("[^", state.bMarks[start] + state.tShift[start]) and reference(
+        state, start, end, silent
+    )
 
 
 def _blocks(node: SyntaxTreeNode, *, total: int, mark: str = "", in_list: bool = False) -> list[Block]:
@@ -72,6 +90,11 @@ def _text(node: SyntaxTreeNode) -> Styled:
     """What a reader sees of inline content; a soft line break stays a line break."""
     if node.type in ("softbreak", "hardbreak"):
         return Styled.of("\n")
+    if node.type == "html_inline":
+        picture = _PICTURE.match(node.content)
+        return Styled.of(
+            "\n" if _BREAK.match(node.content) else unescape(picture[1] or picture[2] or "") if picture else ""
+        )
     style = _STYLES.get(node.type, Style.PLAIN)
     if node.type in ("text", "code_inline", "image"):  # an image's content is its alternative text
         return Styled.of(node.content, style)
