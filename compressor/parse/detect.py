@@ -72,7 +72,9 @@ _OFFICE_PARTS: tuple[tuple[bytes, str], ...] = (
 )
 _HEAD = 65_536  # bytes looked at
 _ODD_BYTES = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
-_HTML_START = re.compile(rb"^\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html\b|head\b|body\b)", re.I | re.S)
+_HTML_START = re.compile(
+    rb"^\s*(<\?xml[^>]*>\s*)?(<!--(?:(?!-->).)*-->\s*)*+<(!doctype\s+html|html\b|head\b|body\b)", re.I | re.S
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def detect(path: Path, *, name: str, limits: Limits) -> Detected:
     with path.open("rb") as stream:
         head = stream.read(_HEAD)
     named = media_type_of_name(name)
-    found = _container(path, head, label=label, limits=limits)
+    found = None if _tells_of_pdf(head, named) else _container(path, head, label=label, limits=limits)
     if found is None:
         if not looks_like_text(head):
             raise UnsupportedFormat(_lie(label, _binary_kind(head)))
@@ -135,6 +137,12 @@ def utf16_without_bom(head: bytes) -> str | None:
     if even > 0.7 * half and odd < 0.01 * half + 1:
         return "utf-16-be"
     return None
+
+
+def _tells_of_pdf(head: bytes, named: str | None) -> bool:
+    """Whether a text has a PDF's mark in its first lines; a PDF may have other bytes before that mark."""
+    text = named is not None and named not in _BINARY and looks_like_text(head)
+    return text and b"%PDF-" in head[:1024] and not head.startswith(b"%PDF-")
 
 
 def _container(path: Path, head: bytes, *, label: str, limits: Limits) -> str | None:

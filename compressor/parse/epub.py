@@ -10,7 +10,7 @@ from lxml import etree
 from compressor.errors import DamagedDocument, DocumentTooLarge, EncryptedDocument
 from compressor.parse.decode import decode, html_charset
 from compressor.parse.html import html_blocks, html_root
-from compressor.parse.source import SourceFile, one_line
+from compressor.parse.source import SourceFile, listed, one_line
 from compressor.types import Block, ParsedDocument
 
 _FONT_OBFUSCATION = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")
@@ -33,11 +33,12 @@ def _parse(archive: zipfile.ZipFile, source: SourceFile) -> ParsedDocument:
     package = str(container.xpath("string(//*[local-name()='rootfile']/@full-path)"))
     opf = _xml(archive, package)
     title = one_line(str(opf.xpath("string(//*[local-name()='metadata']/*[local-name()='title'])")))
-    items = [name for name in _spine(opf, package) if name in names]
+    spine = list(dict.fromkeys(_spine(opf, package)))  # each part once: a small file must not be a long book
+    items = [name for name in spine if name in names]
     if len(items) > source.limits.pages:
         raise DocumentTooLarge(f"{source.label} has {len(items):,} parts, the limit is {source.limits.pages:,} pages.")
     blocks: list[Block] = []
-    warnings: list[str] = []
+    warnings = [f"{source.label} lacks {listed(lacking)}."] if (lacking := [n for n in spine if n not in names]) else []
     for page, item in enumerate(items, 1):
         data = archive.read(item)
         decoded = decode(data, label=f"{source.label}, {item}", declared=html_charset(data))
@@ -55,7 +56,7 @@ def _spine(opf: etree._Element, package: str) -> Iterator[str]:
     for reference in opf.iterfind(".//{*}spine/{*}itemref"):
         href = hrefs.get(reference.get("idref"))
         if href:
-            yield posixpath.normpath(posixpath.join(folder, unquote(href)))
+            yield posixpath.normpath(posixpath.join(folder, unquote(href.partition("#")[0])))
 
 
 def _has_drm(archive: zipfile.ZipFile, names: set[str]) -> bool:

@@ -21,11 +21,15 @@ def parse_json(source: SourceFile) -> ParsedDocument:
     if source.media_type == "application/jsonl":
         return ParsedDocument(source.media_type, None, 1, tuple(_records(text)), warnings)
     try:
-        json.loads(text)
-    except (ValueError, RecursionError) as error:
+        json.loads(text, parse_int=str)
+        whole = True
+    except RecursionError:  # deeper than anyone reads; whether it is valid is not known
+        whole = False
+    except ValueError as error:
+        whole = False
         warnings = (*warnings, f"{source.label} is not valid JSON ({error}); its text was taken as it is.")
     lines = text.count("\n") + 1
-    if len(text) <= lines * _LONG_LINE:
+    if not whole or len(text) <= lines * _LONG_LINE:
         return ParsedDocument(source.media_type, None, 1, tuple(code_blocks(text)), warnings)
     blocks = tuple(
         line_block(BlockKind.CODE, block.text, first=1, last=lines, total=lines)

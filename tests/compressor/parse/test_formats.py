@@ -146,6 +146,17 @@ def test_an_epub_is_read_along_its_spine(tmp_path):
     assert result.title == "Poems"
 
 
+def test_parts_that_an_epub_lacks_are_named_and_none_is_read_twice(tmp_path):
+    parts = '<item id="a" href="one.xhtml#start"/><item id="b" href="gone.xhtml"/>'
+    spine = '<itemref idref="a"/><itemref idref="b"/><itemref idref="a"/>'
+    book = f'<package xmlns="http://www.idpf.org/2007/opf"><manifest>{parts}</manifest><spine>{spine}</spine></package>'
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        data = epub({"OPS/book.opf": book})
+    result = parsed(tmp_path, data, "poems.epub")
+    assert [(block.page, block.text) for block in result.blocks] == [(1, "First")]
+    assert result.warnings == ("poems.epub lacks OPS/gone.xhtml.",)
+
+
 def test_an_epub_under_drm_is_refused(tmp_path):
     drm = '<encryption><EncryptionMethod Algorithm="http://www.w3.org/2001/04/xmlenc#aes128-cbc"/></encryption>'
     with pytest.raises(EncryptedDocument, match=r"^locked\.epub is protected by DRM"):

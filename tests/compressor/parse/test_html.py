@@ -92,7 +92,7 @@ def test_a_formula_is_written_on_one_line(tmp_path, mathml, expected):
     [
         # KaTeX, MathJax and MediaWiki
         "<span><span>{}</span><span aria-hidden='true'><span>E=m</span></span></span>",
-        "<mjx-container><mjx-math aria-hidden='true'>E=m</mjx-math><mjx-assistive-mml>{}</mjx-assistive-mml></mjx-container>",
+        "<mjx-container><mjx-math aria-hidden='true'>E=m</mjx-math><mjx-mml>{}</mjx-mml></mjx-container>",
         "<span><span style='display: none'>{}</span><img alt='E=m' aria-hidden='true'></span>",
     ],
 )
