@@ -22,12 +22,12 @@ export function view(found, place = {}, from = null) {
     chunk: place.chunk ?? 0, quotedChunk: place.chunk, quote: (place.quote || "").trim(),
   };
   opener = from;
-  const dialog = $("viewer");
+  const dialog = $("viewer"), focused = document.activeElement;
   if (dialog.open) dialog.close();
   document.body.classList.add("viewing");
-  if (wide.matches) dialog.show(); // takes the focus; a pane beside the page must not
+  if (wide.matches) dialog.show(); // takes the focus; a pane beside the page must not, from who writes on least of all
   else dialog.showModal();
-  if (wide.matches) from?.focus({ preventScroll: true });
+  if (wide.matches) (focused === document.body ? from : focused)?.focus({ preventScroll: true });
   draw();
 }
 

@@ -216,6 +216,20 @@ def test_an_answer_about_a_collection_that_was_left_opens_nothing(page: Page, fi
     expect(page.locator("#answer")).to_be_empty()
 
 
+def test_an_answer_does_not_take_the_focus_from_who_writes_the_next_question(page: Page, filled: Service) -> None:
+    held = Held(page, re.compile("/v1/ask$"))
+    page.goto(f"{filled.url}/#main")
+    ask(page, "When was the gauge at Marlow Weir read?")
+    held.come()
+    page.fill("#question", "")
+    held.release()
+    expect(page.locator("#viewer mark")).to_be_visible()
+    page.keyboard.type("And then?")
+    expect(page.locator("#question")).to_have_value("And then?")
+    page.locator("article button").click()
+    expect(page.locator("article button")).to_be_focused()
+
+
 def test_a_key_is_neither_taken_from_its_writer_nor_asked_for_again(page: Page, tmp_path: Path) -> None:
     for service in running(Settings(home=tmp_path / "home")):
         with replace(service, reader=service.key(Scope.ADMIN)).client() as client:
