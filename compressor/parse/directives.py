@@ -25,7 +25,7 @@ def make_known(text: str) -> None:
             directives.register_directive(name, _Foreign)
 
 
-class _Foreign(Directive):
+class _Foreign(Directive):  # type: ignore[misc]  # docutils has no types
     """Its first lines as they stand, without the dots, and its content as part of the text around it."""
 
     optional_arguments = 1
@@ -40,7 +40,7 @@ class _Foreign(Directive):
         return [nodes.paragraph(said, "", *parts), *messages, *inside.children]
 
 
-class _Listing(Directive):
+class _Listing(Directive):  # type: ignore[misc]  # docutils has no types
     """Code, with options that docutils does not know either; of these a reader sees the caption."""
 
     optional_arguments = 1
