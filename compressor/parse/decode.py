@@ -65,9 +65,9 @@ def decode(data: bytes, *, label: str, declared: str | None = None) -> DecodedTe
     for mark, encoding in _MARKS:
         if data.startswith(mark):
             return _with(data[len(mark) :], encoding, label=label)
-    encoding = _certain(data, declared)
-    if encoding is not None:
-        return _with(data, encoding, label=label)
+    certain = _certain(data, declared)
+    if certain is not None:
+        return _with(data, certain, label=label)
     telling = _telling(data)
     utf16 = utf16_without_bom(data[:_SAMPLE])
     if utf16:

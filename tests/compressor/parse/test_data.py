@@ -41,7 +41,7 @@ def test_quotes_without_end_do_not_keep_the_reader_of_tables_busy(tmp_path):
     began = time.process_time()
     document = parsed(tmp_path, '"a\n' * 6000, "t.csv")
     assert document.blocks[0].text.startswith("a a\na a")
-    assert time.process_time() - began < 2  # seconds of a processor; it were five
+    assert time.process_time() - began < 2  # seconds of a processor, and was five
 
 
 def test_comments_before_text_do_not_keep_the_detection_busy(tmp_path):
