@@ -193,7 +193,7 @@ def _leading(
 def _fuse(
     resources: Resources, one: Asked, by_vector: Sequence[tuple[int, float]], by_words: Sequence[tuple[int, float]]
 ) -> list[tuple[int, float]]:
-    return fuse(by_vector, by_words, read=resources.embedder.reads(one.query))
+    return fuse(by_vector, by_words, pool=one.pool, read=resources.embedder.reads(one.query))
 
 
 def find_words(

@@ -125,12 +125,12 @@ def _look(
     texts: Sequence[str],
     embedder: Embedder,
 ) -> _Found:
-    best = [i for i, _ in fuse(near, worded, read=embedder.reads(question.text))][:PASSAGES]
+    best = [i for i, _ in fuse(near, worded, pool=POOL, read=embedder.reads(question.text))][:PASSAGES]
     evidence = [
         Evidence("", titles[i], i, "", (), (ScoredPassage(0, len(texts[i]), -place),), _reader(texts[i]))
         for place, i in enumerate(best)
     ]
-    return _Found(question, known, worded, best, line_up(near, worded), read_candidates(evidence))
+    return _Found(question, known, worded, best, line_up(near, worded, pool=POOL), read_candidates(evidence))
 
 
 def _reader(text: str) -> Callable[[int, int], str]:

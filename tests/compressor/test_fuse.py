@@ -1,4 +1,9 @@
-from compressor.fuse import fuse, line_up
+from functools import partial
+
+from compressor import fuse as fusing
+
+fuse = partial(fusing.fuse, pool=2)
+line_up = partial(fusing.line_up, pool=2)
 
 
 def test_a_passage_that_both_rankings_like_comes_first():
@@ -32,6 +37,12 @@ def test_words_decide_where_the_embedder_does_not_read_the_language():
 
 def test_ties_keep_the_order_of_the_rankings():
     assert [key for key, _ in fuse([("b", 0.5), ("a", 0.5)], [])] == ["b", "a"]
+
+
+def test_an_id_that_stands_in_one_passage_brings_that_one_to_the_top():
+    near = [(f"near {place}", 0.5 - place / 100) for place in range(20)]
+    assert fuse(near, [("has it", 6.0)])[0][0] == "has it"
+    assert line_up(near, [("has it", 6.0)])["near 0"] == (0.5, 0.0)
 
 
 def test_what_a_ranking_does_not_list_counts_as_its_last():
