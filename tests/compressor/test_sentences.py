@@ -1,5 +1,7 @@
 """Sentences end where a reader of the language would end them, and their ranges cover the text."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +27,7 @@ def sentences(text: str) -> list[str]:
         ("यह एक वाक्य है। यह दूसरा है।", ["यह एक वाक्य है।", "यह दूसरा है।"]),
         ("a | 1\nb | 2", ["a | 1", "b | 2"]),
         ("3. Payment is due.", ["3. Payment is due."]),
+        ('Wait ... what?! "Go on..." He did.', ["Wait ... what?!", '"Go on..."', "He did."]),
     ],
 )
 def test_sentences_of_many_scripts(text, expected):
@@ -34,6 +37,14 @@ def test_sentences_of_many_scripts(text, expected):
 def test_wrapped_prose_is_not_cut_at_its_line_breaks():
     text = "This sentence is long enough that its author wrapped\nit onto a second line. The next one is short."
     assert sentences(text) == [text[: text.index(" The next")], "The next one is short."]
+
+
+@pytest.mark.parametrize("piece", [".", "?!", "A. ", "1. ", '."'])
+def test_long_rows_of_stops_and_initials_take_no_longer_a_character(piece: str):
+    """From each stop to the end of its row, these would take minutes."""
+    start = time.process_time()
+    split_sentences(f"Chapter one {piece * 20_000}x 5")
+    assert time.process_time() - start < 3
 
 
 @given(st.text(alphabet=st.sampled_from("aB .!?\n。؟1|\"'-"), max_size=80))
