@@ -19,6 +19,9 @@ _ENDING = re.compile(r"(?<=[a-z]{2})(?:(?<!s)s|e|es|ed|ies|ied|y|(?<=[a-z]{3})(?
 _LONGEST, _MOST = 64, 65_536  # characters, and strings, whose words are kept
 _MOST_WORDS = 1 << 19  # of those: a sentence of a script without spaces is one string with dozens
 _INNER = re.compile(r"[-.,:/_@+'’]")
+_APART = re.compile(r"(?<!\d),|,(?!\d)")  # a comma that is in no number: "4711,code"
+_THOUSANDS = re.compile(r"\D*\d{1,3}(?:,\d{3})+(?!\d)")
+_LOOSE = re.compile(r"[,:/@+'’]|(?<!\d)\.|\.(?!\d)")  # between an id and what is no part of it: "KX-77/12", "KX-77's"
 _DIGIT = re.compile(r"\d")
 _ARABIC_ARTICLE = re.compile("^(?:وال|بال|فال|لل|ال)(?=..)")
 _ARABIC_ENDING = re.compile("(?<=[\u0621-\u064a]{3})(?:ها|ان|ات|ون|ين|يه|ية|ه|ة|ي|ا)$")  # as the Light10 stemmer
@@ -69,10 +72,11 @@ def _cut(text: str) -> Iterable[str]:
 
 
 def fold(text: str) -> str:
-    """The text without case, accents and vowel marks."""
+    """The text without case, accents and vowel marks, and in plain digits and hyphens."""
     if text.isascii():
         return text.lower()
-    return unicodedata.normalize("NFC", _MARKS.sub("", unicodedata.normalize("NFKD", text))).casefold()
+    bare = unicodedata.normalize("NFC", _MARKS.sub("", unicodedata.normalize("NFKD", text)))
+    return bare.casefold().translate(_PLAIN)
 
 
 def has_digit(word: str) -> bool:
@@ -98,10 +102,16 @@ def _parts(token: str) -> Iterable[str]:
     pieces = _INNER.split(token)
     if len(pieces) == 1:
         return (_stem(token),) if token not in _empty() else ()
-    if has_digit(token):
-        whole = token.replace(",", "")  # 1,000 is 1000
-        return (whole, *(piece for piece in pieces if len(piece) > 2)) if "," not in token else (whole,)
-    return tuple(_stem(piece) for piece in pieces if piece not in _empty())
+    if not has_digit(token):
+        return tuple(_stem(piece) for piece in pieces if piece not in _empty())
+    apart = _APART.split(token)
+    if len(apart) > 1:
+        return tuple(chain.from_iterable(map(_parts, filter(None, apart))))
+    whole = token.replace(",", "")  # 1,000 is 1000
+    if _THOUSANDS.match(token):
+        return (whole,)
+    inner = [piece for piece in [*_LOOSE.split(token), *pieces] if len(piece) > 2 and piece not in _empty()]
+    return tuple(dict.fromkeys([whole, *map(_stem, inner)]))
 
 
 @lru_cache(maxsize=1)
@@ -141,3 +151,16 @@ class _Known(dict[str, tuple[str, ...]]):
 
 
 _RUNS, _TOKENS = _Known(_cut), _Known(_parts)
+
+
+class _Plain(dict[int, int | str | None]):
+    """What characters become that have no accent to lose; filled as texts have them. Safe for threads."""
+
+    def __missing__(self, code: int) -> int | str | None:
+        self[code] = plain = str(unicodedata.decimal(chr(code), chr(code)))
+        return plain
+
+
+# Letters typed without their stroke, and as Arabic has them; hyphens, and those that only show where a line breaks.
+_PLAIN = _Plain(str.maketrans("łøđðħıیکى\u2010\u2011\u2212", "loddhiيكي---"))
+_PLAIN |= str.maketrans({"æ": "ae", "œ": "oe", "þ": "th", "\xad": None})

@@ -42,6 +42,37 @@ def test_ids_stay_whole_and_can_be_found_by_their_parts():
     assert words("INV-2024-0017") == ["inv-2024-0017", "inv", "2024", "0017"]
 
 
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("error=4711,code=E42", "4711"),
+        ("PO-26-0138,paid", "PO-26-0138"),
+        ("WG-AL-117's", "WG-AL-117"),
+        ("WG-AL-121/WG-AL-122", "WG-AL-122"),
+        ("SKU:AB-12", "AB-12"),
+        ("reports/WG-AL-117.pdf", "WG-AL-117"),
+        ("agreement-2021", "agreements"),
+        ("TH\u2011OM\u2011003", "TH-OM-003"),
+        ("TH\u2010OM\u2010003", "TH-OM-003"),
+        ("Zusammen\u00adarbeit", "Zusammenarbeit"),
+        ("Łódź", "LODZ"),
+        ("Bjørn", "bjorn"),
+        ("Diyarbakır", "DIYARBAKIR"),
+        ("Straße", "STRASSE"),
+        ("٣٠", "30"),
+        ("۲۰۲۶", "2026"),
+        ("كتابی", "كتابي"),
+    ],
+)
+def test_a_word_is_found_in_what_is_written_around_it_or_otherwise(text: str, word: str):
+    assert set(words(word)[:1]) <= set(words(text))
+
+
+def test_a_list_of_ids_is_no_number():
+    assert words("a1,b2,c3") == ["a1", "b2", "c3"]
+    assert words("4711,4712") == ["47114712", "4711", "4712"]
+
+
 def test_numbers_match_however_their_thousands_are_set():
     assert words("1,450.50") == words("1450.50")[:1]
 
