@@ -23,6 +23,11 @@ _UNSPACED = re.compile(
 )
 _ARABIC_MARKS = re.compile("[\u0640\u064b-\u065f\u0670]")  # tatweel and vowel marks: written or not at will
 _ACCENTS = re.compile("[\u0300-\u036f]+")
+_DIGITS = re.compile(r"(?![0-9])\d")
+# Letters that are typed without the mark that tells them from others, and what only shows where a line breaks.
+_LETTERS = str.maketrans("łŁøØđĐðÐħĦıأإآٱیىکة", "lLoOdDdDhHiااااييكه")
+_LETTERS |= str.maketrans({"ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "þ": "th", "Þ": "TH"})
+_LETTERS |= {0xAD: None}
 _WORD_CATEGORIES = {"Lu", "Ll", "Lt", "Lm", "Lo", "Nd", "Nl", "No", "Co", "Mn", "Mc"}  # as the tokenizer's
 # Words that are in every passage rank nothing and cost a walk through the whole index.
 _COMMON = (
@@ -53,8 +58,14 @@ def spaced(body: str) -> str:
 
 
 def query_terms(query: str) -> list[Term]:
-    """The query's distinct terms in order: words, pairs of unspaced characters, or a lone one."""
-    split = _words_only(_normal(query))
+    """The query's distinct terms in order: words, pairs of unspaced characters, or a lone one.
+
+    Then the same as passages have them that were stored before letters and digits were made plain.
+    """
+    split = _normal(query)
+    if split != (earlier := _compatible(query)):
+        split += f" {earlier}"
+    split = _words_only(split)
     if not split.isascii():
         split = _UNSPACED.sub(lambda run: f" {' '.join(_pairs(run[0])) or run[0] + '*'} ", split)
     every = dict.fromkeys(split.lower().split())
@@ -95,6 +106,12 @@ def fold(word: str) -> str:
 
 
 def _normal(body: str) -> str:
+    """Letters and digits as they are asked for on any keyboard."""
+    plain = _compatible(body).translate(_LETTERS)
+    return plain if plain.isascii() else _DIGITS.sub(lambda digit: str(unicodedata.decimal(digit[0])), plain)
+
+
+def _compatible(body: str) -> str:
     if body.isascii():
         return body
     return _ARABIC_MARKS.sub("", unicodedata.normalize("NFKC", body))

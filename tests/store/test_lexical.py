@@ -9,6 +9,7 @@ from sqlalchemy import Engine, text
 
 from store import catalog, lexical
 from store.database import reading, transaction
+from store.lexical.terms import query_terms
 from tests.store.conftest import Library
 
 PASSAGES = {
@@ -22,6 +23,8 @@ PASSAGES = {
     8: "Crème brûlée at the café; Ärger über Größe",
     9: "हिन्दी में खोज करना",
     10: "Поиск документов по словам",
+    12: "Łukasz Sørensen, Straße 7, Diyarbakır; Vertrags\u00adende",
+    13: "آخر موعد ٣٠ مارس، أحمد",
     11: 'It says "NOT a quote" AND (maybe) NEAR the end*',
 }
 
@@ -59,6 +62,14 @@ def search(engine: Engine) -> Callable[[str], list[int]]:
         ("grosse argern größe", 8),
         ("हिन्दी खोज", 9),
         ("словам", 10),
+        ("Lukasz", 12),
+        ("sorensen", 12),
+        ("SØRENSEN", 12),
+        ("strasse", 12),
+        ("diyarbakir", 12),
+        ("Vertragsende", 12),
+        ("30 مارس", 13),
+        ("احمد", 13),
         ("\uff29\uff2e\uff36", 2),
     ],
 )
@@ -83,6 +94,10 @@ def test_a_passage_is_found_by_its_words(search: Callable[[str], list[int]], que
 )
 def test_operators_mean_nothing(search: Callable[[str], list[int]], query: str, found: list[int]) -> None:
     assert sorted(search(query)) == found
+
+
+def test_a_query_also_asks_for_what_passages_had_before_letters_and_digits_were_made_plain() -> None:
+    assert [term.text for term in query_terms("Łuk ٣٠ mast")] == ["luk", "30", "mast", "łuk", "٣٠"]
 
 
 def test_any_text_is_a_query(engine: Engine) -> None:
