@@ -21,7 +21,11 @@ _ABBREVIATION = re.compile(
     r")$"
 )
 _NUMBER = re.compile(r"\s*\d+\s*")
-_MARKER = re.compile(r"[-*•‣▪●○■□◦–—#>|]|\(?\w{1,3}[.)]\s")
+_MARKER = re.compile(
+    r"[-*•‣▪●○■□◦–—#>|]|\(?\w{1,3}[.)]\s|"
+    r"[\[(]?\d{4}[-/.]\d\d[-/.]\d\d[T ]\d\d:\d\d|[\[(]?\d\d:\d\d:\d\d|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|"  # of a log
+    r"\d{1,3}(?:\.\d{1,3}){3} "  # an address in one
+)
 _WRAP_FROM, _WRAP_SURELY, _WRAP_TO = 40, 58, 100  # characters of a line of hard-wrapped text
 _ENDS_ANYWAY = frozenset({"etc", "inc", "ltd", "co", "corp", "al", "jr", "sr"})
 

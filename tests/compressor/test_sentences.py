@@ -39,6 +39,20 @@ def test_wrapped_prose_is_not_cut_at_its_line_breaks():
     assert sentences(text) == [text[: text.index(" The next")], "The next one is short."]
 
 
+@pytest.mark.parametrize(
+    "moment",
+    ["2026-05-12T10:00:05Z", "[2026-05-12 10:00:05,120]", "10:00:05.120", "May 12 10:00:05", "May  2 10:00:05"],
+)
+def test_lines_of_a_log_are_not_taken_for_wrapped_prose(moment: str):
+    lines = [f"{moment} host=alpha,error={number} the disk is full and nothing is written" for number in (4711, 4712)]
+    assert sentences("\n".join(lines)) == lines
+
+
+def test_lines_of_an_access_log_are_apart():
+    lines = [f"10.0.0.{number} - - [12/May/2026:10:00:05] GET /report.pdf HTTP/1.1 200" for number in (7, 8)]
+    assert sentences("\n".join(lines)) == lines
+
+
 @pytest.mark.parametrize("piece", [".", "?!", "A. ", "1. ", '."'])
 def test_long_rows_of_stops_and_initials_take_no_longer_a_character(piece: str):
     """From each stop to the end of its row, these would take minutes."""
