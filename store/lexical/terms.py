@@ -25,9 +25,11 @@ _ARABIC_MARKS = re.compile("[\u0640\u064b-\u065f\u0670]")  # tatweel and vowel m
 _ACCENTS = re.compile("[\u0300-\u036f]+")
 _DIGITS = re.compile(r"(?![0-9])\d")
 # Letters that are typed without the mark that tells them from others, and what only shows where a line breaks.
-_LETTERS = str.maketrans("łŁøØđĐðÐħĦıأإآٱیىکة", "lLoOdDdDhHiااااييكه")
-_LETTERS |= str.maketrans({"ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "þ": "th", "Þ": "TH"})
-_LETTERS |= {0xAD: None}
+_LETTERS: dict[int, int | str | None] = {
+    **str.maketrans("łŁøØđĐðÐħĦıأإآٱیىکة", "lLoOdDdDhHiااااييكه"),
+    **dict(zip(map(ord, "ßẞæÆœŒþÞ"), ("ss", "SS", "ae", "AE", "oe", "OE", "th", "TH"), strict=True)),
+    0xAD: None,
+}
 _WORD_CATEGORIES = {"Lu", "Ll", "Lt", "Lm", "Lo", "Nd", "Nl", "No", "Co", "Mn", "Mc"}  # as the tokenizer's
 # Words that are in every passage rank nothing and cost a walk through the whole index.
 _COMMON = (
