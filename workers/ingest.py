@@ -216,7 +216,9 @@ def encode(resources: Resources, jobs: Sequence[Job], *, owner: str, listen: Lis
     unfinished = {item.job_id for item in work[done:]}
     for job in jobs:
         with suppress(LeaseLost), transaction(resources.engine) as session:  # lost: its document was deleted
-            if job.id in unfinished:
+            catalog.hold_document(session, job.document_id)
+            # Also what was parsed since the look above: whoever recorded it found this job, and added none.
+            if job.id in unfinished or catalog.pending_chunks(session, 1, document_id=job.document_id):
                 catalog.yield_job(session, job.id, owner=owner)
             else:
                 catalog.complete_job(session, job.id, owner=owner)

@@ -170,8 +170,11 @@ class Runner:
                 raise
 
     def fail(self, job: Job, reason: str) -> None:
-        """The document cannot be ingested as it is."""
-        with transaction(self.resources.engine) as session:
+        """The document cannot be ingested as it is; a worker that has lost it meanwhile does not decide that."""
+        seconds = self.resources.settings.lease_seconds
+        with suppress(LeaseLost), transaction(self.resources.engine) as session:
+            catalog.hold_document(session, job.document_id)  # before its job, as a delete does
+            catalog.extend_lease(session, job.id, owner=self.owner, lease_seconds=seconds)
             self._fail(session, job, reason)
 
     def _fail(self, session: Session, job: Job, reason: str) -> None:

@@ -7,11 +7,12 @@ import pytest
 from sqlalchemy import Connection, event, update
 from sqlalchemy.orm import Session
 
-from compressor.errors import DeviceLost
+from compressor.errors import DeviceLost, ParserFailed
 from store import catalog
 from store.database import reading, transaction
 from store.errors import StoreFull
 from store.models import Document, DocumentState, Job, JobKind, JobState
+from workers import ingest
 from workers import runner as runners
 from workers.deliver import deliver_due
 from workers.ingest import Offer, accept
@@ -48,6 +49,53 @@ def test_a_worker_that_was_paused_does_not_set_a_parsed_document_back(resources:
     assert document(resources, document_id).state is DocumentState.ENCODING
     paused.work(claimed, paused._parse)
     assert document(resources, document_id).state is DocumentState.ENCODING
+    run_due_jobs(resources)
+    assert document(resources, document_id).state is DocumentState.READY
+
+
+def test_a_worker_that_was_paused_does_not_fail_a_document_that_another_one_has(
+    resources: Resources, tmp_path: Path
+) -> None:
+    document_id = offer(resources, tmp_path, "a.txt")
+    paused = Runner(resources, "paused")
+
+    def do(_: Sequence[Job]) -> None:
+        with transaction(resources.engine) as session:
+            session.execute(update(Job).values(lease_until=0.0))
+            catalog.expire_leases(session)
+        assert Runner(resources, "other").step(JobKind.PARSE)
+        raise ParserFailed("a.txt took longer than 300 s to parse. Split the file or simplify it.")
+
+    paused.work(paused.claim(JobKind.PARSE, 1), do)
+    assert document(resources, document_id).error is None
+    run_due_jobs(resources)
+    assert document(resources, document_id).state is DocumentState.READY
+
+
+def test_what_is_parsed_while_its_encode_job_is_at_work_is_encoded(
+    resources: Resources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document_id = offer(resources, tmp_path, "a.txt")
+    runner = Runner(resources, "a")
+    assert runner.step(JobKind.PARSE)
+    (dead,) = jobs_of(resources, JobKind.ENCODE)
+    with transaction(resources.engine) as session:
+        session.execute(update(Job).where(Job.id == dead.id).values(state=JobState.DEAD))
+        catalog.fail_document(session, document_id, "its worker died 3 times")
+    assert offer(resources, tmp_path, "a.txt") == document_id  # again, and its dead job is requeued as well
+    with transaction(resources.engine) as session:
+        assert catalog.requeue_dead_job(session, "default", dead.id).kind is JobKind.ENCODE
+    offer(resources, tmp_path, "b.txt")
+    look = ingest.pending_work
+
+    def look_and_parse(of: Resources, job: Job) -> list[ingest.Work]:
+        found = look(of, job)
+        assert Runner(resources, "other").step(JobKind.PARSE)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ingest, "pending_work", look_and_parse)
+        assert runner.step(JobKind.ENCODE)
     run_due_jobs(resources)
     assert document(resources, document_id).state is DocumentState.READY
 
