@@ -11,9 +11,9 @@ from sqlalchemy import Engine, func, select, text
 
 from store import catalog
 from store.database import check_schema, open_database, reading, transaction
-from store.errors import DatabaseUnreachable
+from store.errors import DatabaseUnreachable, NotFound
 from store.holds import hold
-from store.models import Base, Collection, Discard, Document, Job, JobKind, Vector
+from store.models import Base, Collection, Discard, Document, Job, JobKind, JobState, Vector
 from store.sweep import BlobCheck, check_blobs, sweep_blobs
 from tests.servers.postgresql import Server
 from tests.store.conftest import EMBEDDER, Library
@@ -107,6 +107,29 @@ def test_a_failed_document_offered_twice_at_once_starts_once(engine: Engine, lib
     assert {item.document.id for item in again} == {document_id}
     assert len(library.claim("worker")) == 1
     assert library.claim("worker") == []
+
+
+def test_a_dead_job_requeued_twice_at_once_is_requeued_once(engine: Engine, library: Library) -> None:
+    document_id = library.accept(["text"]).document.id
+    library.parse(document_id, ["text"])
+    with transaction(engine) as session:
+        dead = catalog.enqueue(session, document_id, JobKind.ENCODE)
+        dead.state = JobState.DEAD
+        session.flush()
+        catalog.fail_document(session, document_id, "its worker died 3 times")
+
+    def requeue(_: int) -> str:
+        try:
+            with transaction(engine) as session:
+                return str(catalog.requeue_dead_job(session, "default", dead.id).kind)
+        except NotFound as error:
+            return str(error)
+
+    gone = f"There is no dead job '{dead.id}'. List the dead jobs to see their ids."
+    assert sorted(_at_once(4, requeue)) == sorted(["parse", gone, gone, gone])
+    with reading(engine) as session:
+        live = select(Job.kind).where(Job.document_id == document_id, Job.state == JobState.QUEUED, Job.id > dead.id)
+        assert session.scalars(live).all() == [JobKind.PARSE]
 
 
 def test_a_collection_is_made_once(engine: Engine) -> None:
