@@ -98,8 +98,11 @@ class Quotas:
         try:
             # Asked first: what is refused must not count, and `hit` counts before it looks.
             with self._turn:
-                if limiter.test(item, key_id, cost=cost) and limiter.hit(item, key_id, cost=cost):
-                    return
+                if limiter.test(item, key_id, cost=cost):
+                    if limiter.hit(item, key_id, cost=cost):
+                        return
+                    if limiter is self._day:  # another node has counted since the look: what it left stays for others
+                        limiter.storage.incr(item.key_for(key_id), item.get_expiry(), -cost)
                 reset = limiter.get_window_stats(item, key_id).reset_time
         except StorageError as error:  # a Redis that is away must not keep everybody out
             self._away_until = time.monotonic() + _AWAY_SECONDS

@@ -5,6 +5,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from uuid import uuid4
 
 import pytest
 from limits import RateLimitItem
@@ -82,6 +83,27 @@ def test_uploads_at_once_count_what_was_taken_in_alone(monkeypatch: pytest.Monke
     with ThreadPoolExecutor(2) as pool:
         assert sorted(pool.map(is_taken, [60, 60])) == [False, True]
     assert [is_taken(40), is_taken(1)] == [True, False]  # the refused one did not count
+
+
+@pytest.mark.servers
+def test_uploads_to_two_nodes_at_once_count_what_was_taken_in_alone(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = (Quotas(redis_url, requests_per_minute=0, bytes_per_day=100) for _ in range(2))
+    key, look = uuid4().hex, one._day.test
+
+    def looked(item: RateLimitItem, *names: str, cost: int = 1) -> bool:
+        found = look(item, *names, cost=cost)
+        other.count_bytes(key, None, 60)  # between the look and the count
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(one._day, "test", looked)
+        with pytest.raises(QuotaExceeded, match="This key has used up its 100 bytes a day; try again in"):
+            one.count_bytes(key, None, 60)
+    one.count_bytes(key, None, 40)  # the refused one did not count
+    with pytest.raises(QuotaExceeded):
+        other.count_bytes(key, None, 1)
 
 
 def test_a_look_at_a_count_drops_nothing_that_comes_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
