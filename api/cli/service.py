@@ -106,4 +106,5 @@ def _work_here(settings: "Settings", *, with_parent: bool) -> None:
             resources.aside = when_idle()
         share_timings(resources.timings)
         if not run_embedded(resources, stop):
+            resources.parser.close()  # it would go on with a file for nobody
             os._exit(0)  # Python's own way out tears threads from under the lane, and the process aborts

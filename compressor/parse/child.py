@@ -258,7 +258,8 @@ def _handle(path: Path, name: str, limits: Limits, parsers: Mapping[str, str]) -
 
 def main() -> None:
     """Serve requests until stdin ends. Whatever libraries print goes to stderr, never between frames."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
+    for asked in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C, or the stop of a service, reaches the whole group
+        signal.signal(asked, signal.SIG_IGN)  # the parent decides what it means
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--parser", action="append", default=[], metavar="MEDIA_TYPE=MODULE:FUNCTION")
     extra = dict(entry.split("=", 1) for entry in arguments.parse_args().parser)

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 import time
 from collections.abc import Callable
 
@@ -34,6 +35,11 @@ def print_noise() -> None:
     os.write(1, b"and so does its native part\n")
 
 
+def be_asked_to_stop() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 FAILURES: dict[str, Callable[[], object]] = {
     "segfault": lambda: ctypes.string_at(0),
     "abort": os.abort,
@@ -44,4 +50,5 @@ FAILURES: dict[str, Callable[[], object]] = {
     "library bug": lambda: [][0],
     "exit": lambda: os._exit(3),
     "print": print_noise,
+    "be asked to stop": be_asked_to_stop,
 }

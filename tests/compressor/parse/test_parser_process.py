@@ -67,6 +67,11 @@ def test_memory_is_limited(tmp_path, process):
     assert process.parse(written(tmp_path, "fine"), name="order.txt", limits=LIMITS).blocks
 
 
+def test_a_stop_of_the_whole_service_is_no_fault_of_the_file(tmp_path, process):
+    order = "be asked to stop"
+    assert process.parse(written(tmp_path, order), name="order.txt", limits=LIMITS).blocks[0].text == order
+
+
 def test_what_libraries_print_does_not_reach_the_protocol(tmp_path, process):
     assert process.parse(written(tmp_path, "print"), name="order.txt", limits=LIMITS).blocks[0].text == "print"
 
