@@ -163,7 +163,16 @@ def check_caches(resources: Resources, *, deep: bool, repair: bool, listen: List
 
 
 def fault_of(resources: Resources, document: Document, *, deep: bool) -> str | None:
-    """What is wrong with a document's caches; None where they are sound."""
+    """What is wrong with a document's caches; None where they are sound, or were deleted with it meanwhile."""
+    if _look_at(resources, document, deep=deep) is None:
+        return None
+    with reading(resources.engine) as session:
+        if catalog.load_document(session, document.id) is None:
+            return None
+    return _look_at(resources, document, deep=deep)  # again: its files may have been put together meanwhile
+
+
+def _look_at(resources: Resources, document: Document, *, deep: bool) -> str | None:
     with reading(resources.engine) as session:
         rows = catalog.document_caches(session, document.id)
     if not rows:
@@ -265,7 +274,8 @@ def _page_faults(resources: Resources, sizes: "Sequence[PageCodec]", *, deep: bo
         except (CacheError, BlobError) as error:
             unsound[document_id] = str(error)
     found = dict.fromkeys(others, LEFT_OVER) | dict.fromkeys(lacking, LACKING) | unsound
-    return [(document, found[document.id]) for document in ready if document.id in found]
+    with reading(resources.engine) as session:  # without those that were deleted meanwhile
+        return [(document, found[document.id]) for document in catalog.live_documents(session, list(found))]
 
 
 def _warning(resources: Resources, document: Document) -> str:

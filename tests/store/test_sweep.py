@@ -96,6 +96,20 @@ def test_files_after_one_that_cannot_be_deleted_go(library: Library) -> None:
     assert not library.blobs.exists(last)
 
 
+def test_what_is_deleted_during_a_check_is_neither_missing_nor_damaged(
+    engine: Engine, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document_id, verify = library.add("soon gone"), library.blobs.verify
+
+    def meanwhile(key: str) -> None:
+        library.delete(document_id)
+        sweep_blobs(engine, library.blobs)
+        verify(key)
+
+    monkeypatch.setattr(library.blobs, "verify", meanwhile)
+    assert check_blobs(engine, library.blobs, read=True) == BlobCheck((), (), ())
+
+
 def test_orphans_are_removed_unless_a_row_names_them_by_now(engine: Engine, library: Library) -> None:
     orphan = library.blobs.put_bytes(b"nobody's", tenant=DEFAULT_TENANT).key
     adopted = library.accept(["somebody's"]).document.blob
