@@ -74,7 +74,9 @@ def check_blobs(engine: Engine, blobs: BlobStore, *, read: bool = False, now: fl
     orphans = sorted(key for key, blob in listed.items() if key not in used and blob.modified_at < oldest)
     damaged = [key for key in sorted(used - set(missing)) if read and _is_damaged(blobs, key)]
     with reading(engine) as session:  # what was deleted since the look at the rows is neither
-        missing, damaged = ([key for key in keys if catalog.is_blob_in_use(session, key)] for keys in (missing, damaged))
+        missing, damaged = (
+            [key for key in keys if catalog.is_blob_in_use(session, key)] for keys in (missing, damaged)
+        )
     return BlobCheck(tuple(missing), tuple(orphans), tuple(damaged))
 
 

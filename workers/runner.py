@@ -197,10 +197,9 @@ class Runner:
 
     def release(self, jobs: Sequence[Job]) -> None:
         """Gives jobs back as if they had not been claimed."""
-        with transaction(self.resources.engine) as session:
-            for job in jobs:
-                catalog.release_job(session, job.id, owner=self.owner)
         for job in jobs:
+            with transaction(self.resources.engine) as session:  # of several at once a delete could wait in a circle
+                catalog.release_job(session, job.id, owner=self.owner)
             self.held.pop(job.id, None)
 
     def parse_lane(self) -> None:

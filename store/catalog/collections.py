@@ -12,19 +12,19 @@ from store.catalog.documents import discard_blobs_of, figures_of
 from store.catalog.upsert import add_new
 from store.errors import NotFound
 from store.lexical import forget_collection
-from store.locks import lock, publishing
+from store.locks import arriving, lock, publishing, share
 from store.models import Collection, Document, DocumentState, Job, JobKind, JobState, Vector
 from store.types import CacheFigures, CollectionFigures, ReadyDocuments, StoreStats
 
 _NAMED = select(Collection).where(Collection.tenant == bindparam("tenant"), Collection.name == bindparam("name"))
-_HELD = _NAMED.with_for_update(read=True, key_share=True)
 
 
 def ensure_collection(session: Session, tenant: str, name: str) -> Collection:
     """The tenant's collection of that name, made where there is none; it is not deleted before the transaction ends."""
     named = {"tenant": tenant, "name": name}
-    while True:  # until nobody else makes or deletes it at the same moment
-        found = session.scalar(_HELD, named)
+    share(session, arriving(tenant, name))
+    while True:  # until nobody else makes it at the same moment
+        found = session.scalar(_NAMED, named)
         if found is not None:
             return found
         added = add_new(session, Collection, {"id": uuid4().hex, **named, "created_at": time.time()})
@@ -87,7 +87,10 @@ def count_collection(session: Session, collection_id: str) -> CollectionFigures:
 def delete_collection(session: Session, collection_id: str) -> None:
     """Takes the collection and all that is in it away. Its blobs follow with `sweep_blobs` after commit."""
     lock(session, [publishing(collection_id)])
-    session.execute(select(Collection.id).where(Collection.id == collection_id).with_for_update())  # no more arrivals
+    home = session.get(Collection, collection_id)
+    if home is None:
+        return
+    lock(session, [arriving(home.tenant, home.name)])
     discard_blobs_of(session, Document.collection_id == collection_id)
     forget_collection(session, collection_id)
     session.execute(delete(Collection).where(Collection.id == collection_id))

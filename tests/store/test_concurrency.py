@@ -183,6 +183,24 @@ def test_a_delete_waits_for_a_publication_and_takes_its_blobs_too(engine: Engine
     assert list(library.blobs.list()) == []
 
 
+def test_a_delete_of_a_collection_and_who_adds_a_job_never_wait_in_a_circle(engine: Engine, library: Library) -> None:
+    document_id = library.accept(["text"]).document.id
+
+    def delete() -> None:
+        with transaction(engine) as session:
+            catalog.delete_collection(session, library.collection_id)
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction(engine) as session:
+            catalog.hold_document(session, document_id)
+            deleted = pool.submit(delete)
+            with pytest.raises(TimeoutError):
+                deleted.result(0.3)
+            catalog.enqueue(session, document_id, JobKind.FINISH)
+        deleted.result(60)
+    assert [_count(engine, table) for table in (Collection, Document, Job)] == [0, 0, 0]
+
+
 def test_the_sweep_leaves_a_blob_that_is_about_to_be_named(engine: Engine, library: Library) -> None:
     gone = library.accept(["same bytes"]).document
     library.delete(gone.id)
