@@ -5,6 +5,7 @@ or late changes nothing. The settings were measured (Celery 5.7, Redis): see the
 """
 
 import logging
+import threading
 import time
 from typing import Any
 
@@ -75,6 +76,7 @@ def configuration() -> dict[str, Any]:
 
 app = Celery("percel", include=["workers.tasks"])
 app.add_defaults(configuration)
+_CONFIGURING = threading.Lock()
 
 
 class Waker:
@@ -99,6 +101,8 @@ class Waker:
 def send_wake(kind: JobKind) -> None:
     """Puts a wake-up into the queue of its kind. Raises OperationalError, OSError."""
     queue = QUEUES[kind]
+    with _CONFIGURING:  # or a thread that comes while another one reads the settings sends to some broker on localhost
+        assert app.conf.broker_url
     with app.producer_or_acquire() as producer:
         if _unread(producer, queue) < MOST_UNREAD:
             app.send_task(f"percel.{kind}", queue=queue, expires=EXPIRES_SECONDS, retry=False, producer=producer)

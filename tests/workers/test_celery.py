@@ -82,6 +82,18 @@ def test_words_that_nobody_reads_do_not_fill_redis(client: Redis, environment: d
     assert client.llen("percel:cpu") == MOST_UNREAD
 
 
+def test_the_first_words_of_threads_that_come_at_once_go_to_the_broker_of_the_settings(
+    client: Redis, environment: dict[str, str]
+) -> None:
+    wake = "import time, workers.app; from concurrent.futures import ThreadPoolExecutor\n"
+    wake += "from store.models import JobKind\n"
+    wake += "load, wake = workers.app.load_settings, workers.app.Waker()\n"
+    wake += "workers.app.load_settings = lambda: (time.sleep(0.5), load())[1]\n"
+    wake += "list(ThreadPoolExecutor(4).map(lambda _: wake(JobKind.PARSE), range(4)))"
+    subprocess.run([sys.executable, "-c", wake], env=environment, timeout=120, check=True)
+    assert client.llen("percel:cpu") > 0
+
+
 @pytest.mark.parametrize("hangs", [False, True])
 def test_a_redis_that_is_away_or_hangs_keeps_nobody_waiting(environment: dict[str, str], hangs: bool) -> None:
     wake = "import time; from store.models import JobKind; from workers.app import Waker\n"
