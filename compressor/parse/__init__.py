@@ -31,6 +31,7 @@ PARSERS: Mapping[str, str] = {
     "text/tab-separated-values": "compressor.parse.csv:parse_csv",
     "application/json": "compressor.parse.json:parse_json",
     "application/jsonl": "compressor.parse.json:parse_json",
+    "application/x-ipynb+json": "compressor.parse.notebook:parse_notebook",
     "text/x-source": "compressor.parse.code:parse_code",
 }
 

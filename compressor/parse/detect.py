@@ -19,6 +19,7 @@ HTML = "text/html"
 PLAIN = "text/plain"
 CODE = "text/x-source"
 JSON = "application/json"
+NOTEBOOK = "application/x-ipynb+json"
 _BINARY = frozenset({PDF, DOCX, PPTX, XLSX, EPUB})
 
 SUFFIXES: dict[str, str] = {
@@ -44,7 +45,7 @@ SUFFIXES: dict[str, str] = {
     ".tsv": "text/tab-separated-values",
     ".tab": "text/tab-separated-values",
     ".json": JSON,
-    ".ipynb": JSON,
+    ".ipynb": NOTEBOOK,
     ".jsonl": "application/jsonl",
     ".ndjson": "application/jsonl",
     **dict.fromkeys(
@@ -227,6 +228,7 @@ def _word(media_type: str) -> str:
         PLAIN: "plain text",
         CODE: "source code",
         JSON: "JSON",
+        NOTEBOOK: "a notebook",
         "text/markdown": "Markdown",
         "text/x-rst": "reStructuredText",
         "text/csv": "CSV",

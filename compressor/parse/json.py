@@ -1,4 +1,8 @@
-"""Owns JSON and JSON lines: the text verbatim, with line breaks added where it has none."""
+"""Owns JSON and JSON lines: the text verbatim, with line breaks added where it has none, and letters as such.
+
+Programs write letters beyond ASCII as escapes, in which nobody finds a word: they are written as what they stand for,
+which is the same JSON.
+"""
 
 import json
 import re
@@ -10,16 +14,17 @@ from compressor.parse.source import LINES_PER_BLOCK, SourceFile, line_block
 from compressor.types import Block, BlockKind, ParsedDocument
 
 _LONG_LINE = 400  # characters; a file whose lines are longer was written for machines
+_ESCAPE = re.compile(r"\\(?:u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})|u([0-9a-f]{4})|.)", re.I | re.S)
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s"{}\[\],:]+')
 
 
 def parse_json(source: SourceFile) -> ParsedDocument:
-    """CODE blocks. Numbers and strings keep their spelling: tokens are moved to lines of their own, never rewritten."""
+    """CODE blocks. Numbers and strings keep their spelling, but for escaped letters; tokens may get their own lines."""
     decoded = read_text(source)
     text = decoded.text
     warnings = decoded.warnings
     if source.media_type == "application/jsonl":
-        return ParsedDocument(source.media_type, None, 1, tuple(_records(text)), warnings)
+        return ParsedDocument(source.media_type, None, 1, tuple(_records(_in_letters(text))), warnings)
     try:
         json.loads(text, parse_int=str)
         whole = True
@@ -28,6 +33,8 @@ def parse_json(source: SourceFile) -> ParsedDocument:
     except ValueError as error:
         whole = False
         warnings = (*warnings, f"{source.label} is not valid JSON ({error}); its text was taken as it is.")
+    if whole:
+        text = _in_letters(text)
     lines = text.count("\n") + 1
     if not whole or len(text) <= lines * _LONG_LINE:
         return ParsedDocument(source.media_type, None, 1, tuple(code_blocks(text)), warnings)
@@ -36,6 +43,19 @@ def parse_json(source: SourceFile) -> ParsedDocument:
         for block in code_blocks("\n".join(_broken(text)))
     )
     return ParsedDocument(source.media_type, None, 1, blocks, warnings)
+
+
+def _in_letters(text: str) -> str:
+    """Escapes of what is printed, beyond ASCII, as that; the others stay as they are spelled."""
+    return _ESCAPE.sub(_letter, text)
+
+
+def _letter(escape: re.Match[str]) -> str:
+    high, low, unit = escape.groups()
+    if high:
+        return bytes.fromhex(high + low).decode("utf-16-be")
+    letter = chr(int(unit, 16)) if unit else ""
+    return letter if letter > "\x7f" and letter.isprintable() else escape.group()
 
 
 def _records(text: str) -> list[Block]:

@@ -24,7 +24,13 @@ _FRONT_MATTER = re.compile(r"\A---\n(.*?\n)(?:---|\.\.\.)\n", re.S)
 def parse_markdown(source: SourceFile) -> ParsedDocument:
     """Marks become styles, link targets go, text stays; code blocks are verbatim; list items keep "- " or "1. "."""
     decoded = read_text(source)
-    text = decoded.text
+    blocks = markdown_blocks(decoded.text)
+    title = next((block.text for block in blocks if block.kind is BlockKind.HEADING), None)
+    return ParsedDocument(source.media_type, title, 1, tuple(blocks), decoded.warnings)
+
+
+def markdown_blocks(text: str) -> list[Block]:
+    """The blocks of a whole Markdown text."""
     total = text.rstrip("\n").count("\n") + 1
     blocks: list[Block] = []
     front = _FRONT_MATTER.match(text)
@@ -35,8 +41,7 @@ def parse_markdown(source: SourceFile) -> ParsedDocument:
     tree = SyntaxTreeNode(_reader().parse(text))
     for node in tree.children:
         blocks.extend(_blocks(node, total=total))
-    title = next((block.text for block in blocks if block.kind is BlockKind.HEADING), None)
-    return ParsedDocument(source.media_type, title, 1, tuple(blocks), decoded.warnings)
+    return blocks
 
 
 def _reader() -> MarkdownIt:

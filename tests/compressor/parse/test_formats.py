@@ -1,6 +1,7 @@
 """Each format's text arrives verbatim, in order, as the right kind of block, and knows where it stands."""
 
 import io
+import json
 import zipfile
 
 import docx
@@ -266,11 +267,23 @@ def test_long_csv_becomes_blocks_that_know_their_lines(tmp_path):
 
 
 def test_json_written_for_machines_is_broken_into_lines_but_never_rewritten(tmp_path):
-    text = '{"id":1.10,"big":12345678901234567890,"s":"a, {b} \\u00e9","list":[1e5,true]}' + " " * 600
+    text = '{"id":1.10,"big":12345678901234567890,"s":"a, {b} \\n","list":[1e5,true]}' + " " * 600
     (block,) = parsed(tmp_path, text, "t.json").blocks
     assert block.text == (
-        '{\n "id": 1.10,\n "big": 12345678901234567890,\n "s": "a, {b} \\u00e9",\n "list": [\n  1e5,\n  true\n ]\n}'
+        '{\n "id": 1.10,\n "big": 12345678901234567890,\n "s": "a, {b} \\n",\n "list": [\n  1e5,\n  true\n ]\n}'
     )
+
+
+@pytest.mark.parametrize("name", ["t.json", "t.jsonl"])
+def test_letters_of_json_are_written_as_letters(tmp_path, name):
+    value = {"город": "東京 😀", "kept": "\u200b \\u00e9 \n \u007f é"}
+    text = json.dumps(value)
+    assert text.isascii()
+    (block,) = parsed(tmp_path, text, name).blocks
+    assert block.text == r'{"город": "東京 😀", "kept": "\u200b \\u00e9 \n \u007f é"}'
+    assert json.loads(block.text) == value
+    lone = r'{"half": "\ud83d", "other": "\ude00\u00e9"}'
+    assert parsed(tmp_path, lone, name).blocks[0].text == lone.replace(r"\u00e9", "é")
 
 
 def test_json_that_is_not_json_is_taken_as_text_with_a_warning(tmp_path):
