@@ -193,6 +193,8 @@ def _told(fault: Mapping[str, Any], request: Request) -> dict[str, str]:
     at, said = ".".join(map(str, fault["loc"])), fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "json_invalid":  # where it is is the number of a character
         at, said = "body", f"is not JSON: {fault['ctx']['error']} at character {fault['loc'][-1]}"
+    elif fault["type"] == "missing" and at == "body":
+        said = "is missing"
     elif fault["type"] == "model_attributes_type" and at == "body":
         said = "is not a JSON object"
         if "json" not in request.headers.get("content-type", ""):  # as curl -d sends it

@@ -162,5 +162,5 @@ class _Plain(dict[int, int | str | None]):
 
 
 # Letters typed without their stroke, and as Arabic has them; hyphens, and those that only show where a line breaks.
-_PLAIN = _Plain(str.maketrans("łøđðħıیکى\u2010\u2011\u2212", "loddhiيكي---"))
+_PLAIN = _Plain(str.maketrans("łøđðħıٱیکى\u2010\u2011\u2212", "loddhiايكي---"))
 _PLAIN |= {ord("æ"): "ae", ord("œ"): "oe", ord("þ"): "th", 0xAD: None}

@@ -82,9 +82,7 @@ class ChatMessage(BaseModel):
     role: Literal["user", "assistant", "system", "developer"]
     content: Annotated[
         Annotated[Plain, Tag("text")] | Annotated[list[TextPart], Tag("parts")],
-        Discriminator(
-            lambda content: "parts" if isinstance(content, list) else "text"
-        ),  # a fault is of that kind alone
+        Discriminator(lambda content: "parts" if isinstance(content, list) else "text"),  # whose faults alone are told
     ]
 
     @property

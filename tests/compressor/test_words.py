@@ -62,6 +62,7 @@ def test_ids_stay_whole_and_can_be_found_by_their_parts():
         ("٣٠", "30"),
         ("۲۰۲۶", "2026"),
         ("كتابی", "كتابي"),
+        ("ٱحمد", "أحمد"),
     ],
 )
 def test_a_word_is_found_in_what_is_written_around_it_or_otherwise(text: str, word: str):

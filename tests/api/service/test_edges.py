@@ -197,6 +197,7 @@ def test_what_chat_cannot_honour_is_answered_in_openais_shape(
             {"Content-Type": "text/plain"},
             "The body is no JSON to this service without `Content-Type: application",
         ),
+        (b"", {}, "The body is missing."),
         (b"[1]", {}, "The body is not a JSON object."),
         (IMAGE, {}, "messages.0.content.parts.0.type: Input should be 'text'"),
         (LONG, {}, "The question has 10,001 characters, and at most 10,000 are read."),
