@@ -54,11 +54,15 @@ def test_lines_of_an_access_log_are_apart():
 
 
 @pytest.mark.parametrize("piece", [".", "?!", "A. ", "1. ", '."'])
-def test_long_rows_of_stops_and_initials_take_no_longer_a_character(piece: str):
-    """From each stop to the end of its row, these would take minutes."""
-    start = time.process_time()
-    split_sentences(f"Chapter one {piece * 20_000}x 5")
-    assert time.process_time() - start < 3
+def test_long_rows_of_stops_and_initials_take_time_by_their_length(piece: str):
+    """Not by its square, from each stop to the end of its row or back to where its sentence begins."""
+
+    def seconds(times: int) -> float:
+        start = time.process_time()
+        split_sentences(f"Chapter one {piece * times}x 5")
+        return time.process_time() - start
+
+    assert seconds(400_000) < 20 * seconds(50_000) + 0.5
 
 
 @given(st.text(alphabet=st.sampled_from("aB .!?\n。؟1|\"'-"), max_size=80))
@@ -66,13 +70,3 @@ def test_ranges_cover_the_text_in_order(text):
     ranges = split_sentences(text)
     assert "".join(text[start:end] for start, end in ranges) == text
     assert all(start < end for start, end in ranges)
-
-
-@pytest.mark.parametrize("text", ["." * 1_000_000 + "x", "?!" * 500_000 + "x"])
-def test_a_long_row_of_stops_takes_no_longer_than_other_text(text):
-    assert split_sentences(text) == [(0, len(text))]
-
-
-def test_a_long_text_of_initials_takes_no_longer_than_other_text():
-    text = "A. " * 700_000
-    assert split_sentences(text) == [(0, len(text))]
