@@ -70,7 +70,7 @@ class Glyphs:
 
 
 def glyphs_path(codec: str, directory: Path) -> Path:
-    """Where the numbers of all glyphs lie for a codec, "native-20"."""
+    """Where the numbers of the glyphs that are told lie for a codec, "native-20"."""
     return directory / f"{codec}.glyphs"
 
 
