@@ -1,11 +1,12 @@
 """Owns JSON and JSON lines: the text verbatim, with line breaks added where it has none, and letters as such.
 
-Programs write letters beyond ASCII as escapes, in which nobody finds a word: they are written as what they stand for,
-which is the same JSON.
+Programs write letters beyond ASCII, and what has a meaning in HTML, as escapes, in which nobody finds a word: they are
+written as what they stand for, which is the same JSON.
 """
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterator
 
 from compressor.parse.code import code_blocks
@@ -15,6 +16,7 @@ from compressor.types import Block, BlockKind, ParsedDocument
 
 _LONG_LINE = 400  # characters; a file whose lines are longer was written for machines
 _ESCAPE = re.compile(r"\\(?:u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})|u([0-9a-f]{4})|.)", re.I | re.S)
+_IN_WORDS = ("Zs", "Cf")  # spaces that keep words together, soft hyphens, joiners of Persian and of emoji
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s"{}\[\],:]+')
 
 
@@ -46,7 +48,7 @@ def parse_json(source: SourceFile) -> ParsedDocument:
 
 
 def _in_letters(text: str) -> str:
-    """Escapes of what is printed, beyond ASCII, as that; the others stay as they are spelled."""
+    """Escapes of letters, signs and what stands between or in words as that; the others stay as they are spelled."""
     return _ESCAPE.sub(_letter, text)
 
 
@@ -55,7 +57,9 @@ def _letter(escape: re.Match[str]) -> str:
     if high:
         return bytes.fromhex(high + low).decode("utf-16-be")
     letter = chr(int(unit, 16)) if unit else ""
-    return letter if letter > "\x7f" and letter.isprintable() else escape.group()
+    if letter in ("", '"', "\\") or not (letter.isprintable() or unicodedata.category(letter) in _IN_WORDS):
+        return escape.group()
+    return letter
 
 
 def _records(text: str) -> list[Block]:

@@ -24,24 +24,22 @@ _FRONT_MATTER = re.compile(r"\A---\n(.*?\n)(?:---|\.\.\.)\n", re.S)
 def parse_markdown(source: SourceFile) -> ParsedDocument:
     """Marks become styles, link targets go, text stays; code blocks are verbatim; list items keep "- " or "1. "."""
     decoded = read_text(source)
-    blocks = markdown_blocks(decoded.text)
+    text = decoded.text
+    blocks: list[Block] = []
+    front = _FRONT_MATTER.match(text)
+    if front:
+        last, total = front.group().count("\n"), text.rstrip("\n").count("\n") + 1
+        blocks.append(line_block(BlockKind.CODE, front.group(1).rstrip(), first=1, last=last, total=total))
+        text = "\n" * last + text[front.end() :]
+    blocks += markdown_blocks(text)
     title = next((block.text for block in blocks if block.kind is BlockKind.HEADING), None)
     return ParsedDocument(source.media_type, title, 1, tuple(blocks), decoded.warnings)
 
 
 def markdown_blocks(text: str) -> list[Block]:
-    """The blocks of a whole Markdown text."""
+    """The blocks of a Markdown text without front matter: in a cell of a notebook a first line is no more than that."""
     total = text.rstrip("\n").count("\n") + 1
-    blocks: list[Block] = []
-    front = _FRONT_MATTER.match(text)
-    if front:
-        last = front.group().count("\n")
-        blocks.append(line_block(BlockKind.CODE, front.group(1).rstrip(), first=1, last=last, total=total))
-        text = "\n" * last + text[front.end() :]
-    tree = SyntaxTreeNode(_reader().parse(text))
-    for node in tree.children:
-        blocks.extend(_blocks(node, total=total))
-    return blocks
+    return [block for node in SyntaxTreeNode(_reader().parse(text)).children for block in _blocks(node, total=total)]
 
 
 def _reader() -> MarkdownIt:

@@ -7,6 +7,7 @@ import pytest
 
 from compressor.limits import Limits
 from compressor.parse import parse
+from compressor.words import words
 
 
 def parsed(tmp_path, text: str, name: str):
@@ -52,3 +53,17 @@ def test_comments_before_text_do_not_keep_the_detection_busy(tmp_path):
 def test_text_about_pdf_is_text(tmp_path):
     text = "A PDF begins with %PDF-1.7."
     assert [block.text for block in parsed(tmp_path, text, "notes.md").blocks] == [text]
+
+
+@pytest.mark.parametrize("name", ["t.json", "t.jsonl"])
+def test_words_beside_spaces_and_signs_that_programs_escape_are_words(tmp_path, name):
+    value = {"a": 'M.\xa0Dupont, L\'amour <b>Hello</b> می\u200cخواهم \u200fשלום 山田\u3000太郎 C:\\u0022 "x"'}
+    text = json.dumps(value)
+    for sign in "'<>":
+        text = text.replace(sign, f"\\u{ord(sign):04X}")  # as servers do that think of HTML
+    text = text.replace(r"\"", r"\u0022").replace("C:", r"\u005C")
+    (block,) = parsed(tmp_path, text, name).blocks
+    assert json.loads(block.text) == json.loads(text)
+    assert {"dupont", "amour", "hello", *words("خواهم שלום")} <= {*words(block.text)}
+    assert "太郎" in block.text
+    assert "u3000" not in block.text

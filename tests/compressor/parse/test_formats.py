@@ -276,11 +276,11 @@ def test_json_written_for_machines_is_broken_into_lines_but_never_rewritten(tmp_
 
 @pytest.mark.parametrize("name", ["t.json", "t.jsonl"])
 def test_letters_of_json_are_written_as_letters(tmp_path, name):
-    value = {"город": "東京 😀", "kept": "\u200b \\u00e9 \n \u007f é"}
+    value = {"город": "東京 😀", "kept": "\u2028 \\u00e9 \n \u007f é"}
     text = json.dumps(value)
     assert text.isascii()
     (block,) = parsed(tmp_path, text, name).blocks
-    assert block.text == r'{"город": "東京 😀", "kept": "\u200b \\u00e9 \n \u007f é"}'
+    assert block.text == r'{"город": "東京 😀", "kept": "\u2028 \\u00e9 \n \u007f é"}'
     assert json.loads(block.text) == value
     lone = r'{"half": "\ud83d", "other": "\ude00\u00e9"}'
     assert parsed(tmp_path, lone, name).blocks[0].text == lone.replace(r"\u00e9", "é")

@@ -67,6 +67,41 @@ def test_a_notebook_of_version_3_is_read_too(tmp_path: Path) -> None:
     assert len(document.warnings) == 1
 
 
+def test_outputs_are_read_in_the_form_that_people_see(tmp_path: Path) -> None:
+    shown = [
+        {"image/png": "iVBO", "text/plain": ["<Figure size 640x480 with 1 Axes>"]},
+        {"text/html": ["<h3>Levels</h3>"], "text/plain": ["<IPython.core.display.HTML object>"]},
+        {"text/markdown": "**370** mm", "text/plain": "<IPython.core.display.Markdown object>"},
+        {"text/html": "<p>no plain form</p>"},
+        {"text/plain": "<Weir at 0x7f>"},
+    ]
+    outputs = [{"output_type": "display_data", "data": data} for data in shown]
+    cells = [{"cell_type": "code", "source": "plot()", "outputs": outputs}]
+    document = parsed(tmp_path, json.dumps({"cells": cells}), "weir.ipynb")
+    assert outline(document) == [
+        ("code", "plot()"),
+        ("heading", "Levels"),
+        ("text", "370 mm"),
+        ("text", "no plain form"),
+        ("code", "<Weir at 0x7f>"),
+    ]
+    assert document.warnings == ("weir.ipynb shows 1 outputs as pictures alone, which are not read.",)
+
+
+def test_a_rule_at_the_top_of_a_cell_begins_no_front_matter(tmp_path: Path) -> None:
+    cells = [{"cell_type": "markdown", "source": "---\n## Task 2\nMeasure.\n\n---\nNext"}]
+    document = parsed(tmp_path, json.dumps({"cells": cells}), "a.ipynb")
+    assert outline(document) == [("heading", "Task 2"), ("text", "Measure."), ("text", "Next")]
+
+
+def test_headings_of_version_3_have_levels_and_words(tmp_path: Path) -> None:
+    cells = [
+        {"cell_type": "heading", "level": level, "source": said} for level, said in ((0, "a\nb"), (9, ""), (1e999, "c"))
+    ]
+    document = parsed(tmp_path, json.dumps({"worksheets": [{"cells": cells}]}), "old.ipynb")
+    assert [(block.text, block.level) for block in document.blocks] == [("a b", 1), ("c", 6)]
+
+
 @pytest.mark.parametrize(
     "text",
     [
