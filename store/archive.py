@@ -160,7 +160,7 @@ class Archive:
 def _parse(path: Path, data: bytes) -> dict[str, Any]:
     try:
         value = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BackupDamaged(str(path), f"its manifest is no JSON: {error}") from error
     if not isinstance(value, dict):
         raise BackupDamaged(str(path), "its manifest is no JSON object")
@@ -171,7 +171,7 @@ def _member(path: Path, line: bytes) -> Member:
     fields = _parse(path, line)
     try:
         return Member(str(fields["name"]), str(fields["sha256"]), int(fields["size"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BackupDamaged(str(path), f"{_MEMBERS} is not what was written: {error}") from error
 
 
@@ -180,7 +180,7 @@ def _manifest(path: Path, head: dict[str, Any]) -> Manifest:
         fields = {field.name: head[field.name] for field in dataclasses.fields(Manifest)}
         fields |= {name: _counts(fields[name]) for name in ("rows", "highest_ids")}
         return Manifest(**fields | {"lost_blobs": tuple(fields["lost_blobs"])})
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise BackupDamaged(str(path), f"its manifest lacks something: {error}") from error
 
 

@@ -3,6 +3,7 @@
 Views of the rows (full text, vector indexes) are not part of it: whoever calls this makes them anew afterwards.
 """
 
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ _PAGE = 1_000  # rows in one statement
 _HELD = 100  # blobs held together
 _BLOBS = "blobs/"  # what the names of blobs begin with in the archive
 _VIEWS = ("passage_text", "passage_text_total")  # full text; the second one is PostgreSQL's
+_FOLDER = re.compile(r"[\w-]+", re.ASCII)
 _EMBEDDINGS = "passage_embedding"  # pgvector's; made anew from the vector rows when it is next asked for
 
 
@@ -69,7 +71,7 @@ def _fitting(archive: Archive, table: Table) -> Iterator[None]:
     """Raises BackupDamaged for rows that the schema cannot take: no program of ours has written them."""
     try:
         yield
-    except (IntegrityError, DataError, ProgrammingError, OverflowError) as error:
+    except (IntegrityError, DataError, ProgrammingError, OverflowError, UnicodeError) as error:
         raise BackupDamaged(str(archive.path), f"it has rows that are none of {table.name}") from error
     except StatementError as error:
         if isinstance(error, DBAPIError):
@@ -146,7 +148,7 @@ def _read_rows(archive: Archive, table: Table) -> Iterator[dict[str, object]]:
     for line in archive.lines(f"rows/{table.name}.jsonl"):
         try:
             yield read_row(table, line)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise BackupDamaged(str(archive.path), str(error)) from error
 
 
@@ -167,9 +169,12 @@ def _moved(
             if not isinstance(key, str) or not is_key(key):  # nobody could look whether it is there
                 raise BackupDamaged(str(archive.path), f"a row of {table.name} names a blob that cannot be")
             row[column] = keys.get(key, key)
+        if table.name == "collection" and not _FOLDER.fullmatch(str(row["id"])):  # its index files lie in one
+            raise BackupDamaged(str(archive.path), "a collection has an id that cannot be")
         if table.name == "job" and row["state"] == JobState.RUNNING:
             attempts = row["attempts"]
-            assert isinstance(attempts, int)
+            if not isinstance(attempts, int):
+                raise BackupDamaged(str(archive.path), "a job was tried a number of times that cannot be")
             row |= {"state": JobState.QUEUED, "lease_owner": None, "lease_until": None, "attempts": attempts - 1}
         yield row
 

@@ -217,10 +217,15 @@ def forged(file: Path, member: str, change: Callable[[Any], Any]) -> None:
             {"rows": {"chunk": 1, "evil": 1}, "revision": "0004"},
             "rows of evil, which is no table",
         ),
+        ("manifest.json", {"rows": {"chunk": 1e999}}, "its manifest lacks something"),
+        ("members.jsonl", {"size": 1e999}, r"members\.jsonl is not what was written"),
         ("members.jsonl", {"size": "x"}, r"members\.jsonl is not what was written"),
         ("rows/document.jsonl", {"blob": "../../../etc/passwd"}, "a row of document names a blob that cannot be"),
         ("rows/document.jsonl", {"blob": 7}, "a row of document names a blob that cannot be"),
         ("rows/document.jsonl", {"title": None}, "it has rows that are none of document"),
+        ("rows/document.jsonl", {"title": "\ud83d"}, "it has rows that are none of document"),
+        ("rows/collection.jsonl", {"id": "../../library"}, "a collection has an id that cannot be"),
+        ("rows/job.jsonl", {"state": "running", "attempts": "x"}, "tried a number of times that cannot be"),
         ("rows/document.jsonl", {"state": "evil"}, "it has rows that are none of document"),
         ("rows/chunk.jsonl", {"id": 2**70}, "it has rows that are none of chunk"),
         ("rows/chunk.jsonl", {"document_id": "nobody's"}, "it has rows that are none of chunk"),
@@ -244,6 +249,26 @@ def test_a_forged_backup_is_refused_and_changes_nothing(
     with pytest.raises(BackupDamaged, match=said):
         restore_backup(*other, file, replace=False, progress=silent)
     assert {name: len(rows) for name, rows in all_rows(other[0]).items() if rows} == {}
+
+
+@pytest.mark.parametrize("member", ["members.jsonl", "rows/document.jsonl"])
+def test_a_forged_backup_that_is_nested_without_end_is_refused(
+    library: Library,
+    engine: Engine,
+    blobs: DirectoryBlobs,
+    other: tuple[Engine, DirectoryBlobs],
+    file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    member: str,
+) -> None:
+    library.add("one")
+    write_backup(engine, blobs, file, progress=silent)
+    write = json.dumps
+    with monkeypatch.context() as patched:
+        patched.setattr(json, "dumps", lambda found: write(found).replace('"deep"', "[" * 100_000 + "]" * 100_000))
+        forged(file, member, lambda found: found | {"name" if member == "members.jsonl" else "title": "deep"})
+    with pytest.raises(BackupDamaged, match="recursion"):
+        restore_backup(*other, file, replace=False, progress=silent)
 
 
 def test_two_backups_at_once_do_not_take_each_others_place(file: Path) -> None:
