@@ -227,17 +227,18 @@ def _verbatim(element: etree._Element) -> str:
 
 
 def _verbatim_parts(element: etree._Element) -> Iterator[str]:
-    yield element.text or ""
-    for child in element:
-        tag = _tag(child)
-        if tag == "br":
-            yield "\n"
-        elif tag and tag not in _SKIP and child.get("hidden") is None:
-            around = _BREAK if tag in _BLOCK else ""
-            yield around
-            yield from _verbatim_parts(child)
-            yield around
-        yield child.tail or ""
+    """Without a call for each level: in pages that programs write elements stay open by the thousand."""
+    walk = etree.iterwalk(element, events=("start", "end"))
+    for event, part in walk:
+        tag, inside = _tag(part), part is not element
+        hidden = inside and (tag in _SKIP or part.get("hidden") is not None)
+        around = _BREAK if inside and not hidden and tag in _BLOCK else ""
+        if event == "end":
+            yield around + (part.tail or "" if inside else "")
+        elif hidden:
+            walk.skip_subtree()
+        else:
+            yield "\n" if tag == "br" else around + (part.text or "")
 
 
 def _lines(text: Styled) -> Styled:

@@ -55,6 +55,10 @@ def test_lines_of_code_stay_apart(tmp_path, code):
     assert outline(tmp_path, f"<pre>{code}</pre>") == [("code", "if x:\n    y")]
 
 
+def test_code_in_which_no_element_is_closed_is_read(tmp_path):
+    assert outline(tmp_path, f"<pre>{'<b>x' * 1500}</pre>") == [("code", "x" * 1500)]
+
+
 def test_code_in_the_cells_of_a_table_keeps_its_lines(tmp_path):
     page = "<table><tr><td><pre>1\n2</pre><td><pre>if x:\n    y</pre></table>"
     assert outline(tmp_path, page) == [("code", "1\n2"), ("code", "if x:\n    y")]
