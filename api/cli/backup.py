@@ -83,9 +83,9 @@ def restore(
         with open_resources() as resources:
             manifest = restore_backup(resources.engine, resources.blobs, file, replace=replace, progress=progress)
             forget_index_files(resources)
-            sweep_blobs(resources.engine, resources.blobs)
         with open_resources() as resources:  # afresh: nothing is kept in memory of the rows before
             faults = rebuild_views(resources, progress)
+            sweep_blobs(resources.engine, resources.blobs)  # last, as a blob may refuse to go
     output.document({"file": str(file), **asdict(manifest), "faults": faults})
     output.console.print(
         f"{manifest.rows['document']:,} documents and {manifest.blobs:,} blobs are back, as of schema "

@@ -5,12 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from typer.testing import CliRunner, Result
 
 from api.cli import app, main
 from api.cli.documents import open_resources
 from store import catalog, lexical
 from store.database import build_schema, open_database, reading, transaction
+from store.models import Document
 from tests.api.test_cli import NOTES
 
 QUESTION = "When did the ferry Linnea leave?"
@@ -65,6 +67,23 @@ def test_a_restored_store_gives_the_same_answers(
     assert without_times(as_json("ask", QUESTION)) == without_times(answer)
     assert found_by_words("QX-5521-b") == worded != []
     assert percel("doctor", "--deep").exit_code == 0
+
+
+def test_a_blob_that_refuses_to_go_keeps_no_restored_document_from_being_found(
+    backed_up: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later = tmp_path / "later.txt"
+    later.write_text("The weir was repaired.\n")
+    assert percel("ingest", later).exit_code == 0
+    with open_resources() as resources, reading(resources.engine) as session:
+        (key,) = session.scalars(select(Document.blob).where(Document.title == "later.txt"))
+        path = resources.blobs.local_path(key)
+    path.unlink()
+    (path / "below").mkdir(parents=True)  # unlink does not take a folder, nor does anybody else
+    code, said = ended(monkeypatch, capsys, "restore", backed_up, "--replace")
+    assert code != 0
+    assert key in said
+    assert len(found_by_words("QX-5521-b")) == 1
 
 
 def test_what_a_restore_had_no_time_for_is_made_by_doctor(backed_up: Path) -> None:
