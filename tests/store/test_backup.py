@@ -191,19 +191,24 @@ def forged(file: Path, member: str, change: Callable[[Any], Any]) -> None:
     head, listed = (members.pop(name) for name in ("manifest.json", "members.jsonl"))
     lines = [json.loads(line) for line in listed.splitlines()]
     if member == "manifest.json":
-        head = json.dumps(change(json.loads(head))).encode()
+        head = _line(change(json.loads(head)))
     elif member == "members.jsonl":
         lines = [change(line) for line in lines]
     else:
-        rows = [json.dumps(change(json.loads(line))).encode() for line in members[member].splitlines()]
+        rows = [_line(change(json.loads(line))) for line in members[member].splitlines()]
         members[member] = b"\n".join(rows) + b"\n"
         found = next(line for line in lines if line["name"] == member)
         found["sha256"] = hashlib.sha256(members[member]).hexdigest()
-    listed = b"\n".join(json.dumps(line).encode() for line in lines)
+    listed = b"\n".join(map(_line, lines))
     sealed = json.loads(head) | {"members_sha256": hashlib.sha256(listed).hexdigest()}
     with zipfile.ZipFile(file, "w") as new:
         for name, data in (members | {"members.jsonl": listed, "manifest.json": json.dumps(sealed).encode()}).items():
             new.writestr(name, data)
+
+
+def _line(found: object) -> bytes:
+    """JSON, with nesting that no reader follows in the place of "deep"."""
+    return json.dumps(found).replace('"deep"', "[" * 100_000 + "]" * 100_000).encode()
 
 
 @pytest.mark.parametrize(
@@ -223,6 +228,8 @@ def forged(file: Path, member: str, change: Callable[[Any], Any]) -> None:
         ("rows/document.jsonl", {"blob": "../../../etc/passwd"}, "a row of document names a blob that cannot be"),
         ("rows/document.jsonl", {"blob": 7}, "a row of document names a blob that cannot be"),
         ("rows/document.jsonl", {"title": None}, "it has rows that are none of document"),
+        ("members.jsonl", {"name": "deep"}, "maximum recursion depth"),
+        ("rows/document.jsonl", {"title": "deep"}, "maximum recursion depth"),
         ("rows/document.jsonl", {"title": "\ud83d"}, "it has rows that are none of document"),
         ("rows/collection.jsonl", {"id": "../../library"}, "a collection has an id that cannot be"),
         ("rows/job.jsonl", {"state": "running", "attempts": "x"}, "tried a number of times that cannot be"),
@@ -249,26 +256,6 @@ def test_a_forged_backup_is_refused_and_changes_nothing(
     with pytest.raises(BackupDamaged, match=said):
         restore_backup(*other, file, replace=False, progress=silent)
     assert {name: len(rows) for name, rows in all_rows(other[0]).items() if rows} == {}
-
-
-@pytest.mark.parametrize("member", ["members.jsonl", "rows/document.jsonl"])
-def test_a_forged_backup_that_is_nested_without_end_is_refused(
-    library: Library,
-    engine: Engine,
-    blobs: DirectoryBlobs,
-    other: tuple[Engine, DirectoryBlobs],
-    file: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    member: str,
-) -> None:
-    library.add("one")
-    write_backup(engine, blobs, file, progress=silent)
-    write = json.dumps
-    with monkeypatch.context() as patched:
-        patched.setattr(json, "dumps", lambda found: write(found).replace('"deep"', "[" * 100_000 + "]" * 100_000))
-        forged(file, member, lambda found: found | {"name" if member == "members.jsonl" else "title": "deep"})
-    with pytest.raises(BackupDamaged, match="recursion"):
-        restore_backup(*other, file, replace=False, progress=silent)
 
 
 def test_two_backups_at_once_do_not_take_each_others_place(file: Path) -> None:
