@@ -102,7 +102,7 @@ def send_wake(kind: JobKind) -> None:
     """Puts a wake-up into the queue of its kind. Raises OperationalError, OSError."""
     queue = QUEUES[kind]
     with _CONFIGURING:  # or a thread that comes while another one reads the settings sends to some broker on localhost
-        assert app.conf.broker_url
+        app.conf.get("broker_url")
     with app.producer_or_acquire() as producer:
         if _unread(producer, queue) < MOST_UNREAD:
             app.send_task(f"percel.{kind}", queue=queue, expires=EXPIRES_SECONDS, retry=False, producer=producer)
