@@ -65,6 +65,7 @@ class Glyphs:
     second: Tensor  # (0x20000,) int64: its second cell's, NONE of a narrow one
     narrow: Listed
     wide: Listed  # by both cells' numbers, one behind the other
+    bits: int  # of a cell's numbers
     alike: Lookalikes
     tell_style: bool  # whether a style changes the numbers of its cells, and not what these share with others
 
@@ -172,6 +173,7 @@ def _glyphs_of(stored: dict[str, NDArray[Any]], level: int, device: torch.device
         second.to(device),
         narrow=narrow.to(device),
         wide=pairs.to(device),
+        bits=8 * numbers.shape[-1],
         alike=alike.to(device),
         tell_style=not CODES[level].shared,
     )

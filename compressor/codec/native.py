@@ -19,7 +19,7 @@ from torch import Tensor
 from compressor.cache import Cache, Reading, text_digest
 from compressor.codec.cuda import CudaReader, fits
 from compressor.codec.exact import verify_read
-from compressor.codec.glyphs import load_glyphs, load_tab, own_numbers
+from compressor.codec.glyphs import as_one, load_glyphs, load_tab, own_numbers, packed
 from compressor.codec.model import Level
 from compressor.codec.residual import CODE, STYLE_SURE, SURE, Coded, Doubt, apply_residual
 from compressor.codec.rounded import round_linears
@@ -331,10 +331,12 @@ class NativeCodec:
     def _finish(self, begun: _Begun) -> tuple[Tensor, Tensor]:
         """Cells (strips, 56) int32 and bits of Doubt, uint8, on the device."""
         choice = begun.choice
-        if self._tab is not None:
-            tell_tabs(self._tab, choice, own_numbers(begun.levels, len(self._levels) - 1))
-        if self._glyphs is not None:
-            settle(self._glyphs, choice, own_numbers(begun.levels, len(self._levels) - 1))
+        if self._tab is not None or self._glyphs is not None:
+            keys = as_one(packed(own_numbers(begun.levels, len(self._levels) - 1)))
+            if self._tab is not None:
+                tell_tabs(self._tab, choice, keys)
+            if self._glyphs is not None:
+                settle(self._glyphs, choice, keys)
         codes = torch.where(choice.found == UNREADABLE, CONTINUATION, choice.found).to(torch.int32)
         places = torch.arange(STYLE_BITS, device=self.device)
         styles = ((begun.style > 0) << places).sum(-1, dtype=torch.int32).masked_fill(choice.plain, 0)

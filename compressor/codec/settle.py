@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from compressor.codec.glyphs import Glyphs, Listed, as_one, packed
+from compressor.codec.glyphs import Glyphs, Listed
 from compressor.codec.lookalikes import NONE
 from compressor.codec.residual import STYLE_SURE, SURE
 from compressor.codec.typography import BLANK
@@ -67,13 +67,12 @@ class Parsed:
     contested: Tensor  # another device might find a wide character where here are two narrow ones, or the other way
 
 
-def tell_tabs(tab: Tensor, choice: Choice, own: Tensor) -> None:
+def tell_tabs(tab: Tensor, choice: Choice, keys: Tensor) -> None:
     """Has cells be tabs where their numbers are, whatever the network reads: it has hardly seen several in a row.
 
     Of a tab whose numbers are those of a styled one the network says the styles. tab: a tab's numbers as one, plain and
-    styled as code, (2,); own: the cells' as stored, (strips, 56, numbers) uint8.
+    styled as code, (2,); keys: the cells' as one, (strips, 56), both int64.
     """
-    keys = as_one(packed(own))
     plain, coded = keys == tab[0], keys == tab[1]
     choice.told |= plain | coded
     choice.found.masked_fill_(choice.told, TAB)
@@ -84,14 +83,13 @@ def tell_tabs(tab: Tensor, choice: Choice, own: Tensor) -> None:
     choice.style.masked_fill_(plain, -torch.inf).masked_fill_(coded, torch.inf)
 
 
-def settle(glyphs: Glyphs, choice: Choice, own: Tensor) -> None:
-    """Mends what the network chose by the cells' own numbers as stored, (strips, 56, numbers) uint8.
+def settle(glyphs: Glyphs, choice: Choice, keys: Tensor) -> None:
+    """Mends what the network chose by the cells' own numbers as one, (strips, 56) int64.
 
     Styled cells are the network's, but where the numbers are those of a plain wide character: no style makes them of
     another one.
     """
-    keys = as_one(packed(own))
-    pairs = keys << (4 * own.shape[-1]) | _next(keys, NONE)
+    pairs = keys << glyphs.bits | _next(keys, NONE)
     second = glyphs.second[choice.found]
     leads = second != NONE
     agrees = choice.told | (glyphs.first[choice.found] == keys) & (~leads | (second == _next(keys, NONE)))
