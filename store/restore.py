@@ -30,6 +30,7 @@ _PAGE = 1_000  # rows in one statement
 _HELD = 100  # blobs held together
 _BLOBS = "blobs/"  # what the names of blobs begin with in the archive
 _VIEWS = ("passage_text", "passage_text_total")  # full text; the second one is PostgreSQL's
+_OF_ROWS = (IntegrityError, DataError, ProgrammingError)
 _FOLDER = re.compile(r"[\w-]+", re.ASCII)
 _EMBEDDINGS = "passage_embedding"  # pgvector's; made anew from the vector rows when it is next asked for
 
@@ -71,10 +72,8 @@ def _fitting(archive: Archive, table: Table) -> Iterator[None]:
     """Raises BackupDamaged for rows that the schema cannot take: no program of ours has written them."""
     try:
         yield
-    except (IntegrityError, DataError, ProgrammingError, OverflowError, UnicodeError) as error:
-        raise BackupDamaged(str(archive.path), f"it has rows that are none of {table.name}") from error
-    except StatementError as error:
-        if isinstance(error, DBAPIError):
+    except (StatementError, OverflowError, UnicodeError) as error:
+        if isinstance(error, DBAPIError) and not isinstance(error, _OF_ROWS):  # the database's own fault
             raise
         raise BackupDamaged(str(archive.path), f"it has rows that are none of {table.name}") from error
 
