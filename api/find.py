@@ -74,7 +74,7 @@ def find_chunks(
 
 def embed_queries(resources: Resources, queries: Sequence[str]) -> "list[NDArray[np.float32]]":
     """The vector (d,) of each query."""
-    return list(resources.embedder.embed(queries))
+    return list(resources.embedder.embed_queries(queries))
 
 
 def find_together(
@@ -82,7 +82,7 @@ def find_together(
 ) -> list[Found]:
     """What each question finds; what all of them need is asked for once. Vectors (n, d) where they are known."""
     if vectors is None:
-        vectors = resources.embedder.embed([one.query for one in asked])
+        vectors = resources.embedder.embed_queries([one.query for one in asked])
     groups: dict[Hashable, list[int]] = {}
     for number, one in enumerate(asked):
         if one.among is None or one.among:

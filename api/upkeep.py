@@ -72,7 +72,7 @@ def check_embedder(resources: Resources) -> Finding:
     """Whether the embedder's weights are the published ones."""
 
     def look() -> str:
-        if not resources.embedder.embed(["ready"]).any():
+        if not resources.embedder.embed_queries(["ready"]).any():
             raise ModelError("the embedder answers with nothing")
         return resources.embedder.fingerprint
 

@@ -69,7 +69,8 @@ def make_examples(chosen: QuestionSet) -> list[Example]:
         with transaction(resources.engine) as session:
             lexical.index(session, COLLECTION, dict(enumerate(texts)))
         vectors = _embed(embedder, texts).astype(np.float16).astype(np.float32)  # as they are stored
-        asked = _embed(embedder, [question.text for question in chosen.questions])
+        questions = [question.text for question in chosen.questions]
+        asked = embedder.embed_queries(questions)  # as passages are looked for; beside sentences they stand as texts do
         articles = {question.paragraph: question.article for question in chosen.questions}
         article_of = [articles.get(title, -1) for title in titles]
         found = []
@@ -86,7 +87,7 @@ def make_examples(chosen: QuestionSet) -> list[Example]:
                     found.append(_look(question, known, *ours, titles=titles, texts=texts, embedder=embedder))
         sentences = list(dict.fromkeys(c.sentence.text for each in found for c in each.candidates))
         known_vectors = dict(zip(sentences, _embed(embedder, sentences), strict=True))
-        known_vectors |= {question.text: vector for question, vector in zip(chosen.questions, asked, strict=True)}
+        known_vectors |= dict(zip(questions, _embed(embedder, questions), strict=True))
         return [
             _example(each, titles, texts, known_vectors, read=embedder.reads(each.question.text))
             for each in found

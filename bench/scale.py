@@ -55,12 +55,12 @@ def search_times(resources: Resources, texts: Iterator[str], count: int) -> dict
 
     @cache
     def vector() -> NDArray[np.float32]:
-        embedded: NDArray[np.float32] = resources.embedder.embed(["warm"])[0]
+        embedded: NDArray[np.float32] = resources.embedder.embed_queries(["warm"])[0]
         return embedded
 
     steps: dict[str, Callable[[str], object]] = {
         "find": find,
-        "embed": lambda question: resources.embedder.embed([question]).any(),
+        "embed": lambda question: resources.embedder.embed_queries([question]).any(),
         "words": words,
         "vectors": lambda question: resources.index(home).search(vector(), POOL),
         "search": lambda question: search(resources, tenant, question, collection=COLLECTION),

