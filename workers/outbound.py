@@ -28,19 +28,26 @@ _SCHEMES = ("http", "https")
 _SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 
 
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_UNICAST = ipaddress.ip_network("2000::/3")  # all of IPv6 that was ever given to the internet
+# What Python's table calls global, in some of its versions, and is a network's or a cloud's own.
+_OWN = (
+    ipaddress.ip_network("192.0.0.0/24"),  # of protocols; Oracle's cloud keeps credentials at .192
+    ipaddress.ip_network("168.63.129.16/32"),  # Azure's to its machines, the same in every network
+)
+
+
 def is_public(address: str) -> bool:
     """Whether an IP address is one of the internet's: not private, loopback, link-local, reserved or multicast."""
     ip = ipaddress.ip_address(address.split("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if inner is not None:
-            return is_public(str(inner))
-        if ip in _NAT64:
-            return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
-    return ip.is_global and not ip.is_multicast
-
-
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip.is_global and not ip.is_multicast and not any(ip in network for network in _OWN)
+    inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+    if inner is not None:
+        return is_public(str(inner))
+    if ip in _NAT64:
+        return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
+    return ip.is_global and ip in _UNICAST
 
 
 class _Bounded(httpcore.NetworkStream):
@@ -159,11 +166,13 @@ def request(
 def download(url: str, file: IO[bytes], *, limit: int, allow_private: bool = False) -> str:
     """Streams what is at a URL into a file; -> the URL it came from in the end. Redirects are checked like the first.
 
+    All of it ends within `DOWNLOAD_SECONDS`.
     Raises AddressRefused, FetchFailed (also for more than `limit` bytes), StoreFull.
     """
     check_url(url)
+    until = time.monotonic() + DOWNLOAD_SECONDS
     for _ in range(REDIRECTS + 1):
-        with request("GET", url, allow_private=allow_private, seconds=DOWNLOAD_SECONDS) as response:
+        with request("GET", url, allow_private=allow_private, seconds=until - time.monotonic()) as response:
             if response.status in (301, 302, 303, 307, 308):
                 url = _redirected(url, response)
                 continue
@@ -198,4 +207,5 @@ def _redirected(url: str, response: httpcore.Response) -> str:
 def _host_of(url: httpcore.URL) -> str:
     default = {b"http": 80, b"https": 443}.get(url.scheme)
     host = url.host.decode("ascii")
+    host = f"[{host}]" if ":" in host else host
     return host if url.port in (None, default) else f"{host}:{url.port}"

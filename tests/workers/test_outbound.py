@@ -22,7 +22,7 @@ PUBLIC = "93.184.215.14"
 
 
 class Site(ThreadingHTTPServer):
-    """A web site on loopback: a page, a page that is too long, redirects and a fault."""
+    """A web site on loopback: a page, one that is too long, the name it is asked under, redirects and a fault."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Page)
@@ -39,11 +39,13 @@ class Site(ThreadingHTTPServer):
 class _Page(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path, _, target = self.path.partition("?")
-        status = {"/go": 302, "/missing": 404}.get(path, 200)
-        body = b"x" * 5_000 if path == "/long" else b"a page"
+        status = {"/go": 302, "/wait": 302, "/missing": 404}.get(path, 200)
+        body = {"/long": b"x" * 5_000, "/host": self.headers["Host"].encode()}.get(path, b"a page")
+        if path == "/wait":
+            time.sleep(0.3)
         self.send_response(status)
-        if path == "/go":
-            self.send_header("Location", target)
+        if status == 302:
+            self.send_header("Location", target or self.path)
         if path == "/drip":
             self.drip()
             return
@@ -133,6 +135,13 @@ def internet(site: Site, monkeypatch: pytest.MonkeyPatch) -> Internet:
         ("64:ff9b::7f00:1", False),
         ("2002:7f00:1::", False),
         ("ff02::1", False),
+        ("192.0.0.192", False),  # where Oracle's cloud keeps credentials
+        ("168.63.129.16", False),  # where Azure's does
+        ("::127.0.0.1", False),
+        ("::ffff:0:127.0.0.1", False),
+        ("fec0::1", False),
+        ("64:ff9b:1::7f00:1", False),
+        ("64:ff9b::5db8:d70e", True),
     ],
 )
 def test_only_addresses_of_the_internet_are_public(address: str, public: bool) -> None:
@@ -188,6 +197,21 @@ def test_a_page_that_drips_for_ever_is_given_up(internet: Internet, monkeypatch:
     monkeypatch.setattr(outbound, "DOWNLOAD_SECONDS", 0.5)
     with pytest.raises(FetchFailed, match=r"^page.example does not answer: (Read|Write)Timeout "):
         download("http://page.example/drip", io.BytesIO(), limit=10_000)
+
+
+def test_redirects_take_no_longer_together_than_one_document_may(
+    internet: Internet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbound, "DOWNLOAD_SECONDS", 0.5)
+    with pytest.raises(FetchFailed, match=r"^page.example does not answer: \w+Timeout "):
+        download("http://page.example/wait", io.BytesIO(), limit=100)
+
+
+@pytest.mark.parametrize("host", ["page.example", "page.example:81", "[2600::1]", "[2600::1]:81"])
+def test_a_server_is_asked_under_the_name_that_the_url_gives_it(internet: Internet, host: str) -> None:
+    file = io.BytesIO()
+    download(f"http://{host}/host", file, limit=100)
+    assert file.getvalue().decode() == host
 
 
 def test_a_disk_that_is_full_is_not_the_servers_fault(internet: Internet) -> None:
