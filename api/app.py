@@ -35,6 +35,7 @@ ROUTES = (questions, documents, collections, jobs, keys, webhooks, chat, health,
 # Worked on at once, a batch of searches as one; the others wait. A search takes one of the pool's 40 connections at a
 # time.
 REQUESTS = 32
+FETCHES = 16  # of uploads by URL at once, beside those: each waits for another's server, for minutes if that is slow
 KEEP_SECONDS = 10.0  # between looks whether an index that this node searches has a new generation due
 DESCRIPTION = (
     "Documents become vision-token caches; questions are answered out of them, with quotes, pages and boxes. "
@@ -51,6 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         stop = threading.Event()
         to_thread.current_default_thread_limiter().total_tokens = REQUESTS
         app.state.drawing = CapacityLimiter(os.cpu_count() or 1)  # pages, each by a process with a parser's memory
+        app.state.fetching = CapacityLimiter(FETCHES)
         app.state.answering = Answering()
         with Resources(settings) as resources:
             app.state.resources = resources

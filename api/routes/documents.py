@@ -4,6 +4,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated
 
 from anyio import to_thread
@@ -166,19 +167,24 @@ def upload_text(
 
 
 @router.post("/url", status_code=202, response_model=DocumentOut, responses=TAKEN, summary="Upload what is at a URL")
-def upload_url(
+async def upload_url(
     request: Request, resources: Opened, caller: Ingester, body: UrlIn, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Fetches a URL and accepts what is there. Off unless the operator enables it; private networks are refused."""
     caller.require(body.collection)
+    take = partial(_take_url, resources, quotas_of(request), caller, body, idempotency_key)
+    return _answer(await to_thread.run_sync(take, limiter=request.app.state.fetching))
+
+
+def _take_url(resources: Opened, quotas: Quotas, caller: Caller, body: UrlIn, key: str | None) -> Reply:
     digest = digest_of(body.model_dump())  # not of what is there, which may be another thing the next time
-    before = replayed(resources, caller, idempotency_key, digest)
+    before = replayed(resources, caller, key, digest)
     if before is not None:
-        return _answer(before)
+        return before
     with fetched(resources, body.url) as stream:
         title = body.title or title_of(body.url)
         given = Upload(stream, title, body.collection, body.external_id, body.metadata)
-        return _answer(take_in(resources, quotas_of(request), caller, given, key=idempotency_key, digest=digest))
+        return take_in(resources, quotas, caller, given, key=key, digest=digest)
 
 
 @router.post("/batch", status_code=207, response_model=BatchOut, summary="Upload many files")

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import httpx
 import numpy as np
 import pytest
 
-from api import access, gathered, searches
+from api import access, gathered, searches, uploads
+from api.app import REQUESTS
 from api.problems import problem_of
 from api.search import Hit, Sought, search_together
 from store import catalog
@@ -307,12 +309,10 @@ def test_nobody_works_for_a_search_whose_caller_gave_up(library: Service, monkey
 
 
 def test_the_same_url_under_the_same_key_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from api import uploads
-
     pages = iter([b"The first page.", b"Another page."])
 
-    def fetch(url: str, file: object, **_: object) -> str:
-        file.write(next(pages))  # type: ignore[attr-defined]
+    def fetch(url: str, file: BinaryIO, **_: object) -> str:
+        file.write(next(pages))
         return url
 
     monkeypatch.setattr(uploads, "download", fetch)
@@ -325,3 +325,26 @@ def test_the_same_url_under_the_same_key_is_fetched_once(tmp_path: Path, monkeyp
             other = {**asked, "url": "https://page.example/b"}
             assert client.post("/v1/documents/url", json=other, headers={"Idempotency-Key": "k"}).status_code == 409
     assert next(pages) == b"Another page."
+
+
+def test_servers_that_are_slow_to_send_a_document_keep_nobody_else_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = threading.Event()
+
+    def fetch(url: str, file: BinaryIO, **_: object) -> str:
+        assert go.wait(60)
+        file.write(url.encode())
+        return url
+
+    monkeypatch.setattr(uploads, "download", fetch)
+    for service in running(Settings(home=tmp_path / "home", url_uploads=True)):
+        with service.client() as client, ThreadPoolExecutor(REQUESTS + 1) as pool:
+            asked = [{"collection": "main", "url": f"https://page.example/{n}"} for n in range(REQUESTS + 1)]
+            sent = [pool.submit(client.post, "/v1/documents/url", json=each) for each in asked]
+            time.sleep(0.5)  # till they wait
+            try:
+                assert client.get("/v1/collections", timeout=10).status_code == 200
+            finally:
+                go.set()
+            assert [each.result().status_code for each in sent] == [202] * len(sent)
