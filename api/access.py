@@ -126,10 +126,14 @@ def is_local(request: Request, settings: Settings) -> bool:
     this machine's.
     """
     client = request.client.host if request.client else ""
-    origin = request.headers.get("origin")
     if not is_loopback(client) or not is_loopback(settings.host):
         return False
-    return is_loopback(request.url.hostname or "") and not (origin and urlsplit(origin).netloc != request.url.netloc)
+    origin = request.headers.get("origin", "")
+    try:
+        own = not origin or urlsplit(origin).netloc == request.url.netloc
+    except ValueError:  # it is no address at all
+        return False
+    return own and is_loopback(request.url.hostname or "")
 
 
 class Needs(SecurityBase):

@@ -32,6 +32,7 @@ from workers.settings import Settings
         ({}, 200),
         ({"Origin": "https://evil.example"}, 401),
         ({"Origin": "null"}, 401),
+        ({"Origin": "http://["}, 401),
         ({"Host": "evil.example"}, 401),
         ({"Host": "evil.example", "Origin": "http://evil.example"}, 401),
         ({"Authorization": "Bearer sk-anything"}, 200),  # OpenAI's client always sends one
