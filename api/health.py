@@ -1,14 +1,18 @@
 """Owns the question whether the service can do its work, and what is missing."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from api.problems import INSTEAD
 from compressor.errors import CompressorError
 from store import catalog
 from store.catalog import clock
 from store.database import check_schema, reading
 from store.errors import StoreError
 from workers.resources import Resources
+
+log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 60.0  # work that nobody took for this long: no worker runs
 
@@ -37,10 +41,18 @@ def check_all(resources: Resources) -> list[Check]:
 def _attempt(name: str, look: Callable[[], str]) -> Check:
     try:
         return Check(name, True, look())
-    except (CompressorError, StoreError, OSError) as error:
+    except tuple(kind for kind, _ in INSTEAD) as error:
+        return _withheld(name, error)
+    except (CompressorError, StoreError) as error:
         return Check(name, False, str(error))
-    except Exception as error:  # a driver's own errors: what they say may hold addresses and passwords
-        return Check(name, False, type(error).__name__)
+    except Exception as error:
+        return _withheld(name, error)
+
+
+def _withheld(name: str, error: Exception) -> Check:
+    """Whoever asks needs no key: where the stores are, and as whom they are used, is said in the log only."""
+    log.warning("not ready", extra={"check": name}, exc_info=error)
+    return Check(name, False, type(error).__name__)
 
 
 def _database(resources: Resources) -> str:

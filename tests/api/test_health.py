@@ -22,3 +22,15 @@ def test_a_node_whose_clock_is_wrong_does_not_miss_the_workers(
         monkeypatch.setattr(time, "time", lambda now=time.time: now() + skew)
         (workers,) = [check for check in check_all(resources) if check.name == "workers"]
     assert workers.ok, workers.detail
+
+
+def test_a_stranger_is_not_told_where_the_stores_are(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Resources(Settings(home=home)) as resources:
+        resources.engine.dispose()
+        for beside in home.glob("percel.db-*"):
+            beside.unlink()
+        (home / "percel.db").write_bytes(b"no database " * 1000)
+        checks = {check.name: check for check in check_all(resources)}
+    assert (checks["database"].ok, checks["database"].detail) == (False, "DatabaseUnusable")
+    assert not [check for check in checks.values() if str(home) in check.detail]
+    assert str(home) in caplog.text
