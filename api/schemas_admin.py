@@ -15,9 +15,13 @@ MOST_A_MINUTE = 2**31 - 1  # what its column takes
 
 
 def to_come(when: datetime | None) -> datetime | None:
-    """The moment itself. Raises ValueError for one that is over."""
+    """The moment itself. Raises ValueError for one that is over, or that could not be shown again."""
     if when is not None and when <= datetime.now(UTC):
         raise ValueError("is over already")
+    try:
+        moment(None if when is None else when.timestamp())
+    except ValueError as error:  # rounded, or in UTC, it is in the year 10000
+        raise ValueError("is too late for a date: leave it out for a key that does not expire") from error
     return when
 
 

@@ -11,6 +11,7 @@ from tests.api.service.conftest import WEIR, Service, upload
 HALF = "\\ud800"  # half of a surrogate pair: JSON can escape it, UTF-8 cannot write it
 JSON = {"Content-Type": "application/json"}
 FORM = "body: is no JSON to this service without `Content-Type: application/json`"
+TOO_LATE = "is too late for a date: leave it out for a key that does not expire"
 QUESTION = "How long is the notice period?"
 
 
@@ -123,6 +124,8 @@ def test_a_collection_that_no_address_reaches_is_not_made(service: Service, name
         ({"bytes_per_day": 2**63}, "bytes_per_day: Input should be less than or equal to 9223372036854775807"),
         ({"expires_at": "2099-01-01T00:00:00"}, "expires_at: Input should have timezone info"),
         ({"expires_at": "2020-01-01T00:00:00Z"}, "expires_at: is over already"),
+        ({"expires_at": "9999-12-31T23:59:59.999999Z"}, f"expires_at: {TOO_LATE}"),
+        ({"expires_at": "9999-12-31T23:59:59-12:00"}, f"expires_at: {TOO_LATE}"),
     ],
 )
 def test_a_key_with_limits_that_cannot_be_is_refused(service: Service, more: dict[str, object], said: str) -> None:
