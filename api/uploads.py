@@ -23,6 +23,7 @@ from api.plain import DEEPEST, plain
 from api.problems import problem_of
 from api.quotas import Quotas
 from api.views import document_out
+from compressor.errors import DocumentError
 from store import catalog
 from store.catalog import Accepted
 from store.database import reading
@@ -150,9 +151,11 @@ def take_in(
     """Stores an upload and its job; safe to repeat under an Idempotency-Key.
 
     `digest` is over what the request says, where that is not the document's bytes.
-    Raises AccessDenied, KeyReused, QuotaExceeded, BodyTooLarge, and what `accept` raises; nothing is stored then.
+    Raises AccessDenied, DocumentError, KeyReused, QuotaExceeded, BodyTooLarge, and what `accept` raises; nothing is
+    stored then.
     """
     caller.require(upload.collection)
+    _check_title(upload.title)
     digest = (digest or _digest(upload)) if key is not None else ""
     before = replayed(resources, caller, key, digest)
     if before is not None:
@@ -177,6 +180,17 @@ def take_in(
             raise
         return before
     return reply[0]
+
+
+def _check_title(title: str) -> None:
+    """Raises DocumentError for a name that not every database takes: a backup of it could not be restored in another.
+
+    Fields of forms and of JSON are looked at before; the name of a file, or of what is at a URL, is none.
+    """
+    try:
+        plain(title)
+    except ValueError as error:
+        raise DocumentError(f"The file's name {title!r} cannot be kept: {error}.") from error
 
 
 def _digest(upload: Upload) -> str:

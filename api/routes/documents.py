@@ -128,8 +128,11 @@ def quotas_of(request: Request) -> Quotas:
 
 
 def _name_of(file: UploadFile) -> str:
-    """A file's name. In a form's header a quotation mark would end it, so browsers and libraries send %22 for one."""
-    return (file.filename or "unnamed").replace("%22", '"')
+    """A file's name. In a form's header a quotation mark would end it, so browsers and libraries send %22 for one.
+
+    Some encodings that a form may name have halves of surrogate pairs, which no answer could show.
+    """
+    return (file.filename or "unnamed").replace("%22", '"').encode("utf-8", "replace").decode()
 
 
 def _answer(reply: Reply) -> JSONResponse:

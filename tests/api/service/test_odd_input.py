@@ -101,6 +101,36 @@ def test_of_two_files_in_one_upload_none_is_lost_without_a_word(service: Service
     assert [item["status"] for item in many.json()["items"]] == [202, 202]
 
 
+@pytest.mark.parametrize(
+    ("name", "charset", "status", "title"),
+    [("a\0b.txt", "utf-8", 422, "a\0b.txt"), (f"a{HALF}b.txt", "raw_unicode_escape", 202, "a?b.txt")],
+)
+def test_a_file_whose_name_no_database_takes_spoils_nothing(
+    service: Service, name: str, charset: str, status: int, title: str
+) -> None:
+    form = {"Content-Type": f"multipart/form-data; boundary=--; charset={charset}"}
+    many = _form(files=name, collection=None)
+    with service.client() as client:
+        reply = client.post("/v1/documents", content=_form(file=name, collection=None), headers=form)
+        (item,) = client.post("/v1/documents/batch", content=many, headers=form).json()["items"]
+        listed = client.get("/v1/documents", params={"collection": "main"}).json()
+    assert (reply.status_code, item["status"], item["title"]) == (status, 200 if status == 202 else status, title)
+    if status == 422:
+        said = "The file's name 'a\\x00b.txt' cannot be kept: a string must not hold NUL."
+        assert [reply.json()["detail"], item["problem"]["detail"]] == [said, said]
+    else:
+        assert [each["title"] for each in listed["items"]] == [title]
+
+
+def _form(**fields: str | None) -> bytes:
+    """A body of two fields, `main` and a file of the given name."""
+    parts = []
+    for field, file in fields.items():
+        named = "" if file is None else f'; filename="{file}"'
+        parts.append(f'----\r\nContent-Disposition: form-data; name="{field}"{named}\r\n\r\nmain\r\n')
+    return "".join([*parts, "------\r\n"]).encode()
+
+
 def test_an_empty_external_id_names_no_document(service: Service) -> None:
     with service.client() as client:
         text = {"collection": "main", "title": "t", "text": "Some words.", "external_id": ""}
