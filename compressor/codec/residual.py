@@ -153,7 +153,7 @@ def read_residual(residual: bytes, *, chunk_cells: int, coded: Coded | None = No
     try:
         if residual[0] in BY_HABITS:
             return _read_told(residual, chunk_cells, coded)
-        return _read_numbers(residual, chunk_cells * CELL_BYTES + COUNT_BYTES)
+        return _read_numbers(residual, chunk_cells)
     except (ValueError, zlib.error) as error:
         raise CacheDamaged(f"a cache has a residual that cannot be: {error}; run `percel doctor --repair`") from error
 
@@ -175,7 +175,7 @@ def _read_told(residual: bytes, chunk_cells: int, coded: Coded | None) -> Misrea
         numbers, start = _first_numbers(residual, start)
         runs = numbers.reshape(3, -1)
     places, codes = book.habits.unpack(book.cell_numbers(coded.levels), residual[start:])
-    return _checked(Misread(places, codes, np.cumsum(runs[0]), runs[1], runs[2]))
+    return _checked(Misread(places, codes, np.cumsum(runs[0]), runs[1], runs[2]), chunk_cells)
 
 
 def _first_numbers(residual: bytes, start: int) -> tuple[NDArray[np.int64], int]:
@@ -192,9 +192,9 @@ def _first_numbers(residual: bytes, start: int) -> tuple[NDArray[np.int64], int]
     return numbers, int(ends[count])
 
 
-def _read_numbers(residual: bytes, most: int) -> Misread:
-    """Its entries, where they take at most so many bytes, not deflated. Raises ValueError, zlib.error."""
-    plain = residual[1:]
+def _read_numbers(residual: bytes, chunk_cells: int) -> Misread:
+    """Its entries, where they take no more than so many cells can need. Raises ValueError, zlib.error."""
+    plain, most = residual[1:], chunk_cells * CELL_BYTES + COUNT_BYTES
     if residual[0]:
         inflate = zlib.decompressobj(wbits=-15)
         plain = inflate.decompress(plain, most + 1)
@@ -209,11 +209,15 @@ def _read_numbers(residual: bytes, most: int) -> Misread:
         raise ValueError("its numbers do not fit together")
     gaps, codes = numbers[1:split].reshape(2, -1)
     run_gaps, lengths, styles = numbers[split:].reshape(3, -1)
-    return _checked(Misread(np.cumsum(gaps), codes, np.cumsum(run_gaps), lengths, styles))
+    return _checked(Misread(np.cumsum(gaps), codes, np.cumsum(run_gaps), lengths, styles), chunk_cells)
 
 
-def _checked(misread: Misread) -> Misread:
+def _checked(misread: Misread, chunk_cells: int) -> Misread:
     """Raises ValueError."""
+    # Runs that lie on each other, each as long as the chunk, would take time by the square of its cells.
+    bounds = np.stack([misread.run_starts, misread.run_starts + misread.lengths], axis=1).ravel()
+    if not misread.lengths.all() or (np.diff(bounds) < 0).any() or bounds.max(initial=0) > chunk_cells:
+        raise ValueError("it has runs that overlap, or that its chunk cannot hold")
     surrogates = (misread.codes >= SURROGATES.start) & (misread.codes < SURROGATES.stop)
     if misread.codes.max(initial=0) > CONTINUATION or surrogates.any() or misread.styles.max(initial=0) > MOST_STYLE:
         raise ValueError("it has codes or styles that are none")

@@ -73,6 +73,9 @@ def test_the_largest_residual_of_a_chunk_is_within_the_bound(apart: int) -> None
     assert (found == true).all()
 
 
+OVERLAP = "it has runs that overlap, or that its chunk cannot hold"
+
+
 def deflated(plain: bytes) -> bytes:
     deflate = zlib.compressobj(9, zlib.DEFLATED, wbits=-15)
     return b"\1" + deflate.compress(plain) + deflate.flush()
@@ -107,6 +110,11 @@ def test_a_residual_that_would_fill_the_memory_is_refused_before_it_does() -> No
         (b"\0\1\5\xff\xff\x7f", "it has codes or styles that are none"),
         (b"\0\1\5\x80\xb0\3", "it has codes or styles that are none"),  # half of a pair of UTF-16
         (b"\0\0\5\2\x80\2", "it has codes or styles that are none"),
+        (b"\0\0\5\1\2\1\1\1", OVERLAP),
+        (b"\0\0\5\0\1", OVERLAP),  # of no cell
+        (b"\0\0\5\xff\xff\3\1", OVERLAP),
+        # Fifty bytes that would have the chunk's cells written 7,000 times.
+        (deflated(b"\0" + bytes(7000) + b"\x80\x23" * 7000 + b"\1" * 7000), OVERLAP),
     ],
 )
 def test_what_is_no_residual_is_refused_in_one_sentence(residual: bytes, why: str) -> None:
