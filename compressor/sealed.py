@@ -82,9 +82,13 @@ class _InHeader:
     """The contents of a file whose header tells where they lie."""
 
     def __init__(self, names: tuple[str, ...], facts: dict[str, Facts], places: dict[str, _Place]) -> None:
-        """Raises ValueError where an entry lacks its facts or a part."""
+        """Raises ValueError where an entry lacks its facts, its checksum or a part."""
         for entry, known in facts.items():
-            if not isinstance(known, dict) or not all(f"{entry}.{name}" in places for name in names):
+            if (
+                not isinstance(known, dict)
+                or "sha256" not in known
+                or not all(f"{entry}.{name}" in places for name in names)
+            ):
                 raise ValueError(f"{entry} is not told of")
         self.names = names  # of parts, in the order that a checksum takes them
         self.facts = facts

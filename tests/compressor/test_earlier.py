@@ -1,5 +1,7 @@
 """What is told of caches of versions 1 to 4 whose frames cannot be unpacked; golden files are in test_cachefile."""
 
+import hashlib
+import json
 import shutil
 import tracemalloc
 from collections.abc import Iterator
@@ -148,6 +150,19 @@ def test_an_entry_without_its_parts_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "caches"
     path.write_bytes(seal(replace(cachefile._kind(), version="2", parts=("tokens",)), {"a": (KNOWN, parts(b""))}))
     with pytest.raises(CacheDamaged, match=r"^cache file caches is damaged: its header cannot be read; `percel"):
+        CacheFile(path)
+
+
+def test_an_entry_without_its_checksum_is_damage(tmp_path: Path) -> None:
+    none = dict.fromkeys(("tokens", "counts", "residual"), np.zeros(0, np.uint8))
+    path = tmp_path / "caches"
+    data = sealed({"a": (dict(KNOWN), none)}).replace(rb"\"sha256\"", rb"\"sha255\"")
+    end = 8 + int.from_bytes(data[:8], "little")
+    signature = json.loads(data[8:end])["__metadata__"]["header_sha256"].encode()
+    unsigned = data[8:end].replace(signature, b"0" * 64)
+    signed = unsigned.replace(b"0" * 64, hashlib.sha256(unsigned).hexdigest().encode(), 1)
+    path.write_bytes(data[:8] + signed + data[end:])
+    with pytest.raises(CacheDamaged, match="its header cannot be read"):
         CacheFile(path)
 
 
