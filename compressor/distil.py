@@ -27,11 +27,11 @@ from torch.nn.functional import cosine_similarity
 from transformers import BertConfig, BertModel
 
 from compressor.codec.corpus import load_texts
-from compressor.codec.train import resume, save
+from compressor.codec.train import learning_rate, resume, save
 from compressor.codec.weights import write_tensors
 from compressor.embed import QUERY_LAYERS, installed_weights, load_tokenizer
 from compressor.errors import CompressorError, ModelError
-from compressor.minilm import MiniLM
+from compressor.minilm import MiniLM, cut
 
 KINDS = {"prose": 0.6, "tech": 0.3, "spanish": 0.1}  # shares of the kinds of text
 WORDS, SPREAD, MOST_WORDS = 8, 0.6, 40  # of a query: the median, the deviation of its logarithm
@@ -152,13 +152,6 @@ def _embed(student: BertModel, ids: Sequence[Sequence[int]]) -> Tensor:
     return mean
 
 
-def learning_rate(recipe: Recipe, step: int) -> float:
-    """Warm-up, flat, then linear to 2 %."""
-    decay = recipe.decay_from * recipe.steps
-    past = max(0.0, (step - decay) / (recipe.steps - decay))
-    return recipe.learning_rate * min(1.0, (step + 1) / recipe.warm_up) * (1 - 0.98 * past)
-
-
 def train(
     recipe: Recipe,
     texts: Texts,
@@ -203,10 +196,9 @@ def train(
     return {f"encoder.{name}": value.detach() for name, value in student.encoder.state_dict().items()}
 
 
-def _batch(tokenizer: Tokenizer, asked: Iterator[str], count: int) -> list[list[int]]:
+def _batch(tokenizer: Tokenizer, asked: Iterator[str], count: int) -> list[Sequence[int]]:
     """Token ids of the next queries, with special tokens."""
-    ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(islice(asked, count)))]
-    return [[*its[: MOST_TOKENS - 1], its[-1]] if len(its) > MOST_TOKENS else its for its in ids]
+    return [cut(encoding.ids, MOST_TOKENS) for encoding in tokenizer.encode_batch_fast(list(islice(asked, count)))]
 
 
 def save_layers(layers: dict[str, Tensor], path: Path, *, sources: str) -> None:

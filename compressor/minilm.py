@@ -93,9 +93,9 @@ class MiniLM:
 
     def embed(self, texts: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Token ids with special tokens, one sequence a text -> (texts, 384) float32 of length 1."""
-        cut = [[*ids[: MAX_TOKENS - 1], ids[-1]] if len(ids) > MAX_TOKENS else ids for ids in texts]
         device = torch.device(self._device).type
-        return np.concatenate(side_by_side(self._forward, batches(cut), device=device))
+        shown = [cut(ids, MAX_TOKENS) for ids in texts]
+        return np.concatenate(side_by_side(self._forward, batches(shown), device=device))
 
     @torch.inference_mode()
     def _forward(self, texts: Sequence[Sequence[int]]) -> NDArray[np.float32]:
@@ -114,6 +114,11 @@ class MiniLM:
             x = _norm(layer.narrow.add_to(x, layer.widen(x)), layer.norm)
         means = [text.mean(0) for text in torch.split_with_sizes(x[:total].float(), lengths)]
         return normalize(torch.stack(means), dim=-1).cpu().numpy()
+
+
+def cut(ids: Sequence[int], most: int) -> Sequence[int]:
+    """At most so many token ids, the special ones at both ends among them."""
+    return [*ids[: most - 1], ids[-1]] if len(ids) > most else ids
 
 
 def batches(texts: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
