@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 
 # What is asked most comes first: a request is compared with every route before its own.
 ROUTES = (questions, documents, collections, jobs, keys, webhooks, chat, health, metrics, page)
-# Worked on at once, a batch of searches as one; the others wait. A search takes one of the pool's 40 connections at a
-# time.
+# Worked on at once; the others wait. Each takes one of the pool's 40 connections at a time, and so does each batch of
+# searches, which has threads of its own.
 REQUESTS = 32
 FETCHES = 16  # of uploads by URL at once, beside those: each waits for another's server, for minutes if that is slow
 KEEP_SECONDS = 10.0  # between looks whether an index that this node searches has a new generation due

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 
@@ -19,6 +19,8 @@ from store.errors import DatabaseUnreachable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Batch = TypeVar("Batch")
+Outcome = TypeVar("Outcome")
 
 MOST = 16  # items of a batch
 LONG_SECONDS = 1.0  # who waited for longer may have given up: that is looked at before the work
@@ -39,6 +41,14 @@ class _Brought(Generic[Item, Result]):
         return self.gone is not None and time.monotonic() - self.since > LONG_SECONDS and await self.gone()
 
 
+class InThread(Protocol):
+    """Does work in a thread."""
+
+    async def __call__(self, work: Callable[[Batch], Outcome], batch: Batch, /) -> Outcome:
+        """What `work` makes of a batch. Raises as `work`."""
+        ...
+
+
 class Gathered(Generic[Item, Result]):
     """Calls a function of many items, in a thread, for coroutines of one event loop that bring one each.
 
@@ -46,8 +56,12 @@ class Gathered(Generic[Item, Result]):
     the first one in it.
     """
 
-    def __init__(self, work: Callable[[Sequence[Item]], Sequence[Result]]) -> None:
+    def __init__(
+        self, work: Callable[[Sequence[Item]], Sequence[Result]], *, in_thread: InThread = run_in_threadpool
+    ) -> None:
+        """`in_thread`: where a batch's work is done, or else in the threads of all requests."""
         self._work = work
+        self._in_thread = in_thread
         self._waiting: dict[Hashable, deque[_Brought[Item, Result]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps none
 
@@ -73,7 +87,7 @@ class Gathered(Generic[Item, Result]):
             if not batch:
                 continue
             try:
-                outcomes = await run_in_threadpool(self._outcomes, batch)
+                outcomes = await self._in_thread(self._outcomes, batch)
             except Exception as error:  # there is no thread for it, say
                 outcomes = [error] * len(batch)
             for one, outcome in zip(batch, outcomes, strict=True):

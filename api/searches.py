@@ -1,11 +1,13 @@
 """Owns searches over HTTP: those that come at once are embedded together, and looked up together."""
 
+import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 
@@ -23,8 +25,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+Batch = TypeVar("Batch")
+Outcome = TypeVar("Outcome")
+
 # Searches under way in a process. That is work for seconds: with more, nobody would be answered before giving up.
 MOST = 256
+THREADS = 8  # batches at once, each of another collection: one whose indexes are opened takes its thread for seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,38 @@ class _Asked:
     tenant: str
     collection: str
     sought: Sought
+
+
+class SearchThreads:
+    """Threads with one core each, for one event loop; the one that was through last is taken first.
+
+    A batch's vectors are made in its own thread. Handed to other threads and back, batches of several processes come to
+    lie on one core, beside one that the system left to whoever gives way.
+    """
+
+    def __init__(self) -> None:
+        self._turns = asyncio.Semaphore(THREADS)
+        self._idle: list[Executor] = []
+        self._count = 0
+
+    async def __call__(self, work: Callable[[Batch], Outcome], batch: Batch, /) -> Outcome:
+        """What `work` makes of a batch. Raises as `work`."""
+        async with self._turns:
+            if not self._idle:
+                self._count += 1
+                self._idle.append(await run_in_threadpool(one_core_thread, f"search {self._count}"))
+            thread = self._idle.pop()
+            try:
+                return await asyncio.get_running_loop().run_in_executor(thread, work, batch)
+            finally:
+                self._idle.append(thread)
+
+
+def one_core_thread(name: str) -> Executor:
+    """A thread of this process under a name. The import takes a while."""
+    from compressor.device import one_core_threads
+
+    return one_core_threads(name, 1)
 
 
 class Searches:
@@ -49,8 +87,9 @@ class Searches:
         self._homes: Remembered[tuple[str, str], Collection] = Remembered()
         self._lock = threading.Lock()  # around what is remembered: batches of several collections look at once
         self._under_way = 0  # counted by the event loop alone
-        self._embed = Gathered(partial(embed_queries, resources))
-        self._look_up = Gathered(self._look_up_together)
+        threads = SearchThreads()
+        self._embed = Gathered(partial(embed_queries, resources), in_thread=threads)
+        self._look_up = Gathered(self._look_up_together, in_thread=threads)
 
     async def __call__(
         self,

@@ -16,6 +16,7 @@ import torch
 from compressor.errors import DeviceFull, DeviceLost, ModelError
 
 _OPENING = threading.Lock()
+_HERE = threading.local()  # has_one_core: True in threads where tensors take one core
 _CPU_FULL = "DefaultCPUAllocator"  # what torch says where the system gives it no memory; it has no class for that
 # Of a tensor whose memory comes from the system alone, and goes back there. That costs a fault for each of its pages:
 # from 1 MiB on a codec's batches take twice as long, from 8 MiB on a tenth longer.
@@ -124,13 +125,22 @@ def side_by_side(work: Callable[[Part], Result], parts: Iterable[Part], *, devic
     """`work` on every part, in order; on a CPU one core to a part and as many parts at once as there are cores.
 
     Sharing out every operator instead makes each of them wait for the core that something else, such as the parser,
-    is using, and spin meanwhile; and small parts stay in a core's own memory.
+    is using, and spin meanwhile; and small parts stay in a core's own memory. A thread that has one core only takes
+    one part after the other.
     """
-    if device != "cpu":
+    if device != "cpu" or getattr(_HERE, "has_one_core", False):
         return [work(part) for part in parts]
+    return list(one_core_threads("tensors").map(work, parts))
+
+
+def one_core_threads(name: str, count: int | None = None) -> ThreadPoolExecutor:
+    """Threads of this process under a name, the same ones each time, in each of which tensors take one core.
+
+    As many as there are cores where no count is given; callers that come at once queue for them. Those of a caller that
+    gives way to others do so, too, and no others.
+    """
     with _OPENING:
-        pool = _pool(os.getpid(), _policy())
-    return list(pool.map(work, parts))
+        return _pool(name, count, os.getpid(), _policy())
 
 
 def _policy() -> int:
@@ -139,21 +149,23 @@ def _policy() -> int:
 
 
 @cache
-def _pool(process_id: int, policy: int) -> ThreadPoolExecutor:
-    """The process's threads for tensors, as many as it has cores: callers that come at once queue for them.
-
-    Those of a caller that gives way to others do so, too, and no others.
-    """
-    cores = torch.get_num_threads()
-    pool = ThreadPoolExecutor(cores, "tensors", initializer=_take_one_core)
-    all_started = threading.Barrier(cores + 1)
-    for _ in range(cores):
+def _pool(name: str, count: int | None, process_id: int, policy: int) -> ThreadPoolExecutor:
+    """The threads themselves: of each process, for each way in which its cores are shared out."""
+    with ThreadPoolExecutor(1) as new:  # where FAISS has searched, torch says what that was told
+        cores = new.submit(torch.get_num_threads).result()
+    threads = count or cores
+    pool = ThreadPoolExecutor(threads, name, initializer=_take_one_core)
+    all_started = threading.Barrier(threads + 1)
+    for _ in range(threads):
         pool.submit(all_started.wait)
     all_started.wait()
-    torch.set_num_threads(cores)  # what a thread sets for itself, torch also gives to threads that begin later
+    # What a thread sets for itself, torch also gives to threads that begin later.
+    with ThreadPoolExecutor(1) as new:
+        new.submit(torch.set_num_threads, cores).result()
     return pool
 
 
 def _take_one_core() -> None:
+    _HERE.has_one_core = True
     torch.set_num_threads(1)
     torch.get_num_threads()  # its first call in a thread would else come later, and take over what others have set

@@ -91,13 +91,12 @@ def test_of_a_batch_only_what_cannot_be_done_fails() -> None:
     assert run(gathered(7)) == 14
 
 
-def test_where_no_thread_can_be_had_nobody_is_left_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_thread_can_be_had_nobody_is_left_waiting() -> None:
     async def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr("api.gathered.run_in_threadpool", refuse)
     with pytest.raises(RuntimeError, match="can't start new thread"):
-        run(Gathered(Doubling())(1))
+        run(Gathered(Doubling(), in_thread=refuse)(1))
 
 
 def test_a_panic_of_a_library_leaves_nobody_waiting() -> None:

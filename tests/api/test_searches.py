@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import api.searches as searches_of
 from api.access import named_home
 from api.library import remove_collection
 from api.search import Hit, Sought, search, search_together
-from api.searches import Searches
+from api.searches import THREADS, Searches, SearchThreads
+from compressor.device import side_by_side
 from store import words
 from store.errors import BadFilter, NotFound
 from store.lexical.cut import Cutter
@@ -136,3 +138,45 @@ def test_a_collection_is_looked_up_once_while_nothing_is_committed_and_not_found
     with closing(Searches(resources)) as searches:
         run(main(searches))
     assert looks == ["test"] * 3
+
+
+def test_a_batch_takes_the_thread_that_was_through_last_and_makes_its_vectors_there() -> None:
+    def vectors(_: Sequence[str]) -> list[tuple[int, int]]:
+        return side_by_side(lambda part: (threading.get_ident(), torch.get_num_threads()), range(3), device="cpu")
+
+    def fail(_: Sequence[str]) -> None:
+        raise ValueError(threading.get_ident())
+
+    async def main() -> None:
+        threads = SearchThreads()
+        first = await threads(vectors, ["one"])
+        assert first == [(first[0][0], 1)] * 3
+        with pytest.raises(ValueError, match=str(first[0][0])):
+            await threads(fail, ["two"])
+        assert await threads(vectors, ["three"]) == first
+
+    run(main())
+
+
+def test_batches_of_several_collections_go_on_beside_each_other_up_to_a_number() -> None:
+    together, lock = threading.Barrier(THREADS + 1), threading.Lock()
+    there: list[int] = []
+
+    def work(batch: int) -> int:
+        with lock:
+            there.append(threading.get_ident())
+        if batch < THREADS:
+            together.wait(PATIENCE)
+        return batch
+
+    async def main() -> None:
+        threads = SearchThreads()
+        asked = [asyncio.create_task(threads(work, batch)) for batch in range(THREADS + 3)]
+        await until(lambda: len(there) >= THREADS)
+        await asyncio.sleep(0.1)  # for one too many to come
+        assert len(set(there)) == len(there) == THREADS
+        together.wait(PATIENCE)
+        assert await asyncio.gather(*asked) == list(range(THREADS + 3))
+
+    run(main())
+    assert len(set(there)) == THREADS

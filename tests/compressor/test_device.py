@@ -9,8 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from compressor.device import _container_memory, _pool, choose_device, device_faults, free_memory, side_by_side
+from compressor.device import (
+    _container_memory,
+    _pool,
+    choose_device,
+    device_faults,
+    free_memory,
+    one_core_threads,
+    side_by_side,
+)
 from compressor.errors import DeviceFull, ModelError
+from store.faissfile import use_threads
 
 
 @pytest.fixture(params=[1, 3])
@@ -52,6 +61,29 @@ def test_many_callers_at_once_use_no_more_threads_than_there_are_cores(cores: in
         found = list(callers.map(lambda _: side_by_side(work, range(4), device="cpu"), range(16)))
     assert found == [[0, 1, 2, 3]] * 16
     assert most == cores
+
+
+def test_a_thread_that_has_one_core_takes_every_part_itself(cores: int) -> None:
+    def parts() -> list[tuple[int, int]]:
+        return side_by_side(lambda part: (threading.get_ident(), torch.get_num_threads()), range(4), device="cpu")
+
+    mine = one_core_threads("mine", 1)
+    assert mine.submit(parts).result() == [(mine.submit(threading.get_ident).result(), 1)] * 4
+    assert one_core_threads("mine", 1) is mine
+    with ThreadPoolExecutor(1) as later:
+        assert later.submit(torch.get_num_threads).result() == cores
+
+
+def test_threads_that_faiss_searched_in_have_no_say_in_how_many_cores_there_are(cores: int) -> None:
+    def searched() -> set[int]:
+        use_threads(1)
+        both = threading.Barrier(cores)
+        return set(side_by_side(lambda part: both.wait(60) and threading.get_ident(), range(cores), device="cpu"))
+
+    with ThreadPoolExecutor(1) as caller:
+        caller.submit(searched).result()
+        with ThreadPoolExecutor(1) as later:
+            assert later.submit(torch.get_num_threads).result() == cores
 
 
 def test_what_a_part_raises_is_raised_to_its_caller() -> None:
