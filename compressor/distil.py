@@ -1,18 +1,20 @@
-"""Owns the training of the layers that embed queries: three, which learn the vectors of the published model's six.
+"""Owns the training of the layers that embed queries: three narrow ones, which learn the vectors of the published six.
 
     python -m compressor.distil --text FILE... [--run runs/queries] [--out FILE]
 
 The method is LEAF's (Vujanic and Rueckstiess, arXiv:2509.12539): whatever the teacher makes of a text the student
 should make of it, so nobody has to have asked anything. It is shown runs of words out of the text, some of them behind
-words that questions begin with. The embeddings stay the teacher's; the layers begin as its first and its last two.
+words that questions begin with. The embeddings stay the teacher's; the layers begin as its first and its last two. Once
+they are trained, those of their inner dimensions that say least are left out, and the others learn to do without them.
 """
 
 import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -45,6 +47,10 @@ ASKING = (  # noqa: SIM905 - thirty lines otherwise
     "what does;how long;what type of"
 ).split(";")
 HELD_OUT = 512  # queries
+LAYERS = (0, 4, 5)  # of the published ones, which the three begin as
+# Inner dimensions of a layer, of the published 1,536. With 512 a vector is further off by a third.
+INNER = 768
+LOOKED_AT = 512  # queries that tell which of them say least
 TOGETHER = 16  # queries of about one length, which are padded to the longest
 
 
@@ -52,15 +58,17 @@ TOGETHER = 16  # queries of about one length, which are padded to the longest
 class Recipe:
     """One training run; a step takes one to two seconds on two CPU cores without bf16."""
 
-    steps: int = 2200
+    steps: int
     queries: int = 128  # in a batch
     learning_rate: float = 8e-4
     warm_up: int = 100
     decay_from: float = 0.4  # share of the steps after which the rate falls linearly to 2 %
     weight_decay: float = 0.01
-    layers: tuple[int, ...] = (0, 4, 5)  # of the teacher's, which the student's begin as
     checkpoint_every: int = 250
     seed: int = 1
+
+
+WIDE, NARROW = Recipe(steps=2200), Recipe(steps=1400, seed=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,21 +122,50 @@ def _sentence_of(words: Sequence[str], place: int) -> int:
     return place if place >= SENTENCE_WORDS else 0
 
 
-def make_student(layers: Sequence[int]) -> BertModel:
-    """The published model with those of its layers only, which are what is trained."""
-    config = BertConfig.from_pretrained(installed_weights(), num_hidden_layers=len(layers), attn_implementation="sdpa")
+def published_layers(numbers: Sequence[int] = LAYERS) -> dict[str, Tensor]:
+    """Some of the published model's layers, numbered from 0 on, by the names that layers have in its file."""
+    published = load_file(installed_weights() / "model.safetensors")
+    own: dict[str, Tensor] = {}
+    for number, layer in enumerate(numbers):
+        before, after = f"encoder.layer.{layer}.", f"encoder.layer.{number}."
+        own |= {after + name.removeprefix(before): its for name, its in published.items() if name.startswith(before)}
+    return own
+
+
+def narrowed(layers: Mapping[str, Tensor], inner: int, ids: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+    """The layers with so many of their inner dimensions: those that add most to what comes of these token ids."""
+    student = make_student(layers)
+    squares: list[list[Tensor]] = [[] for _ in student.encoder.layer]  # (inner,) means, of each batch
+
+    def watch(its: list[Tensor], _: nn.Module, __: object, given: Tensor) -> None:
+        its.append(given.square().mean((0, 1)))
+
+    for layer, its in zip(student.encoder.layer, squares, strict=True):
+        layer.get_submodule("intermediate").register_forward_hook(partial(watch, its))
+    with torch.no_grad():
+        _embed_all(student, sorted(ids, key=len))
+    own = dict(layers)
+    for number, its in enumerate(squares):
+        into, out = (f"encoder.layer.{number}.{name}.dense" for name in ("intermediate", "output"))
+        added = torch.stack(its).mean(0).sqrt() * layers[f"{out}.weight"].norm(dim=0)
+        kept = added.topk(inner).indices.sort().values
+        own |= {f"{into}.{name}": layers[f"{into}.{name}"][kept] for name in ("weight", "bias")}
+        own[f"{out}.weight"] = layers[f"{out}.weight"][:, kept]
+    return own
+
+
+def make_student(layers: Mapping[str, Tensor]) -> BertModel:
+    """The published embeddings with other layers on them, which are what is trained."""
+    count = 1 + max(int(name.split(".")[2]) for name in layers)
+    inner = len(layers["encoder.layer.0.intermediate.dense.bias"])
+    config = BertConfig.from_pretrained(
+        installed_weights(), num_hidden_layers=count, intermediate_size=inner, attn_implementation="sdpa"
+    )
     student = BertModel(config, add_pooling_layer=False)
     published = load_file(installed_weights() / "model.safetensors")
     places = "embeddings.position_ids"  # 0, 1, 2 ... and no weight
     own = {name: value for name, value in published.items() if name.startswith("embeddings.") and name != places}
-    for number, layer in enumerate(layers):
-        prefix = f"encoder.layer.{layer}."
-        own |= {
-            f"encoder.layer.{number}.{name.removeprefix(prefix)}": value
-            for name, value in published.items()
-            if name.startswith(prefix)
-        }
-    student.load_state_dict(own)
+    student.load_state_dict({**own, **layers})
     student.embeddings.requires_grad_(False)
     student.eval()  # without dropout: the teacher had none
     return student
@@ -138,12 +175,16 @@ def alike(student: BertModel, teacher: MiniLM, ids: Sequence[Sequence[int]]) -> 
     """(queries,) cosines of what both make of token ids, shortest first."""
     ordered = sorted(ids, key=len)
     asked = torch.from_numpy(teacher.embed(ordered))
-    given = [_embed(student, ordered[start : start + TOGETHER]) for start in range(0, len(ordered), TOGETHER)]
-    return cosine_similarity(torch.cat(given), asked)
+    return cosine_similarity(_embed_all(student, ordered), asked)
+
+
+def _embed_all(student: BertModel, ids: Sequence[Sequence[int]]) -> Tensor:
+    """Mean vectors (queries, 384), of whatever length, of token ids, shortest first."""
+    return torch.cat([_embed(student, ids[start : start + TOGETHER]) for start in range(0, len(ids), TOGETHER)])
 
 
 def _embed(student: BertModel, ids: Sequence[Sequence[int]]) -> Tensor:
-    """Mean vectors (queries, 384), of whatever length."""
+    """The same of a few, padded to the longest."""
     longest = max(map(len, ids))
     tokens = torch.tensor([[*its, *[0] * (longest - len(its))] for its in ids])
     seen = (torch.arange(longest) < torch.tensor([[len(its)] for its in ids])).long()
@@ -154,23 +195,28 @@ def _embed(student: BertModel, ids: Sequence[Sequence[int]]) -> Tensor:
 
 def train(
     recipe: Recipe,
+    layers: Mapping[str, Tensor],
     texts: Texts,
     run: Path,
     *,
+    inner: int | None = None,
     progress: Callable[[int, dict[str, float]], None] = lambda step, facts: None,
 ) -> dict[str, Tensor]:
-    """The layers, by the names that layers have in the published file; resumes `run`, where checkpoints and a log go.
+    """What layers become, by the same names; with `inner` they are narrowed to that first.
 
-    Raises ModelError where `run` is of another recipe or text.
+    Resumes `run`, where checkpoints and a log go. Raises ModelError where that is of another recipe or text, or began
+    with other layers.
     """
     teacher = MiniLM(installed_weights() / "model.safetensors")
     tokenizer = load_tokenizer(installed_weights())
     torch.manual_seed(recipe.seed)
-    student = make_student(recipe.layers)
+    identity = json.dumps({**asdict(recipe), "text": texts.digest, "layers": _digest(layers), "inner": inner})
+    if inner is not None:
+        layers = narrowed(layers, inner, _batch(tokenizer, queries(texts, seed=recipe.seed), LOOKED_AT))
+    student = make_student(layers)
     optimizer = torch.optim.AdamW(
         student.encoder.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
     )
-    identity = json.dumps({**asdict(recipe), "text": texts.digest})
     run.mkdir(parents=True, exist_ok=True)
     step = resume(run, student.encoder, optimizer, identity)
     held_out = _batch(tokenizer, queries(texts, seed=0), HELD_OUT)
@@ -196,6 +242,31 @@ def train(
     return {f"encoder.{name}": value.detach() for name, value in student.encoder.state_dict().items()}
 
 
+def train_both(
+    texts: Texts,
+    run: Path,
+    recipes: tuple[Recipe, Recipe] = (WIDE, NARROW),
+    *,
+    inner: int = INNER,
+    progress: Callable[[int, dict[str, float]], None] = lambda step, facts: None,
+) -> dict[str, Tensor]:
+    """The narrow layers out of the published ones; steps of the second training count on from the first one's."""
+    wide, narrow = recipes
+    layers = train(wide, published_layers(), texts, run / "wide", progress=progress)
+
+    def further(step: int, facts: dict[str, float]) -> None:
+        progress(wide.steps + step, facts)
+
+    return train(narrow, layers, texts, run / "narrow", inner=inner, progress=further)
+
+
+def _digest(layers: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(layers.items()):
+        digest.update(name.encode() + value.numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _batch(tokenizer: Tokenizer, asked: Iterator[str], count: int) -> list[Sequence[int]]:
     """Token ids of the next queries, with special tokens."""
     return [cut(encoding.ids, MOST_TOKENS) for encoding in tokenizer.encode_batch_fast(list(islice(asked, count)))]
@@ -214,14 +285,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", type=Path, nargs="+", required=True)
     parser.add_argument("--run", type=Path, default=Path("runs/queries"), help="checkpoints and a log; resumed")
-    parser.add_argument("--steps", type=int, default=Recipe().steps)
+    parser.add_argument(
+        "--steps",
+        type=int,
+        nargs=2,
+        default=[WIDE.steps, NARROW.steps],
+        metavar=("WIDE", "NARROW"),
+        help="of each part",
+    )
     parser.add_argument("--out", type=Path, default=QUERY_LAYERS)
     arguments = parser.parse_args()
-    recipe = replace(Recipe(), steps=arguments.steps)
+    wide, narrow = arguments.steps
+    recipes = replace(WIDE, steps=wide), replace(NARROW, steps=narrow)
     try:
         texts = read_texts(arguments.text)
         with Progress(console=Console(stderr=True)) as bars:
-            bar = bars.add_task("training", total=recipe.steps)
+            bar = bars.add_task("training", total=wide + narrow)
 
             def show(step: int, facts: dict[str, float]) -> None:
                 bars.update(bar, completed=step)
@@ -229,7 +308,7 @@ def main() -> None:
                     shown = (f"{name} {value:.4f}" for name, value in facts.items())
                     bars.console.print(f"{step:>6}  {'  '.join(shown)}")
 
-            layers = train(recipe, texts, arguments.run, progress=show)
+            layers = train_both(texts, arguments.run, recipes, progress=show)
         save_layers(layers, arguments.out, sources=", ".join(sorted(path.name for path in arguments.text)))
     except (CompressorError, OSError) as error:
         sys.exit(str(error))

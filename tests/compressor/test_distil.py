@@ -8,13 +8,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compressor.distil import Recipe, Texts, main, queries, read_texts, save_layers, train
+from compressor.distil import (
+    WIDE,
+    Texts,
+    alike,
+    main,
+    make_student,
+    narrowed,
+    published_layers,
+    queries,
+    read_texts,
+    save_layers,
+    train,
+    train_both,
+)
 from compressor.embed import installed_weights, load_tokenizer
 from compressor.errors import ModelError
 from compressor.minilm import MiniLM
 
 TEXT = "The gauge stood at 2.417 m when the lock was opened, and the ferry left at 07:40. Who had the key? " * 8
-RECIPE = replace(Recipe(), steps=8, queries=16, warm_up=2, checkpoint_every=4)
+RECIPE = replace(WIDE, steps=8, queries=16, warm_up=2, checkpoint_every=4)
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +42,12 @@ def log_of(run: Path) -> list[dict[str, float]]:
 
 
 def test_training_comes_nearer_to_the_published_model_and_its_file_gives_what_was_trained(texts, tmp_path) -> None:
-    layers = train(RECIPE, texts, tmp_path / "run")
-    first, last = log_of(tmp_path / "run")
-    assert (first["step"], last["step"]) == (4, 8)
-    assert last["held out"] > first["held out"]
+    layers = train_both(texts, tmp_path / "run", (RECIPE, RECIPE), inner=96)
+    for part in ("wide", "narrow"):
+        first, last = log_of(tmp_path / "run" / part)
+        assert (first["step"], last["step"]) == (4, 8)
+        assert last["held out"] > first["held out"]
+    assert layers["encoder.layer.2.intermediate.dense.weight"].shape == (96, 384)
     save_layers(layers, tmp_path / "layers.safetensors", sources="test")
     teacher = MiniLM(installed_weights() / "model.safetensors")
     student = teacher.with_layers(tmp_path / "layers.safetensors")
@@ -44,21 +59,37 @@ def test_training_comes_nearer_to_the_published_model_and_its_file_gives_what_wa
 
 def test_a_killed_run_goes_on_from_its_checkpoint(texts, tmp_path) -> None:
     def killed(step: int, facts: dict[str, float]) -> None:
-        if step == 6:
+        if step == 14:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(RECIPE, texts, tmp_path, progress=killed)
+        train_both(texts, tmp_path, (RECIPE, RECIPE), inner=96, progress=killed)
     steps: list[int] = []
-    train(RECIPE, texts, tmp_path, progress=lambda step, facts: steps.append(step))
-    assert steps == [5, 6, 7, 8]
-    assert [row["step"] for row in log_of(tmp_path)] == [4, 8]
+    train_both(texts, tmp_path, (RECIPE, RECIPE), inner=96, progress=lambda step, facts: steps.append(step))
+    assert steps == [13, 14, 15, 16]
+    assert [row["step"] for row in log_of(tmp_path / "narrow")] == [4, 8]
 
 
-def test_a_run_of_another_text_is_refused(texts, tmp_path) -> None:
-    train(replace(RECIPE, steps=4), texts, tmp_path)
-    with pytest.raises(ModelError, match="holds a run of another recipe, shape or text"):
-        train(replace(RECIPE, steps=4), replace(texts, digest="other"), tmp_path)
+def test_a_run_of_another_text_or_of_other_layers_is_refused(texts, tmp_path) -> None:
+    layers = published_layers()
+    train(replace(RECIPE, steps=4), layers, texts, tmp_path)
+    with pytest.raises(ModelError, match="holds a run of another recipe, shape or text, or on other weights"):
+        train(replace(RECIPE, steps=4), layers, replace(texts, digest="other"), tmp_path)
+    with pytest.raises(ModelError, match="holds a run of another recipe, shape or text, or on other weights"):
+        train(replace(RECIPE, steps=4), published_layers((0, 1, 2)), texts, tmp_path)
+
+
+def test_the_inner_dimensions_that_are_left_out_are_those_that_add_least() -> None:
+    layers, teacher = published_layers((0, 4)), MiniLM(installed_weights() / "model.safetensors")
+    told = [101, 2073, 2003, 1996, 3145, 102]
+    for number in (0, 1):
+        layers[f"encoder.layer.{number}.output.dense.weight"][:, 400:1200] *= 1e-4
+    whole = alike(make_student(layers), teacher, [told])
+    left = narrowed(layers, 768, [told])
+    assert alike(make_student(left), teacher, [told]).item() == pytest.approx(whole.item(), abs=2e-3)
+    for name in ("intermediate.dense.weight", "intermediate.dense.bias", "output.dense.weight"):
+        kept, given = left[f"encoder.layer.1.{name}"], layers[f"encoder.layer.1.{name}"]
+        assert sorted(kept.shape) == sorted(768 if size == 1536 else size for size in given.shape)
 
 
 def test_queries_are_runs_of_the_texts_words_and_a_seed_repeats_them(texts) -> None:
