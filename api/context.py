@@ -234,7 +234,8 @@ def _load(resources: Resources, batch: Sequence[PlannedChunk]) -> Sequence[NDArr
 
 
 def _wanted(resources: Resources, rows: Sequence[ChunkCache]) -> Wanted:
-    return Wanted(resources.blobs.ranges(rows[0].blob), tuple(row.entry for row in rows))
+    expected = {row.entry: row.expected for row in rows}
+    return Wanted(resources.blobs.ranges(rows[0].blob), tuple(row.entry for row in rows), expected)
 
 
 def _merge(resources: Resources, chunks: Sequence[PlannedChunk]) -> Iterator[NDArray[np.float16]]:

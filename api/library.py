@@ -218,6 +218,7 @@ def load_caches(resources: Resources, rows: Sequence[ChunkCache]) -> list[Cache]
     caches: dict[int, Cache] = {}
     for blob, members in places.items():
         with CacheFile(resources.blobs.ranges(blob)) as file:
+            file.check_chunks({rows[place].entry: rows[place].expected for place in members})
             found = file.load_many([rows[place].entry for place in members])
         caches |= dict(zip(members, found, strict=True))
     return [caches[place] for place in range(len(rows))]

@@ -187,13 +187,13 @@ def _look_at(resources: Resources, document: Document, *, deep: bool) -> str | N
             resources.codec(codec)
         for blob in dict.fromkeys(row.blob for row in rows):
             with CacheFile(resources.blobs.ranges(blob)) as file:
-                caches = file.load_many([row.entry for row in rows if row.blob == blob])
+                mine = [row for row in rows if row.blob == blob]
+                file.check_chunks({row.entry: row.expected for row in mine})
+                caches = file.load_many([row.entry for row in mine])
             for cache in caches if deep else ():
                 resources.codec(cache.codec).read([cache])
     except (CacheError, BlobError) as error:
         return str(error)
-    except KeyError as error:
-        return f"its cache file has no entry {error}"
     return None
 
 

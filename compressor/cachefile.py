@@ -142,6 +142,19 @@ class CacheFile(SealedFile[Cache]):
         """Tokens of each entry. Touches only header and index."""
         return [self._entries.tokens(entry) for entry in entries]
 
+    def check_chunks(self, wanted: Mapping[str, tuple[str, int]]) -> None:
+        """Compares entries with the sha256 of the texts that they are to hold, and how many tokens they are to have.
+
+        Touches only header and index. Raises CacheDamaged: a sound file may still be another document's.
+        """
+        for entry, expected in wanted.items():
+            try:
+                found = (self._entries.digest(entry), self._entries.tokens(entry))
+            except KeyError as error:
+                raise self._damaged(f"it has no entry {entry}") from error
+            if found != expected:
+                raise self._damaged(f"{entry} is not of the text that was parsed")
+
     def read_numbers(self, entries: Sequence[str], target: NDArray[np.float16]) -> None:
         """Dequantised tokens of entries of one kind, checked, one after the other into `target` (tokens, width)."""
         starts = np.cumsum([0, *self.token_counts(entries)]).tolist()

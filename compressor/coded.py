@@ -36,6 +36,9 @@ class CodedEntries:
     def tokens(self, entry: str) -> int:
         return self._index[entry].tokens
 
+    def digest(self, entry: str) -> str:
+        return self._index[entry].digest.hex()
+
     def way(self, entry: str) -> int:
         return self._index[entry].way
 

@@ -1,10 +1,10 @@
 """Owns the step from many stored caches to one array of tokens, as a decoder's context takes them."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ class Wanted:
 
     source: Path | ByteRanges
     entries: tuple[str, ...]
+    expected: Mapping[str, tuple[str, int]] = field(default_factory=dict)  # as `CacheFile.check_chunks` takes it
 
 
 def load_context(wanted: Sequence[Wanted], *, threads: int = 2) -> NDArray[np.float16]:
@@ -34,6 +35,8 @@ def load_context(wanted: Sequence[Wanted], *, threads: int = 2) -> NDArray[np.fl
             _read_ahead(item.source)
     with ExitStack() as stack:
         files = [stack.enter_context(CacheFile(item.source)) for item in wanted]
+        for file, item in zip(files, wanted, strict=True):
+            file.check_chunks(item.expected)
         kinds = {kind for file, item in zip(files, wanted, strict=True) for kind in file.token_kinds(item.entries)}
         formats, widths = {kind.format for kind in kinds}, {kind.width for kind in kinds}
         if len(kinds) > 1:

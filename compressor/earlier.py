@@ -56,6 +56,10 @@ class EarlierEntries:
         tokens: int = self._facts[entry].get("shape", self._shapes[entry])[0]
         return tokens
 
+    def digest(self, entry: str) -> str:
+        digest: str = self._facts[entry]["digest"]
+        return digest
+
     def way(self, entry: str) -> None:
         """Each is read by itself, so all are alike."""
 

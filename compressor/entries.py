@@ -26,6 +26,10 @@ class Entries(Protocol):
 
     def tokens(self, entry: str) -> int: ...
 
+    def digest(self, entry: str) -> str:
+        """sha256 of the text's UTF-8, hex."""
+        ...
+
     def way(self, entry: str) -> Any:  # noqa: ANN401 - only compared
         """Equal for entries that `read_numbers` can read together."""
         ...

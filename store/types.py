@@ -131,6 +131,11 @@ class ChunkCache:
     entry: str
     vision_tokens: int
 
+    @property
+    def expected(self) -> tuple[str, int]:
+        """What its entry is to be of: the sha256 of its text, and its tokens."""
+        return self.text_sha256, self.vision_tokens
+
 
 @dataclass(frozen=True, slots=True)
 class StoreStats:

@@ -384,7 +384,8 @@ def _packed(resources: Resources, rows: Sequence[ChunkCache]) -> dict[str, Packe
     """Caches by entry as they lie in their files, checked. Raises CacheDamaged, BlobMissing."""
     packed: dict[str, PackedCache] = {}
     for blob in dict.fromkeys(row.blob for row in rows):
-        entries = [row.entry for row in rows if row.blob == blob]
+        expected = {row.entry: row.expected for row in rows if row.blob == blob}
         with CacheFile(resources.blobs.ranges(blob)) as file:
-            packed |= dict(zip(entries, file.packed(entries), strict=True))
+            file.check_chunks(expected)
+            packed |= dict(zip(expected, file.packed(list(expected)), strict=True))
     return packed

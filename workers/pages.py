@@ -208,6 +208,7 @@ def read_chunks(resources: Resources, document_id: str, chunks: Sequence[Chunk])
         if row is None:
             raise NotFound("document", document_id, "It was deleted or replaced meanwhile.")
         with CacheFile(resources.blobs.ranges(row.blob)) as file:
+            file.check_chunks({row.entry: row.expected})
             texts += resources.codec(row.codec).read([file.load(row.entry)])
     return texts
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from compressor.cachefile import write_caches
+from compressor.cachefile import CacheFile, write_caches
 from compressor.context import Wanted, load_context, numbers_of
 from compressor.errors import CacheDamaged, CacheError
 from compressor.formats import FORMATS
 from compressor.quantise import dequantise
-from tests.compressor.test_cachefile import Counted, make_cache
+from tests.compressor.test_cachefile import GOLDEN, Counted, make_cache
 
 
 def written(path: Path, *seeds: int, format: str = "int4") -> Wanted:
@@ -59,3 +59,19 @@ def test_caches_of_two_formats_cannot_share_a_context(tmp_path: Path) -> None:
 
 def test_no_caches_are_no_tokens() -> None:
     assert load_context([]).shape == (0, 0)
+
+
+def test_an_entry_that_is_not_there_or_another_chunks_is_damage(tmp_path: Path) -> None:
+    caches = {"0": make_cache(3, 1), "1": make_cache(1, 0, format="int8"), "2": make_cache(0, 5)}
+    path = tmp_path / "caches"
+    path.write_bytes(write_caches(caches))
+    with CacheFile(path) as file, CacheFile(GOLDEN / "caches-1") as earlier:
+        for each in (file, earlier):
+            each.check_chunks({"0": (caches["0"].digest, 3), "1": (caches["1"].digest, 1)})
+            for entry, expected, why in (
+                ("9", (caches["0"].digest, 3), "it has no entry 9"),
+                ("0", (caches["1"].digest, 3), "0 is not of the text that was parsed"),
+                ("0", (caches["0"].digest, 2), "0 is not of the text that was parsed"),
+            ):
+                with pytest.raises(CacheDamaged, match=f"is damaged: {why}; `percel doctor"):
+                    each.check_chunks({entry: expected})
