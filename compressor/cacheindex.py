@@ -195,6 +195,8 @@ def _check(names: Sequence[str], said: Sequence[Said], ways: Sequence[Way]) -> N
             raise ValueError(f"{name[:80]} has way {each.way} of {len(ways)}")
         if max(each.tokens * ways[each.way].width, each.strips + each.escaped, each.stored_bytes) > FRAME_LIMIT:
             raise ValueError(f"{name[:80]} has more than {FRAME_LIMIT:,} bytes, which is the most that is read")
+        if not 0 <= each.raw_char_accuracy <= 1:
+            raise ValueError(f"{name[:80]} reads a share of {each.raw_char_accuracy} of its characters")
 
 
 def _turned(said: Sequence[Said]) -> list[tuple[Any, ...]]:

@@ -99,8 +99,9 @@ def _check(facts: Facts, stored: tuple[int, ...]) -> None:
         raise ValueError("codec, format or digest are not told")
     if facts["format"] not in FORMATS:
         raise ValueError(f"{facts['format'][:80]!r} is no format")
-    if not isinstance(facts.get("raw_char_accuracy"), int | float):
-        raise ValueError("raw_char_accuracy is not told")
+    accuracy = facts.get("raw_char_accuracy")
+    if not isinstance(accuracy, int | float) or not 0 <= accuracy <= 1:
+        raise ValueError("raw_char_accuracy is no share")
 
 
 def tokens_of(facts: Facts, parts: Parts) -> NDArray[np.uint8]:

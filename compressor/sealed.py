@@ -35,6 +35,7 @@ HEADER_LIMIT = 1 << 28  # bytes; a longer header is no header
 HEAD_BYTES = 1 << 16  # asked for first: the header of some hundred entries, or all of a small file
 GAP_BYTES = 1 << 16  # unwanted bytes between two entries that cost less than another request
 RUN_BYTES = 1 << 23  # most that is read at once
+WHY_LIMIT = 300  # characters of an error's reason, which may hold what the file says of itself
 THREAD_BYTES = 1 << 20  # that are worth a thread of their own, and another request
 _UNSIGNED = "0" * 64
 
@@ -255,8 +256,9 @@ class SealedFile(ABC, Generic[Entry]):
             yield place, parts
 
     def _damaged(self, why: str) -> CacheDamaged:
-        """The error for this file."""
-        return CacheDamaged(f"{self._kind.name} {self._source.name} is damaged: {why}; {self._kind.remedy}")
+        """The error for this file; what it says of itself is shown as plain characters."""
+        said = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in why[:WHY_LIMIT])
+        return CacheDamaged(f"{self._kind.name} {self._source.name} is damaged: {said}; {self._kind.remedy}")
 
     def _read_header(self) -> tuple[Contents, int]:
         head = self._source.read(0, HEAD_BYTES)

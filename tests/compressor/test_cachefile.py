@@ -329,13 +329,18 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, caches: dict[str, Cac
         CacheFile(path)
 
 
-def test_a_later_version_is_refused_by_number(tmp_path: Path, caches: dict[str, Cache], monkeypatch) -> None:
-    monkeypatch.setattr("compressor.cachefile.VERSION", "7")
+@pytest.mark.parametrize(
+    ("version", "shown"), [("7", "7; this"), ("\n\x1b[31m\u202e" + "9" * 9_000, r"\\n\\x1b\[31m\\u202e9{260,290}; `")]
+)
+def test_a_later_version_is_refused_by_number(
+    tmp_path: Path, caches: dict[str, Cache], monkeypatch, version: str, shown: str
+) -> None:
+    monkeypatch.setattr("compressor.cachefile.VERSION", version)
     data = write_caches(caches)
     monkeypatch.undo()
     path = tmp_path / "caches"
     path.write_bytes(data)
-    with pytest.raises(CacheDamaged, match="it is of version 7; this installation reads version 6"):
+    with pytest.raises(CacheDamaged, match=f"is damaged: it is of version {shown}"):
         CacheFile(path)
 
 

@@ -129,12 +129,14 @@ CANNOT_BE = [
     ({"strips": FRAME_LIMIT // 2, "escaped": FRAME_LIMIT // 2 + 1}, LARGE),
     ({"symbols": FRAME_LIMIT}, LARGE),
     ({"residual": FRAME_LIMIT}, LARGE),
+    ({"raw_char_accuracy": float("nan")}, "a reads a share of nan of its characters"),
+    ({"raw_char_accuracy": 1.5}, "a reads a share of 1.5 of its characters"),
 ]
 
 
 @pytest.mark.parametrize(("changed", "message"), CANNOT_BE)
 def test_an_entry_that_cannot_be_is_neither_written_nor_read(
-    monkeypatch: pytest.MonkeyPatch, changed: dict[str, int], message: str
+    monkeypatch: pytest.MonkeyPatch, changed: dict[str, float], message: str
 ) -> None:
     index = Index({"a": said(**changed)}, [WAY])
     with pytest.raises(ValueError, match=f"^{message}$"):

@@ -133,7 +133,9 @@ KNOWN = {"codec": "c", "format": "int4", "digest": "0", "raw_char_accuracy": 1.0
         ({"format": "int3"}, "'int3' is no format"),
         ({"format": ["int4"]}, "codec, format or digest are not told"),
         ({"digest": 0}, "codec, format or digest are not told"),
-        ({"raw_char_accuracy": "1"}, "raw_char_accuracy is not told"),
+        ({"raw_char_accuracy": "1"}, "raw_char_accuracy is no share"),
+        ({"raw_char_accuracy": float("nan")}, "raw_char_accuracy is no share"),
+        ({"raw_char_accuracy": -1}, "raw_char_accuracy is no share"),
     ],
 )
 def test_facts_that_cannot_be_are_damage(tmp_path: Path, changed: dict[str, object], message: str) -> None:
