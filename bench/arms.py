@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.codec import held_out_texts, random_text
-from bench.report import OUT, new_plot, save_plot, show, write
+from bench.report import OUT, count, new_plot, save_plot, show, write
 from compressor.codec.corpus import Corpus, Sampler, build_corpus
 from compressor.codec.loss import pixels_of, reading_loss, targets_of
 from compressor.codec.measure import Figures, chunks_of, measure
@@ -151,23 +151,23 @@ def truncated(texts: list[str], cache: Figures) -> dict[str, float]:
     }
 
 
-def zstd_bytes(texts: list[str], count: Callable[[list[str]], list[int]]) -> float:
+def zstd_bytes(texts: list[str], counter: Callable[[list[str]], list[int]]) -> float:
     """Bytes that zstd at its strongest takes for 1,000 text tokens, chunk by chunk as caches are stored."""
     chunks = [chunk for text in texts for chunk in chunks_of(text)]
     packer = zstandard.ZstdCompressor(level=22)
-    return 1000 * sum(len(packer.compress(chunk.encode())) for chunk in chunks) / max(1, sum(count(chunks)))
+    return 1000 * sum(len(packer.compress(chunk.encode())) for chunk in chunks) / max(1, sum(counter(chunks)))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", type=Path, nargs="+", required=True)
-    parser.add_argument("--steps", type=int, default=300, help="of training, for each of the three encoders")
-    parser.add_argument("--chars", type=int, default=100_000, help="characters a kind")
+    parser.add_argument("--steps", type=count, default=300, help="of training, for each of the three encoders")
+    parser.add_argument("--chars", type=count, default=100_000, help="characters a kind")
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
     corpus = build_corpus(arguments.text)
     kinds = held_out_texts(arguments.text, arguments.chars) | {"random": [random_text(arguments.chars)]}
-    count = reference_counter()
+    counter = reference_counter()
     rows: list[dict[str, object]] = []
     for name, build in ARMS.items():
         torch.manual_seed(1)
@@ -176,12 +176,12 @@ def main() -> None:
         shares = {kind: read_right(built, texts) for kind, texts in kinds.items()}
         rows.append({"arm": name, **shares, "training s": round(seconds)})
     codec = load_codec("native-10")
-    kept = {kind: truncated(texts, measure(codec, texts, count)) for kind, texts in kinds.items()}
+    kept = {kind: truncated(texts, measure(codec, texts, counter)) for kind, texts in kinds.items()}
     for name in next(iter(kept.values())):
         rows.append({"arm": name, **{kind: shares[name] for kind, shares in kept.items()}, "training s": 0})
     title = f"Characters right at native-10's rate after {arguments.steps} steps of training"
     show(title, rows)
-    stored = {kind: zstd_bytes(texts, count) for kind, texts in kinds.items()}
+    stored = {kind: zstd_bytes(texts, counter) for kind, texts in kinds.items()}
     show("zstd: all characters, one decoder position a text token; bytes per 1,000 text tokens", [stored])
     columns = ("system", "ratio", "figure", "source")
     show("Published, on other texts", [dict(zip(columns, row, strict=True)) for row in PUBLISHED])

@@ -6,6 +6,7 @@ Kinds come from the file; random printable strings and, with --scripts, UTF-8 te
 """
 
 import argparse
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -34,13 +35,20 @@ ENTROPY_CHUNKS = 32  # of prose, for the look at what coding the tokens saves
 
 
 def held_out_texts(paths: list[Path], chars: int) -> dict[str, list[str]]:
-    """kind -> texts of documents that training holds out, `chars` characters a kind at most."""
+    """kind -> texts of documents that training holds out, `chars` characters a kind at most.
+
+    Kinds of which none is held out are told and left out.
+    """
     seen: dict[str, int] = {}
     texts: dict[str, list[str]] = {}
     for kind, text in (*load_texts(paths), *standard_library()):
         seen[kind] = seen.get(kind, 0) + 1
+        its = texts.setdefault(kind, [])
         if seen[kind] % HOLD_OUT == 0:
-            texts.setdefault(kind, []).append(text)
+            its.append(text)
+    for kind in [kind for kind, parts in texts.items() if not parts]:
+        print(f"{kind}: not measured; of fewer than {HOLD_OUT} documents none is held out of training", file=sys.stderr)
+        del texts[kind]
     return {kind: list(_cut(parts, chars)) for kind, parts in texts.items()}
 
 
@@ -103,7 +111,13 @@ def main() -> None:
     kinds = held_out_texts(arguments.text, arguments.chars)
     kinds["random"] = [random_text(arguments.chars)]
     if arguments.scripts:
-        kinds |= {f"script {path.stem}": [path.read_text("utf-8")] for path in sorted(arguments.scripts.glob("*.txt"))}
+        scripts = {f"script {path.stem}": [path.read_text("utf-8")] for path in sorted(arguments.scripts.glob("*.txt"))}
+        if not scripts:
+            parser.error(f"{arguments.scripts} holds no .txt file")
+        kinds |= scripts
+    for kind, texts in kinds.items():
+        if not any(texts):
+            parser.error(f"there is no character of the kind {kind!r} to measure")
     counter = reference_counter()
     rows: list[tuple[str, str, Figures]] = []
     styled: list[dict[str, object]] = []

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import codec, ingest, speed
+from bench import arms, codec, ingest, speed
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,10 @@ from bench import codec, ingest, speed
         (ingest, ["--documents", "0"], "'0' is no number from 1 on"),
         (ingest, ["--pages", "-1"], "'-1' is no number from 1 on"),
         (codec, ["--chars", "0"], "'0' is no number from 1 on"),
+        (codec, [], "there is no character of the kind 'prose' to measure"),
+        (codec, ["--scripts", "nowhere"], "nowhere holds no .txt file"),
+        (arms, ["--steps", "0"], "'0' is no number from 1 on"),
+        (arms, ["--chars", "-1"], "'-1' is no number from 1 on"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(
@@ -32,6 +36,16 @@ def test_what_cannot_be_measured_is_refused(
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_kinds_of_too_few_documents_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("bench.codec.standard_library", lambda: iter(()))
+    (tmp_path / "own.txt").write_text("A document of one's own.")
+    assert codec.held_out_texts([tmp_path / "own.txt"], 100) == {}
+    told = capsys.readouterr().err
+    assert told.endswith(": not measured; of fewer than 50 documents none is held out of training\n")
 
 
 def test_text_that_ends_before_the_pages_is_told(tmp_path: Path) -> None:
