@@ -43,12 +43,10 @@ def held_out_texts(paths: list[Path], chars: int) -> dict[str, list[str]]:
     texts: dict[str, list[str]] = {}
     for kind, text in (*load_texts(paths), *standard_library()):
         seen[kind] = seen.get(kind, 0) + 1
-        its = texts.setdefault(kind, [])
         if seen[kind] % HOLD_OUT == 0:
-            its.append(text)
-    for kind in [kind for kind, parts in texts.items() if not parts]:
+            texts.setdefault(kind, []).append(text)
+    for kind in seen.keys() - texts.keys():
         print(f"{kind}: not measured; of fewer than {HOLD_OUT} documents none is held out of training", file=sys.stderr)
-        del texts[kind]
     return {kind: list(_cut(parts, chars)) for kind, parts in texts.items()}
 
 

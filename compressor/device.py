@@ -153,14 +153,13 @@ def _pool(name: str, count: int | None, process_id: int, policy: int) -> ThreadP
     """The threads themselves: of each process, for each way in which its cores are shared out."""
     with ThreadPoolExecutor(1) as new:  # where FAISS has searched, torch says what that was told
         cores = new.submit(torch.get_num_threads).result()
-    threads = count or cores
-    pool = ThreadPoolExecutor(threads, name, initializer=_take_one_core)
-    all_started = threading.Barrier(threads + 1)
-    for _ in range(threads):
-        pool.submit(all_started.wait)
-    all_started.wait()
-    # What a thread sets for itself, torch also gives to threads that begin later.
-    with ThreadPoolExecutor(1) as new:
+        threads = count or cores
+        pool = ThreadPoolExecutor(threads, name, initializer=_take_one_core)
+        all_started = threading.Barrier(threads + 1)
+        for _ in range(threads):
+            pool.submit(all_started.wait)
+        all_started.wait()
+        # What a thread sets for itself, torch also gives to threads that begin later.
         new.submit(torch.set_num_threads, cores).result()
     return pool
 
