@@ -29,7 +29,7 @@ from torch.nn.functional import cosine_similarity
 from transformers import BertConfig, BertModel
 
 from compressor.codec.corpus import load_texts
-from compressor.codec.train import learning_rate, resume, save
+from compressor.codec.train import learning_rate, resume, save, weights_digest
 from compressor.codec.weights import write_tensors
 from compressor.embed import QUERY_LAYERS, installed_weights, load_tokenizer
 from compressor.errors import CompressorError, ModelError
@@ -210,7 +210,7 @@ def train(
     teacher = MiniLM(installed_weights() / "model.safetensors")
     tokenizer = load_tokenizer(installed_weights())
     torch.manual_seed(recipe.seed)
-    identity = json.dumps({**asdict(recipe), "text": texts.digest, "layers": _digest(layers), "inner": inner})
+    identity = json.dumps({**asdict(recipe), "text": texts.digest, "layers": weights_digest([layers]), "inner": inner})
     if inner is not None:
         layers = narrowed(layers, inner, _batch(tokenizer, queries(texts, seed=recipe.seed), LOOKED_AT))
     student = make_student(layers)
@@ -258,13 +258,6 @@ def train_both(
         progress(wide.steps + step, facts)
 
     return train(narrow, layers, texts, run / "narrow", inner=inner, progress=further)
-
-
-def _digest(layers: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name, value in sorted(layers.items()):
-        digest.update(name.encode() + value.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _batch(tokenizer: Tokenizer, asked: Iterator[str], count: int) -> list[Sequence[int]]:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -196,7 +196,8 @@ def train(
         fused=device.type == "cuda",
     )
     run.mkdir(parents=True, exist_ok=True)
-    made_of = {"cells": STRIP_CELLS, "text": corpus.digest, "below": _digest(below)}
+    weights = weights_digest(each.state_dict() for each in below)
+    made_of = {"cells": STRIP_CELLS, "text": corpus.digest, "below": weights}
     identity = json.dumps({**asdict(recipe), **asdict(level.shape), **made_of}, sort_keys=True)
     step = resume(run, level, optimizer, identity)
     strips = 2**recipe.level
@@ -234,11 +235,11 @@ def train(
     return level
 
 
-def _digest(levels: list[Level]) -> str:
+def weights_digest(parts: Iterable[Mapping[str, Tensor]]) -> str:
     """What tells weights from others."""
     digest = hashlib.sha256()
-    for level in levels:
-        for name, value in level.state_dict().items():
+    for part in parts:
+        for name, value in part.items():
             digest.update(name.encode())
             digest.update(value.cpu().numpy().data)
     return digest.hexdigest()
