@@ -32,7 +32,7 @@ def sweep_blobs(engine: Engine, blobs: BlobStore) -> int:
     Nobody can commit a row for a blob between the look and the delete: the sweep holds it alone, and who names a blob
     in a row holds it too, and makes sure that it is there, before that commits. A blob that somebody holds stays on the
     list for the next sweep, and so does one whose deletion a kill cut short. No transaction waits for the deletes.
-    Raises what the deletes raise, once the others of the same hundred are gone.
+    Raises what the deletes raise, once the others of the same hundred are gone; those that are not come last next time.
     """
     deleted = 0
     while True:
@@ -48,8 +48,11 @@ def sweep_blobs(engine: Engine, blobs: BlobStore) -> int:
             if gone:
                 try:
                     blobs.delete([discard.key for discard in gone])  # together: elsewhere each delete is a request
-                except (OSError, StoreError):  # what cannot be deleted does not fill the list with what was
-                    _forget(engine, held, [discard for discard in gone if not blobs.exists(discard.key)])
+                except (OSError, StoreError):
+                    stay = [discard.key for discard in gone if blobs.exists(discard.key)]
+                    _forget(engine, held, [discard for discard in gone if discard.key not in stay])
+                    with transaction(engine, held.connection) as session:  # a hundred of them would hide all others
+                        catalog.discard_blobs(session, stay)
                     raise
                 _forget(engine, held, gone)
         deleted += len(gone)

@@ -63,28 +63,43 @@ def test_a_check_names_missing_orphaned_and_damaged_blobs_and_changes_nothing(en
 
 
 class Kept(DirectoryBlobs):
-    """A store in which one blob cannot be deleted, as under a legal hold; asked for last of all."""
+    """A store in which some blobs cannot be deleted, as under a legal hold; asked for last of all."""
 
-    kept = ""
+    kept: Sequence[str] = ()
 
     def delete(self, keys: Sequence[str]) -> None:
-        super().delete([key for key in keys if key != self.kept])
-        if self.kept in keys:
+        super().delete([key for key in keys if key not in self.kept])
+        if set(keys) & set(self.kept):
             raise BlobStoreUnusable("S3 bucket b", "AccessDenied (Object is WORM protected)")
 
 
 def test_a_blob_that_cannot_be_deleted_holds_up_no_other(engine: Engine, library: Library) -> None:
     blobs = Kept(library.blobs.root)
     documents = [library.accept([name]).document for name in ("kept", "one", "two")]
-    blobs.kept = documents[0].blob
+    blobs.kept = [documents[0].blob]
     with transaction(engine) as session:
         for document in documents:
             catalog.delete_document(session, document.id)
     with pytest.raises(BlobStoreUnusable, match="WORM protected"):
         sweep_blobs(engine, blobs)
-    assert [blob.key for blob in blobs.list()] == [blobs.kept]
+    assert [blob.key for blob in blobs.list()] == blobs.kept
     with reading(engine) as session:
-        assert catalog.discarded_blobs(session, 10) == [blobs.kept]
+        assert catalog.discarded_blobs(session, 10) == blobs.kept
+
+
+def test_as_many_as_are_looked_at_at_once_hide_none_that_can_be_deleted(engine: Engine, library: Library) -> None:
+    blobs = Kept(library.blobs.root)
+    blobs.kept = [blobs.put_bytes(b"kept %d" % number, tenant=DEFAULT_TENANT).key for number in range(100)]
+    last = blobs.put_bytes(b"may go", tenant=DEFAULT_TENANT).key
+    for keys in (blobs.kept, [last]):
+        with transaction(engine) as session:
+            catalog.discard_blobs(session, keys)
+    for _ in range(2):
+        with pytest.raises(BlobStoreUnusable, match="WORM protected"):
+            sweep_blobs(engine, blobs)
+    assert sorted(blob.key for blob in blobs.list()) == sorted(blobs.kept)
+    with reading(engine) as session:
+        assert sorted(catalog.discarded_blobs(session, 200)) == sorted(blobs.kept)
 
 
 def test_files_after_one_that_cannot_be_deleted_go(library: Library) -> None:
