@@ -207,6 +207,17 @@ def test_every_setting_of_the_environment_file_reaches_api_and_workers(services:
         assert "OTEL_EXPORTER_OTLP_ENDPOINT" in given
 
 
+def test_the_environment_file_names_the_settings_that_it_cannot_change(services: dict) -> None:
+    text = (ROOT / ".env.example").read_text("utf-8")
+    told = set(re.findall(r"\bPERCEL_[A-Z_]*[A-Z]\b", text.partition("Not these")[2]))
+    read_there = {variable.name for variable in compose.variables(COMPOSE)}
+    for name in ("api", "worker", "gpu-worker"):
+        given = services[name]["environment"]
+        passed_on = {each for each, value in given.items() if value is None} | read_there
+        assert (SETTINGS & given.keys()) - passed_on <= told, name
+        assert told & passed_on == set(), name
+
+
 def test_uploads_are_spooled_on_a_disk_that_the_image_makes_the_users_own(services: dict) -> None:
     api = services["api"]
     spool = api["environment"]["TMPDIR"]
@@ -272,6 +283,11 @@ def test_every_metric_of_the_dashboard_is_one(resources: Resources, monkeypatch:
     assert named - real == set()
     told = {family.name for family in families if not family.name.endswith("_created")}
     assert told - {re.sub("_(bucket|count|total)$", "", name) for name in named} == set()
+
+
+def test_the_runbook_says_which_commands_have_no_json() -> None:
+    (said,) = re.findall(r"^All but (.*) have `--json`", RUNBOOK, flags=re.M)
+    assert set(re.findall(r"`(\w+)`", said)) == {name for name in commands() if "--json" not in options(name)}
 
 
 def test_the_runbook_names_commands_that_exist() -> None:
