@@ -104,7 +104,14 @@ class KeyIn(Shape):
     """A key to make."""
 
     name: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(plain)]
-    scopes: Annotated[list[Scope], Field(min_length=1)]
+    scopes: Annotated[
+        list[Scope],
+        Field(
+            min_length=1,
+            description="read: list, read, search and ask. ingest: upload and delete documents, no more. admin: "
+            "everything; without `collections` also keys, webhooks and dead jobs.",
+        ),
+    ]
     collections: list[Name] | None = None
     expires_at: Annotated[AwareDatetime | None, AfterValidator(to_come)] = None
     requests_per_minute: Annotated[int | None, Field(ge=1, le=MOST_A_MINUTE)] = None

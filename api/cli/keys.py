@@ -14,12 +14,16 @@ from store.scopes import Scope
 app = typer.Typer(no_args_is_help=True, help="Manage the API keys of a tenant (PERCEL_TENANT).")
 
 DAY = 86_400.0
+SCOPES = (
+    "read: list, read, search and ask. ingest: upload and delete documents, no more. admin: everything. "
+    "Repeat for more; default: read."
+)
 
 
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="What the key is for, for people.")],
-    scope: Annotated[list[Scope] | None, typer.Option(help="read, ingest or admin; repeat for more.")] = None,
+    scope: Annotated[list[Scope] | None, typer.Option(help=SCOPES)] = None,
     collection: Annotated[
         list[str] | None, typer.Option("--collection", "-c", help="Only these collections; repeat for more.")
     ] = None,

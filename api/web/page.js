@@ -122,7 +122,7 @@ function word(label, { type = "text", value = "", pattern = "", required = true 
 }
 
 async function askForKey() {
-  const said = "API key, kept in this tab only. `percel keys create NAME --scope ingest` makes one; leave it empty to forget it.";
+  const said = "API key, kept in this tab only. `percel keys create NAME --scope read --scope ingest` makes one; leave it empty to forget it.";
   const given = await word(said, { type: "password", value: heldKey(), pattern: "[!-~]*", required: false });
   if (given === null || (closed && given === heldKey())) return;
   holdKey(given);

@@ -36,6 +36,11 @@ def test_a_key_is_shown_once_listed_by_its_prefix_and_revoked(home: Path) -> Non
     assert "revoked" in percel("keys", "ls").stdout
 
 
+def test_a_key_without_a_scope_reads_and_the_help_says_so(home: Path) -> None:
+    assert as_json("keys", "create", "reader")["scopes"] == ["read"]
+    assert "default: read." in percel("keys", "create", "--help").stdout
+
+
 def test_a_key_that_is_not_there_cannot_be_revoked(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

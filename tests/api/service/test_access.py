@@ -1,6 +1,7 @@
 """Who may do what: every route with every kind of key, and what keys are limited to."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from tests.api.service.conftest import WEIR, Service, running, upload
 from workers.resources import Resources
 from workers.settings import Settings
 
+ROOT = Path(__file__).parents[3]
 # Every route and what it needs; a route that is not here fails the test below.
 NEEDS: dict[tuple[str, str], Scope | None] = {
     ("POST", "/v1/documents"): Scope.INGEST,
@@ -112,6 +114,21 @@ def _routes(routes: list[object]) -> Iterator[APIRoute]:
             yield route
         else:
             yield from _routes(getattr(getattr(route, "original_router", None), "routes", []))
+
+
+@pytest.mark.parametrize("name", ["README.md", "api/web/page.js"])
+def test_the_key_that_people_are_told_to_make_uploads_and_asks(guarded: Service, name: str) -> None:
+    told = re.findall(r"`percel keys create NAME([^`]*)`", (ROOT / name).read_text("utf-8"))
+    (scopes,) = ([Scope(scope) for scope in re.findall(r"--scope (\w+)", options)] for options in told)
+    with guarded.client(guarded.key(*scopes)) as client:
+        for method, path in (
+            ("GET", "/v1/collections"),
+            ("POST", "/v1/documents"),
+            ("GET", "/v1/documents/{document_id}/events"),
+            ("POST", "/v1/ask"),
+            ("DELETE", "/v1/documents/{document_id}"),
+        ):
+            assert call(client, method, path) != 403, (method, path)
 
 
 @pytest.mark.parametrize("kind", [*SCOPES, *STRANGERS])
