@@ -1,4 +1,4 @@
-"""Owns PDF through PyMuPDF (AGPL-3.0 or commercial). The only module that imports it, so it can be replaced alone."""
+"""Owns PDF through PyMuPDF (AGPL-3.0 or commercial). With `raster` all that uses it, to be replaced alone."""
 
 # mypy: disallow-untyped-calls=False
 # PyMuPDF is marked as typed, but most of its methods are not.

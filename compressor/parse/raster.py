@@ -1,6 +1,6 @@
 """Owns PDF pages as images: drawn by PyMuPDF in a child process, under the limits of a parse.
 
-With `pdf` one of the two files that import PyMuPDF.
+With `pdf` one of the two files that use PyMuPDF.
 """
 
 import argparse
