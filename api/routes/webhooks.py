@@ -13,7 +13,13 @@ router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
 @router.post("", status_code=201, summary="Add a webhook")
 def add(resources: Opened, caller: TenantAdmin, body: WebhookIn) -> WebhookOut:
-    """Tells a URL when documents become ready or fail. The secret that signs each message is shown this once."""
+    """Tells a URL when documents become ready or fail. The secret that signs each message is shown this once.
+
+    A message is a POST of JSON: `event` (`document.ready` or `document.failed`, also in the header `Percel-Event`), its
+    `id` (also in `Percel-Delivery`), and `data` about the document. `Percel-Signature` is `sha256=` and, in hex, the
+    HMAC-SHA256 under the secret of `Percel-Timestamp` (seconds since 1970), a full stop, and the body as it came. What
+    is not answered with 2xx is sent again, eight times in all over ten minutes; one that comes twice has the same `id`.
+    """
     home = None if body.collection is None else find_home(resources, caller, body.collection)
     check_url(body.url)  # one that no message could be sent to is said now, not by a message that never comes
     with transaction(resources.engine) as session:

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -80,6 +81,7 @@ def make_due(service: Service) -> None:
 def test_a_webhook_is_told_of_documents_that_become_ready_or_fail(service: Service, receiver: Receiver) -> None:
     began = time.time()
     with service.client() as client:
+        described = client.get("/openapi.json").json()["paths"]["/v1/webhooks"]["post"]["description"]
         made = client.post("/v1/webhooks", json={"url": f"{receiver.url}/hook"}).json()
         good = upload(client, "weir.md", WEIR, external_id="w-1", metadata='{"year": 2024}').json()
         bad = upload(client, "broken.pdf", b"%PDF-1.7 cut off").json()
@@ -106,6 +108,8 @@ def test_a_webhook_is_told_of_documents_that_become_ready_or_fail(service: Servi
         expected = hmac.new(made["secret"].encode(), signed, hashlib.sha256).hexdigest()
         assert message.headers["Percel-Signature"] == f"sha256={expected}"
         assert int(began) <= int(message.headers["Percel-Timestamp"]) <= ended
+        sent = {name for name in message.headers if name.startswith("Percel-")}
+        assert sent == set(re.findall(r"`(Percel-\w+)`", described))
     assert deliver_due(service.resources) == 0
 
 
