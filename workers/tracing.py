@@ -35,7 +35,8 @@ def start_tracing(*, processor: "Callable[[], SpanProcessor] | None" = None) -> 
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise SettingsError(
-            f"{ENDPOINT} is set, but OpenTelemetry is not installed: pip install 'percel[otel]', or unset the variable"
+            f"{ENDPOINT} is set, but OpenTelemetry is not installed: pip install '.[otel]' in Percel's folder, or "
+            "unset the variable"
         ) from error
     named = os.environ.get("OTEL_SERVICE_NAME", "percel")
     provider = TracerProvider(resource=Resource.create({SERVICE_NAME: named}))

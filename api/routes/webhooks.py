@@ -19,6 +19,7 @@ def add(resources: Opened, caller: TenantAdmin, body: WebhookIn) -> WebhookOut:
     `id` (also in `Percel-Delivery`), and `data` about the document. `Percel-Signature` is `sha256=` and, in hex, the
     HMAC-SHA256 under the secret of `Percel-Timestamp` (seconds since 1970), a full stop, and the body as it came. What
     is not answered with 2xx is sent again, eight times in all over ten minutes; one that comes twice has the same `id`.
+    Nothing is sent into private networks, this machine included, unless the operator sets PERCEL_ALLOW_PRIVATE_URLS.
     """
     home = None if body.collection is None else find_home(resources, caller, body.collection)
     check_url(body.url)  # one that no message could be sent to is said now, not by a message that never comes

@@ -75,5 +75,7 @@ def test_nothing_is_traced_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None
 def test_an_endpoint_without_the_packages_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:4318")
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
-    with pytest.raises(SettingsError, match=r"OpenTelemetry is not installed: pip install 'percel\[otel\]'"):
+    with pytest.raises(
+        SettingsError, match=r"OpenTelemetry is not installed: pip install '\.\[otel\]' in Percel's folder"
+    ):
         start_tracing()
