@@ -39,7 +39,7 @@ class Tender:
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
         self._wiped_at = self._cleaned_at = time.monotonic()
-        self._unwiped = False
+        self._unwiped = True  # what the one before may have left: it knew only by itself what it had swept
         self._waking: dict[JobKind, Waking] = {}
 
     def tick(self) -> None:

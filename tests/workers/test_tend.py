@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from api.library import delete_documents, documents_of
 from store.models import JobKind
 from tests.workers.test_ingest import offer
 from workers import tend
@@ -65,6 +66,28 @@ def test_new_work_is_said_at_once_after_the_old_is_done(
     said.clear()
     tender.tick()
     assert said == [JobKind.PARSE]
+
+
+def test_words_of_deleted_documents_are_wiped_though_the_worker_stopped_before_it_was_time(
+    resources: Resources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, words in (("a.txt", "The quokkasaurus sleeps.\n"), ("b.txt", "Another animal wakes.\n")):
+        accept(resources, "default", "test", offer(tmp_path, name, words))
+        run_due_jobs(resources)
+
+    def left() -> bool:
+        files = (path for path in resources.settings.home.glob("percel.db*") if path.is_file())
+        return any(b"quokkasaurus" in path.read_bytes() for path in files)
+
+    (gone,) = (d for d in documents_of(resources, "default", "test") if d.title == "a.txt")
+    delete_documents(resources, [gone.id])
+    Tender(resources).tick()  # its blobs are swept, and then the worker stops
+    assert left()
+    tender = Tender(resources)
+    later = tend.time.monotonic() + tend.WIPE_SECONDS + 1
+    monkeypatch.setattr(tend.time, "monotonic", lambda: later)
+    tender.tick()
+    assert not left()
 
 
 def test_what_fails_again_and_again_leaves_one_traceback(caplog: pytest.LogCaptureFixture) -> None:
