@@ -1,20 +1,20 @@
-"""Owns the training of the layers that embed queries: three narrow ones, which learn the vectors of the published six.
+"""Owns the training of the layers that embed queries: few, narrow ones, which learn the vectors of the published six.
 
     python -m compressor.distil --text FILE... [--run runs/queries] [--out FILE]
 
 The method is LEAF's (Vujanic and Rueckstiess, arXiv:2509.12539): whatever the teacher makes of a text the student
 should make of it, so nobody has to have asked anything. It is shown runs of words out of the text, some of them behind
 words that questions begin with. The embeddings stay the teacher's; the layers begin as its first and its last two. Once
-they are trained, those of their inner dimensions that say least are left out, and the others learn to do without them.
+they are trained, the last one asks once for a query instead of once for each of its tokens, of the others those heads
+and inner dimensions that say least are left out, and what is left learns to do without.
 """
 
 import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -26,14 +26,14 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
-from transformers import BertConfig, BertModel
 
 from compressor.codec.corpus import load_texts
 from compressor.codec.train import learning_rate, resume, save, weights_digest
 from compressor.codec.weights import write_tensors
 from compressor.embed import QUERY_LAYERS, installed_weights, load_tokenizer
 from compressor.errors import CompressorError, ModelError
-from compressor.minilm import MiniLM, cut
+from compressor.layers import HEAD, POOL, Block, PlainLinear, Weights, make_layers
+from compressor.minilm import MiniLM, batches, cut
 
 KINDS = {"prose": 0.6, "tech": 0.3, "spanish": 0.1}  # shares of the kinds of text
 WORDS, SPREAD, MOST_WORDS = 8, 0.6, 40  # of a query: the median, the deviation of its logarithm
@@ -48,10 +48,15 @@ ASKING = (  # noqa: SIM905 - thirty lines otherwise
 ).split(";")
 HELD_OUT = 512  # queries
 LAYERS = (0, 4, 5)  # of the published ones, which the three begin as
-# Inner dimensions of a layer, of the published 1,536. With 512 a vector is further off by a third.
-INNER = 768
-LOOKED_AT = 512  # queries that tell which of them say least
-TOGETHER = 16  # queries of about one length, which are padded to the longest
+LOOKED_AT = 512  # queries that tell what says least
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What is left of a layer that tokens pass through."""
+
+    heads: int = 8  # of the published 12
+    inner: int = 512  # dimensions, of the published 1,536
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ class Recipe:
     seed: int = 1
 
 
-WIDE, NARROW = Recipe(steps=2200), Recipe(steps=1400, seed=2)
+WIDE, NARROW = Recipe(steps=2200), Recipe(steps=1800, seed=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,99 +137,100 @@ def published_layers(numbers: Sequence[int] = LAYERS) -> dict[str, Tensor]:
     return own
 
 
-def narrowed(layers: Mapping[str, Tensor], inner: int, ids: Sequence[Sequence[int]]) -> dict[str, Tensor]:
-    """The layers with so many of their inner dimensions: those that add most to what comes of these token ids."""
-    student = make_student(layers)
-    squares: list[list[Tensor]] = [[] for _ in student.encoder.layer]  # (inner,) means, of each batch
+class _Watched(PlainLinear):
+    """Notes how large each of the dimensions is that it adds from."""
 
-    def watch(its: list[Tensor], _: nn.Module, __: object, given: Tensor) -> None:
-        its.append(given.square().mean((0, 1)))
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__(weight, bias)
+        self._weighs = weight.norm(dim=0)
+        self._squares: list[Tensor] = []  # (dimensions,) means, of each batch
 
-    for layer, its in zip(student.encoder.layer, squares, strict=True):
-        layer.get_submodule("intermediate").register_forward_hook(partial(watch, its))
+    def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
+        self._squares.append(x.square().mean(0))
+        return super().add_to(residual, x)
+
+    @property
+    def added(self) -> Tensor:
+        """(dimensions,) how much comes of each."""
+        added: Tensor = torch.stack(self._squares).mean(0).sqrt() * self._weighs
+        return added
+
+
+def narrowed(layers: Weights, shape: Shape, teacher: MiniLM, ids: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+    """Layers of which the last asks once for a text, and of the others what adds most to what comes of token ids."""
+    *others, last = sorted({name.rsplit("attention.", 1)[0] for name in layers if "attention.self.query" in name})
+    watched = make_layers(layers, dtype=torch.float32, packed=False)
+    notes = []
+    for number, prefix in enumerate(others):
+        into, out = (
+            _Watched(layers[f"{prefix}{name}.dense.weight"], layers[f"{prefix}{name}.dense.bias"])
+            for name in ("attention.output", "output")
+        )
+        block: Block = replace(watched.layers[number].block, attention=into, narrow=out)
+        watched.layers[number] = replace(watched.layers[number], block=block)
+        notes.append((prefix, into, out))
     with torch.no_grad():
-        _embed_all(student, sorted(ids, key=len))
-    own = dict(layers)
-    for number, its in enumerate(squares):
-        into, out = (f"encoder.layer.{number}.{name}.dense" for name in ("intermediate", "output"))
-        added = torch.stack(its).mean(0).sqrt() * layers[f"{out}.weight"].norm(dim=0)
-        kept = added.topk(inner).indices.sort().values
-        own |= {f"{into}.{name}": layers[f"{into}.{name}"][kept] for name in ("weight", "bias")}
-        own[f"{out}.weight"] = layers[f"{out}.weight"][:, kept]
+        for batch in batches(ids):
+            teacher.through(watched, batch)
+    own = {name.replace(last, POOL): value for name, value in layers.items()}
+    del own[f"{POOL}attention.self.key.bias"]  # the same for every token
+    for prefix, into, out in notes:
+        heads = into.added.view(-1, HEAD).norm(dim=1).topk(shape.heads).indices.sort().values
+        dimensions = (heads[:, None] * HEAD + torch.arange(HEAD)).flatten()
+        _keep(own, [f"{prefix}attention.self.{name}" for name in ("query", "key", "value")], dimensions)
+        own[f"{prefix}attention.output.dense.weight"] = own[f"{prefix}attention.output.dense.weight"][:, dimensions]
+        inner = out.added.topk(shape.inner).indices.sort().values
+        _keep(own, [f"{prefix}intermediate.dense"], inner)
+        own[f"{prefix}output.dense.weight"] = own[f"{prefix}output.dense.weight"][:, inner]
     return own
 
 
-def make_student(layers: Mapping[str, Tensor]) -> BertModel:
-    """The published embeddings with other layers on them, which are what is trained."""
-    count = 1 + max(int(name.split(".")[2]) for name in layers)
-    inner = len(layers["encoder.layer.0.intermediate.dense.bias"])
-    config = BertConfig.from_pretrained(
-        installed_weights(), num_hidden_layers=count, intermediate_size=inner, attn_implementation="sdpa"
-    )
-    student = BertModel(config, add_pooling_layer=False)
-    published = load_file(installed_weights() / "model.safetensors")
-    places = "embeddings.position_ids"  # 0, 1, 2 ... and no weight
-    own = {name: value for name, value in published.items() if name.startswith("embeddings.") and name != places}
-    student.load_state_dict({**own, **layers})
-    student.embeddings.requires_grad_(False)
-    student.eval()  # without dropout: the teacher had none
-    return student
+def _keep(layers: dict[str, Tensor], names: Sequence[str], outputs: Tensor) -> None:
+    for name in names:
+        for part in ("weight", "bias"):
+            layers[f"{name}.{part}"] = layers[f"{name}.{part}"][outputs]
 
 
-def alike(student: BertModel, teacher: MiniLM, ids: Sequence[Sequence[int]]) -> Tensor:
-    """(queries,) cosines of what both make of token ids, shortest first."""
-    ordered = sorted(ids, key=len)
-    asked = torch.from_numpy(teacher.embed(ordered))
-    return cosine_similarity(_embed_all(student, ordered), asked)
-
-
-def _embed_all(student: BertModel, ids: Sequence[Sequence[int]]) -> Tensor:
-    """Mean vectors (queries, 384), of whatever length, of token ids, shortest first."""
-    return torch.cat([_embed(student, ids[start : start + TOGETHER]) for start in range(0, len(ids), TOGETHER)])
-
-
-def _embed(student: BertModel, ids: Sequence[Sequence[int]]) -> Tensor:
-    """The same of a few, padded to the longest."""
-    longest = max(map(len, ids))
-    tokens = torch.tensor([[*its, *[0] * (longest - len(its))] for its in ids])
-    seen = (torch.arange(longest) < torch.tensor([[len(its)] for its in ids])).long()
-    x = student(tokens, attention_mask=seen).last_hidden_state
-    mean: Tensor = (x * seen[..., None]).sum(1) / seen.sum(1, keepdim=True)
-    return mean
+def alike(layers: Weights, teacher: MiniLM, ids: Sequence[Sequence[int]]) -> Tensor:
+    """(queries,) cosines of what layers and their teacher make of token ids; gradients pass to the layers."""
+    asked = torch.from_numpy(teacher.embed(ids))
+    student = make_layers(layers, dtype=torch.float32, packed=False)
+    return cosine_similarity(torch.cat([teacher.through(student, batch) for batch in batches(ids)]), asked)
 
 
 def train(
     recipe: Recipe,
-    layers: Mapping[str, Tensor],
+    layers: Weights,
     texts: Texts,
     run: Path,
     *,
-    inner: int | None = None,
+    shape: Shape | None = None,
     progress: Callable[[int, dict[str, float]], None] = lambda step, facts: None,
 ) -> dict[str, Tensor]:
-    """What layers become, by the same names; with `inner` they are narrowed to that first.
+    """What layers become, by the same names; with `shape` they are narrowed to that first.
 
     Resumes `run`, where checkpoints and a log go. Raises ModelError where that is of another recipe or text, or began
     with other layers.
     """
     teacher = MiniLM(installed_weights() / "model.safetensors")
     tokenizer = load_tokenizer(installed_weights())
-    torch.manual_seed(recipe.seed)
-    identity = json.dumps({**asdict(recipe), "text": texts.digest, "layers": weights_digest([layers]), "inner": inner})
-    if inner is not None:
-        layers = narrowed(layers, inner, _batch(tokenizer, queries(texts, seed=recipe.seed), LOOKED_AT))
-    student = make_student(layers)
+    kept = None if shape is None else asdict(shape)
+    identity = json.dumps({**asdict(recipe), "text": texts.digest, "layers": weights_digest([layers]), "shape": kept})
+    if shape is not None:
+        looked_at = _batch(tokenizer, queries(texts, seed=recipe.seed), LOOKED_AT)
+        layers = narrowed(layers, shape, teacher, looked_at)
+    student = _Student(layers)
     optimizer = torch.optim.AdamW(
-        student.encoder.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
+        student.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
     )
     run.mkdir(parents=True, exist_ok=True)
-    step = resume(run, student.encoder, optimizer, identity)
+    step = resume(run, student, optimizer, identity)
     held_out = _batch(tokenizer, queries(texts, seed=0), HELD_OUT)
     asked = queries(texts, seed=recipe.seed + step)
     while step < recipe.steps:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(recipe, step)
-        loss = 1 - alike(student, teacher, _batch(tokenizer, asked, recipe.queries)).mean()
+        loss = 1 - alike(student.layers, teacher, _batch(tokenizer, asked, recipe.queries)).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(student.parameters(), 1.0)
@@ -233,13 +239,23 @@ def train(
         facts = {"cosine": 1 - float(loss.detach())}
         if step % recipe.checkpoint_every == 0 or step == recipe.steps:
             with torch.no_grad():
-                cosines = alike(student, teacher, held_out)
+                cosines = alike(student.layers, teacher, held_out)
             facts |= {"held out": float(cosines.mean()), "lowest tenth": float(cosines.quantile(0.1))}
             with (run / "log.jsonl").open("a") as log:
                 log.write(json.dumps({"step": step, **facts}) + "\n")
-            save(run, student.encoder, optimizer, step, identity)
+            save(run, student, optimizer, step, identity)
         progress(step, facts)
-    return {f"encoder.{name}": value.detach() for name, value in student.encoder.state_dict().items()}
+    return {name: value.detach() for name, value in student.layers.items()}
+
+
+class _Student(nn.Module):
+    """Layers as parameters, for a checkpoint."""
+
+    def __init__(self, layers: Weights) -> None:
+        super().__init__()
+        self.layers = {name: nn.Parameter(value.clone()) for name, value in layers.items()}
+        for name, parameter in self.layers.items():
+            self.register_parameter(name.replace(".", "/"), parameter)  # a dot would name a module
 
 
 def train_both(
@@ -247,7 +263,7 @@ def train_both(
     run: Path,
     recipes: tuple[Recipe, Recipe] = (WIDE, NARROW),
     *,
-    inner: int = INNER,
+    shape: Shape = Shape(),
     progress: Callable[[int, dict[str, float]], None] = lambda step, facts: None,
 ) -> dict[str, Tensor]:
     """The narrow layers out of the published ones; steps of the second training count on from the first one's."""
@@ -257,7 +273,7 @@ def train_both(
     def further(step: int, facts: dict[str, float]) -> None:
         progress(wide.steps + step, facts)
 
-    return train(narrow, layers, texts, run / "narrow", inner=inner, progress=further)
+    return train(narrow, layers, texts, run / "narrow", shape=shape, progress=further)
 
 
 def _batch(tokenizer: Tokenizer, asked: Iterator[str], count: int) -> list[Sequence[int]]:

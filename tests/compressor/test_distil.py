@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from compressor.distil import (
     WIDE,
+    Shape,
     Texts,
-    alike,
     main,
-    make_student,
     narrowed,
     published_layers,
     queries,
@@ -24,10 +24,12 @@ from compressor.distil import (
 )
 from compressor.embed import installed_weights, load_tokenizer
 from compressor.errors import ModelError
+from compressor.layers import make_layers
 from compressor.minilm import MiniLM
 
 TEXT = "The gauge stood at 2.417 m when the lock was opened, and the ferry left at 07:40. Who had the key? " * 8
 RECIPE = replace(WIDE, steps=8, queries=16, warm_up=2, checkpoint_every=4)
+SHAPE = Shape(heads=4, inner=96)
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +44,14 @@ def log_of(run: Path) -> list[dict[str, float]]:
 
 
 def test_training_comes_nearer_to_the_published_model_and_its_file_gives_what_was_trained(texts, tmp_path) -> None:
-    layers = train_both(texts, tmp_path / "run", (RECIPE, RECIPE), inner=96)
+    layers = train_both(texts, tmp_path / "run", (RECIPE, RECIPE), shape=SHAPE)
     for part in ("wide", "narrow"):
         first, last = log_of(tmp_path / "run" / part)
         assert (first["step"], last["step"]) == (4, 8)
         assert last["held out"] > first["held out"]
-    assert layers["encoder.layer.2.intermediate.dense.weight"].shape == (96, 384)
+    assert layers["encoder.layer.1.intermediate.dense.weight"].shape == (96, 384)
+    assert layers["encoder.layer.1.attention.output.dense.weight"].shape == (384, 128)
+    assert layers["pool.intermediate.dense.weight"].shape == (1536, 384)
     save_layers(layers, tmp_path / "layers.safetensors", sources="test")
     teacher = MiniLM(installed_weights() / "model.safetensors")
     student = teacher.with_layers(tmp_path / "layers.safetensors")
@@ -63,9 +67,9 @@ def test_a_killed_run_goes_on_from_its_checkpoint(texts, tmp_path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_both(texts, tmp_path, (RECIPE, RECIPE), inner=96, progress=killed)
+        train_both(texts, tmp_path, (RECIPE, RECIPE), shape=SHAPE, progress=killed)
     steps: list[int] = []
-    train_both(texts, tmp_path, (RECIPE, RECIPE), inner=96, progress=lambda step, facts: steps.append(step))
+    train_both(texts, tmp_path, (RECIPE, RECIPE), shape=SHAPE, progress=lambda step, facts: steps.append(step))
     assert steps == [13, 14, 15, 16]
     assert [row["step"] for row in log_of(tmp_path / "narrow")] == [4, 8]
 
@@ -79,17 +83,22 @@ def test_a_run_of_another_text_or_of_other_layers_is_refused(texts, tmp_path) ->
         train(replace(RECIPE, steps=4), published_layers((0, 1, 2)), texts, tmp_path)
 
 
-def test_the_inner_dimensions_that_are_left_out_are_those_that_add_least() -> None:
-    layers, teacher = published_layers((0, 4)), MiniLM(installed_weights() / "model.safetensors")
-    told = [101, 2073, 2003, 1996, 3145, 102]
+def test_the_heads_and_inner_dimensions_that_are_left_out_are_those_that_add_least() -> None:
+    layers, teacher = published_layers((0, 4, 5)), MiniLM(installed_weights() / "model.safetensors")
+    ids = [[101, 2073, 2003, 1996, 3145, 102], [101, 3145, 102]]
     for number in (0, 1):
         layers[f"encoder.layer.{number}.output.dense.weight"][:, 400:1200] *= 1e-4
-    whole = alike(make_student(layers), teacher, [told])
-    left = narrowed(layers, 768, [told])
-    assert alike(make_student(left), teacher, [told]).item() == pytest.approx(whole.item(), abs=2e-3)
-    for name in ("intermediate.dense.weight", "intermediate.dense.bias", "output.dense.weight"):
-        kept, given = left[f"encoder.layer.1.{name}"], layers[f"encoder.layer.1.{name}"]
-        assert sorted(kept.shape) == sorted(768 if size == 1536 else size for size in given.shape)
+        layers[f"encoder.layer.{number}.attention.output.dense.weight"][:, 64:256] *= 1e-4
+    left = narrowed(layers, Shape(heads=6, inner=736), teacher, ids)
+    whole = narrowed(layers, Shape(heads=12, inner=1536), teacher, ids)
+    student, same = (make_layers(each, dtype=torch.float32, packed=False) for each in (left, whole))
+    torch.testing.assert_close(teacher.through(student, ids), teacher.through(same, ids), atol=2e-2, rtol=0)
+    for number in (0, 1):
+        for name, size in (("attention.self.query", 192), ("attention.self.value", 192), ("intermediate.dense", 736)):
+            assert left[f"encoder.layer.{number}.{name}.weight"].shape == (size, 384)
+            assert left[f"encoder.layer.{number}.{name}.bias"].shape == (size,)
+        assert left[f"encoder.layer.{number}.attention.output.dense.weight"].shape == (384, 192)
+        assert left[f"encoder.layer.{number}.output.dense.weight"].shape == (384, 736)
 
 
 def test_queries_are_runs_of_the_texts_words_and_a_seed_repeats_them(texts) -> None:
