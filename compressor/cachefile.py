@@ -175,7 +175,11 @@ class CacheFile(SealedFile[Cache]):
     def packed(self, entries: Sequence[str]) -> list[PackedCache]:
         """Entries in the order asked for, checked, as `join_caches` takes them; of an earlier version packed anew."""
         if not isinstance(self._contents, Index):
-            return [_pack(entry, cache) for entry, cache in zip(entries, self.load_many(entries), strict=True)]
+            packed = []
+            for entry, cache in zip(entries, self.load_many(entries), strict=True):
+                with self._unpacking(entry):
+                    packed.append(_pack(entry, cache))
+            return packed
         found = {
             place: PackedCache(
                 self._contents.way(entries[place]),

@@ -25,6 +25,7 @@ from compressor.frames import FRAME_LIMIT, decompressor
 from compressor.sealed import Facts, Parts
 
 OWN_SHARE = 7 / 8  # of a token
+_MOST = 1 << 32  # tokens, bytes of one, and strips; a chunk has hundreds, but what is told here is believed elsewhere
 NUMBER_END = 8  # bytes of a dictionary up to where its number ends
 # A dictionary has no checksum of its own, and a changed one unpacks frames to something else: number -> sha256 of what
 # follows it, of those that were published; no more will be.
@@ -64,7 +65,10 @@ class EarlierEntries:
         """Each is read by itself, so all are alike."""
 
     def cache(self, entry: str, parts: Parts) -> Cache:
+        """Raises ValueError where it cannot be unpacked."""
         facts = self._facts[entry]
+        if parts["counts"].ndim != 1 or parts["residual"].ndim != 1:
+            raise ValueError(f"counts {parts['counts'].shape} and residual {parts['residual'].shape}")
         return Cache(
             codec=facts["codec"],
             format=facts["format"],
@@ -93,7 +97,7 @@ def _check(facts: Facts, stored: tuple[int, ...]) -> None:
     """Raises ValueError for facts that cannot be read; `stored` is the shape of the part of tokens."""
     shape = facts.get("shape", stored)
     numbers = [*shape, facts.get("strips", 0)] if isinstance(shape, list | tuple) and len(shape) == 2 else [-1]
-    if not all(type(number) is int and number >= 0 for number in numbers):
+    if not all(type(number) is int and 0 <= number <= _MOST for number in numbers):
         raise ValueError(f"shape {shape} and strips {facts.get('strips')}")
     if not all(isinstance(facts.get(key), str) for key in ("codec", "format", "digest")):
         raise ValueError("codec, format or digest are not told")

@@ -16,6 +16,7 @@ import hashlib
 import json
 import math
 import struct
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,7 @@ GAP_BYTES = 1 << 16  # unwanted bytes between two entries that cost less than an
 RUN_BYTES = 1 << 23  # most that is read at once
 WHY_LIMIT = 300  # characters of an error's reason, which may hold what the file says of itself
 THREAD_BYTES = 1 << 20  # that are worth a thread of their own, and another request
+_DIMENSIONS = 8  # of a part at most; those of any kind have four
 _UNSIGNED = "0" * 64
 
 Facts = dict[str, Any]  # of one entry: JSON that the kind of file gives its own type
@@ -335,7 +337,7 @@ def _place(tensor: Mapping[str, Any]) -> _Place:
     shape = tuple(tensor["shape"])
     if {type(number) for number in (start, end, *shape)} != {int} or min((start, *shape)) < 0:
         raise ValueError("a place is no whole number")
-    if math.prod(shape) != end - start:
+    if len(shape) > _DIMENSIONS or math.prod(filter(None, shape)) > sys.maxsize or math.prod(shape) != end - start:
         raise ValueError("a shape does not fit its place")
     return _Place(start, end, shape)
 

@@ -129,6 +129,7 @@ KNOWN = {"codec": "c", "format": "int4", "digest": "0", "raw_char_accuracy": 1.0
         ({"shape": [1]}, r"shape \[1\] and strips 0"),
         ({"shape": None}, "shape None and strips 0"),
         ({"shape": [-1, 2]}, r"shape \[-1, 2\] and strips 0"),
+        ({"shape": [1 << 70, 0]}, r"shape \[1180591620717411303424, 0\] and strips 0"),
         ({"strips": "8"}, r"shape \[1, 2\] and strips 8"),
         ({"format": "int3"}, "'int3' is no format"),
         ({"format": ["int4"]}, "codec, format or digest are not told"),
@@ -145,6 +146,48 @@ def test_facts_that_cannot_be_are_damage(tmp_path: Path, changed: dict[str, obje
     with pytest.raises(
         CacheDamaged, match=rf"^cache file caches is damaged: a cannot be unpacked \({message}\); `percel"
     ):
+        CacheFile(path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"counts": np.ones((2, 4), np.uint8)}, r"counts \(2, 4\) and residual \(0,\)"),
+        ({"residual": np.ones((1, 1), np.uint8)}, r"counts \(0,\) and residual \(1, 1\)"),
+    ],
+)
+def test_parts_of_other_shapes_are_damage(tmp_path: Path, changed: dict[str, np.ndarray], message: str) -> None:
+    whole = {"tokens": np.zeros(2, np.uint8)} | dict.fromkeys(("counts", "residual"), np.zeros(0, np.uint8))
+    path = tmp_path / "caches"
+    path.write_bytes(sealed({"a": (dict(KNOWN), whole | changed)}))
+    with CacheFile(path) as file:
+        for read in (file.load_many, file.packed):
+            with pytest.raises(CacheDamaged, match=rf"caches is damaged: a cannot be unpacked \({message}\); `percel"):
+                read(["a"])
+
+
+def test_an_entry_that_cannot_be_packed_anew_is_damage(tmp_path: Path) -> None:
+    whole = {"tokens": np.zeros(2, np.uint8)} | dict.fromkeys(("counts", "residual"), np.zeros(0, np.uint8))
+    path = tmp_path / "caches"
+    path.write_bytes(sealed({"a": (KNOWN | {"digest": "short"}, whole)}))
+    with CacheFile(path) as file, pytest.raises(CacheDamaged, match=r"a has 'short', which is no digest of 32 bytes"):
+        file.packed(["a"])
+
+
+@pytest.mark.parametrize("shape", [[1] * 65, [0, 1 << 70], [0, 1 << 40, 1 << 40]])
+def test_a_shape_that_no_array_has_is_damage(tmp_path: Path, shape: list[int]) -> None:
+    whole = {"tokens": np.zeros(2, np.uint8)} | dict.fromkeys(("counts", "residual"), np.zeros(0, np.uint8))
+    whole["residual"] = np.zeros(int(0 not in shape), np.uint8)
+    data = sealed({"a": (dict(KNOWN), whole)})
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["a.residual"]["shape"] = shape
+    header["__metadata__"]["header_sha256"] = "0" * 64
+    unsigned = json.dumps(header).encode()
+    signed = unsigned.replace(b"0" * 64, hashlib.sha256(unsigned).hexdigest().encode(), 1)
+    path = tmp_path / "caches"
+    path.write_bytes(len(signed).to_bytes(8, "little") + signed + data[end:])
+    with pytest.raises(CacheDamaged, match="its header cannot be read"):
         CacheFile(path)
 
 
