@@ -8,7 +8,7 @@ A later version must still read this one.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import torch
@@ -18,9 +18,10 @@ from torch import Tensor
 from compressor.ranges import ByteRanges, ReadFile, owned
 from compressor.sealed import Kind, Parts, SealedFile, seal
 from compressor.vlm.page import PageCache
-from compressor.vlm.rows import SCALE_BYTES, RowFormat, Rows, check_format
+from compressor.vlm.rows import SCALE_BYTES, RowFormat, Rows, check_format, is_scaled
 
 VERSION = "1"
+PARTS = ("ids", "features", "scales", "deepstack", "deepstack_scales")
 
 
 class Facts(TypedDict):
@@ -39,7 +40,7 @@ def _kind() -> Kind:
         name="page file",
         version_key="percel_pages",
         version=VERSION,
-        parts=("ids", "features", "scales", "deepstack", "deepstack_scales"),
+        parts=PARTS,
         remedy="encode its pages anew from their document",
     )
 
@@ -73,7 +74,8 @@ def _parts(page: PageCache) -> Parts:
 class PageFile(SealedFile[PageCache]):
     """A page file, local where it is a path, read in ranges elsewhere; a context manager, safe for several threads.
 
-    Opening checks the header, loading a page checks that page. Raises CacheDamaged with the file's name.
+    Opening checks the header and what it says of pages, loading a page checks that page. Raises CacheDamaged with the
+    file's name.
     """
 
     _local = ReadFile
@@ -81,6 +83,13 @@ class PageFile(SealedFile[PageCache]):
 
     def __init__(self, source: Path | ByteRanges) -> None:
         super().__init__(source, _kind())
+        header = self._header()
+        try:
+            for entry in header:
+                _check(entry, header.facts[entry], {part: header.places[f"{entry}.{part}"].shape for part in PARTS})
+        except ValueError as error:
+            self.close()
+            raise self._damaged(str(error)) from error
 
     def facts(self, entry: str) -> Facts:
         """What the header says of a page. Touches only the header."""
@@ -97,7 +106,7 @@ class PageFile(SealedFile[PageCache]):
 
     def _entry(self, entry: str, parts: Parts) -> PageCache:
         facts = self.facts(entry)
-        format = check_format(facts["format"])
+        format = cast("RowFormat", facts["format"])
         grid = facts["grid"]
         levels = facts["levels"]
         return PageCache(
@@ -113,6 +122,30 @@ class PageFile(SealedFile[PageCache]):
             ids=_numbers(parts["ids"], "<i4"),
             image_token=facts["image_token"],
         )
+
+
+def _check(entry: str, facts: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises ValueError for a page without its facts, or with parts of other shapes than these stand for."""
+    format = check_format(facts.get("format"))
+    levels, grid = facts.get("levels"), facts.get("grid")
+    if (
+        not isinstance(facts.get("codec"), str)
+        or type(facts.get("image_token")) is not int
+        or type(levels) is not int
+        or not (grid is None or (isinstance(grid, list) and [type(side) for side in grid] == [int, int]))
+    ):
+        raise ValueError(f"codec, image token, grid or levels of {entry} are not told")
+    rows, row = shapes["features"] if len(shapes["features"]) == 2 else (0, 0)
+    scaled = rows if is_scaled(format) else 0
+    wanted = {
+        "ids": (*shapes["ids"][:1], 4),
+        "features": (rows, row),
+        "scales": (scaled, SCALE_BYTES),
+        "deepstack": (levels * rows, row),
+        "deepstack_scales": (levels * scaled, SCALE_BYTES),
+    }
+    if wanted != shapes or (levels and not rows):  # of no rows there might be any number of levels
+        raise ValueError(f"the parts of {entry} do not fit together")
 
 
 def _bytes(tensor: Tensor) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from compressor.errors import CacheDamaged, ModelError
+from compressor.errors import ModelError
 
 RowFormat = Literal["int8", "int4", "bf16", "f32"]
 ROW_FORMATS: tuple[RowFormat, ...] = get_args(RowFormat)
@@ -120,9 +120,14 @@ def _round(numbers: Tensor, scales: Tensor, format: RowFormat) -> Tensor:
     return (numbers / scales[:, None]).round().clamp(-_TOP[format], _TOP[format])
 
 
-def check_format(format: str) -> RowFormat:
-    """The format of that name. Raises CacheDamaged: only a file that is not ours names another."""
+def is_scaled(format: RowFormat) -> bool:
+    """Whether each row has a scale."""
+    return format in _TOP
+
+
+def check_format(format: object) -> RowFormat:
+    """The format of that name. Raises ValueError: only a file that is not ours names another."""
     for known in ROW_FORMATS:
         if format == known:
             return known
-    raise CacheDamaged(f"rows of format {format!r} cannot be read; these can: {', '.join(ROW_FORMATS)}")
+    raise ValueError(f"rows of format {format!r} cannot be read; these can: {', '.join(ROW_FORMATS)}")

@@ -8,7 +8,8 @@ import torch
 
 from compressor.cachefile import CacheFile
 from compressor.errors import CacheDamaged
-from compressor.sealed import load_from
+from compressor.sealed import load_from, seal
+from compressor.vlm import pagefile
 from compressor.vlm.page import PageCache, PageTokens, store_page
 from compressor.vlm.pagefile import PageFile, write_pages
 from compressor.vlm.rows import ROW_FORMATS, RowFormat
@@ -64,6 +65,47 @@ def test_every_flipped_byte_is_detected(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         with pytest.raises(CacheDamaged, match="page file pages is damaged"), PageFile(path) as file:
             file.verify()
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"format": "fp4"}, "rows of format 'fp4' cannot be read; these can: int8, int4, bf16, f32"),
+        ({"format": None}, "rows of format None cannot be read; these can: int8, int4, bf16, f32"),
+        ({"format": "bf16"}, "the parts of 0 do not fit together"),
+        ({"levels": 1_000_000_000}, "the parts of 0 do not fit together"),
+        ({"levels": "1"}, "codec, image token, grid or levels of 0 are not told"),
+        ({"codec": None}, "codec, image token, grid or levels of 0 are not told"),
+        ({"image_token": 9.5}, "codec, image token, grid or levels of 0 are not told"),
+        ({"grid": [2]}, "codec, image token, grid or levels of 0 are not told"),
+    ],
+)
+def test_facts_that_cannot_be_are_damage_at_once(tmp_path: Path, facts: dict[str, object], message: str) -> None:
+    page = make_page(3, levels=1)
+    path = tmp_path / "pages"
+    path.write_bytes(seal(pagefile._kind(), {"0": (pagefile._facts(page) | facts, pagefile._parts(page))}))
+    with pytest.raises(CacheDamaged, match=f"^page file pages is damaged: {message}; encode its pages anew"):
+        PageFile(path)
+
+
+@pytest.mark.parametrize("part", pagefile.PARTS)
+def test_parts_of_other_shapes_are_damage_at_once(tmp_path: Path, part: str) -> None:
+    page = make_page(3, levels=1)
+    parts = pagefile._parts(page)
+    path = tmp_path / "pages"
+    path.write_bytes(seal(pagefile._kind(), {"0": (pagefile._facts(page), parts | {part: parts[part].ravel()})}))
+    with pytest.raises(CacheDamaged, match="page file pages is damaged: the parts of 0 do not fit together"):
+        PageFile(path)
+
+
+def test_any_number_of_levels_of_no_rows_is_damage(tmp_path: Path) -> None:
+    page = make_page(3, rows=0)
+    path = tmp_path / "pages"
+    path.write_bytes(
+        seal(pagefile._kind(), {"0": (pagefile._facts(page) | {"levels": 1 << 40}, pagefile._parts(page))})
+    )
+    with pytest.raises(CacheDamaged, match="the parts of 0 do not fit together"):
+        PageFile(path)
 
 
 def test_damage_in_one_page_leaves_the_others_readable(tmp_path: Path, pages: dict[str, PageCache]) -> None:
