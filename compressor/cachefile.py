@@ -115,11 +115,8 @@ class CacheFile(SealedFile[Cache]):
 
     def __init__(self, source: Path | ByteRanges) -> None:
         super().__init__(source, _kind())
-        try:
+        with self._opening():
             self._entries = self._layout()
-        except ValueError as error:
-            self.close()
-            raise self._damaged(str(error)) from error
 
     def _layout(self) -> Entries:
         """Raises ValueError."""

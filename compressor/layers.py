@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, pad
+from torch.nn.functional import linear
 
 from compressor.attention import attend, places_of
-from compressor.device import rounded
+from compressor.device import pad_rows
 from compressor.packed import PackedLinear, Then
 
 WIDTH = 384
@@ -86,13 +86,12 @@ class Pool:
     def __call__(self, texts: Sequence[Tensor], means: Tensor, dtype: torch.dtype) -> Tensor:
         """texts: (tokens, WIDTH) float32 each, means (texts, WIDTH) -> (texts, WIDTH)."""
         count, heads = len(means), len(self.key)
-        spare = (0, 0, 0, rounded(count, STEP_TEXTS) - count)
-        x = pad(means, spare).to(dtype)
+        x = pad_rows(means, STEP_TEXTS).to(dtype)
         queries = self.query(x)[:count].float().view(count, heads, HEAD).transpose(0, 1) * HEAD**-0.5
         sought = torch.bmm(queries, self.key).transpose(0, 1)  # (texts, heads, WIDTH)
         seen = torch.stack([(its @ text.T).softmax(-1) @ text for its, text in zip(sought, texts, strict=True)])
         attended = torch.bmm(seen.transpose(0, 1), self.value).transpose(0, 1).reshape(count, -1) + self.value_bias
-        return self.block(x, pad(attended, spare).to(dtype))[:count].float()
+        return self.block(x, pad_rows(attended, STEP_TEXTS).to(dtype))[:count].float()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -256,6 +257,15 @@ class SealedFile(ABC, Generic[Entry]):
             if parts is None:
                 raise self._damaged(f"the checksum of {entries[place]} differs")
             yield place, parts
+
+    @contextmanager
+    def _opening(self) -> Iterator[None]:
+        """Closes the file where what it says of its entries raises ValueError, and raises CacheDamaged with that."""
+        try:
+            yield
+        except ValueError as error:
+            self.close()
+            raise self._damaged(str(error)) from error
 
     def _damaged(self, why: str) -> CacheDamaged:
         """The error for this file; what it says of itself is shown as plain characters."""

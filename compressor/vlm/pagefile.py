@@ -84,12 +84,9 @@ class PageFile(SealedFile[PageCache]):
     def __init__(self, source: Path | ByteRanges) -> None:
         super().__init__(source, _kind())
         header = self._header()
-        try:
+        with self._opening():
             for entry in header:
                 _check(entry, header.facts[entry], {part: header.places[f"{entry}.{part}"].shape for part in PARTS})
-        except ValueError as error:
-            self.close()
-            raise self._damaged(str(error)) from error
 
     def facts(self, entry: str) -> Facts:
         """What the header says of a page. Touches only the header."""
