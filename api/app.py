@@ -66,7 +66,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             stop.set()
 
     app = FastAPIOffline(
-        title="Percel", version=version("percel"), description=DESCRIPTION, lifespan=lifespan, redoc_url=None
+        title="Percel",
+        version=version("percel"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # `Observed` has its own
     )
     app.state.quotas = Quotas(
         settings.broker_url, requests_per_minute=settings.requests_per_minute, bytes_per_day=settings.bytes_per_day

@@ -2,10 +2,10 @@
 
 import re
 from contextlib import AbstractContextManager
-from uuid import uuid4
+from secrets import token_hex
 
 from fastapi import FastAPI
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import problem_of
@@ -39,14 +39,14 @@ class Observed:
             return
         headers = Headers(scope=scope)
         asked = headers.get(HEADER, "")
-        request_id = asked if _ID.fullmatch(asked) else uuid4().hex
+        request_id = asked if _ID.fullmatch(asked) else token_hex(16)
         status = 500  # what a client sees of an application that raises
 
         async def tell(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[HEADER] = request_id
+                message["headers"] = [*message.get("headers", ()), (HEADER.encode(), request_id.encode())]
             await send(message)
 
         try:

@@ -1,9 +1,9 @@
 """Owns the passages of found chunks: read out of loaded caches, ranked again, handed to a decoder."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
+from typing import NamedTuple
 
 from compressor.cache import Cache, Reading
 from compressor.decoders.base import Evidence, ScoredPassage
@@ -16,8 +16,7 @@ from workers.resources import Resources
 _SCORE = attrgetter("score")
 
 
-@dataclass(frozen=True, slots=True)
-class FoundChunk:
+class FoundChunk(NamedTuple):
     """A chunk and the passages of it that search found, best first."""
 
     row: LiveChunk

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 RESTART_SECONDS = 1.0
 SILENT_SECONDS = 120  # a process that is silent for so long is replaced; loading a model may take most of it
 STOP_SECONDS = 30.0  # a worker that has not stopped by then is killed; its jobs are due again
-COLLECTED_AFTER = 10_000, 20, 20  # objects, and collections of the generation before (`gc.set_threshold`)
+COLLECTED_AFTER = 50_000, 20, 20  # objects, and collections of the generation before (`gc.set_threshold`)
 
 
 def check_bind(settings: Settings) -> int:

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import uvloop
 
 from bench.client import LightClient
 from bench.filled import COLLECTION, PASSAGE_CHARACTERS, fill, passages_of, questions_of
@@ -188,11 +189,11 @@ def run_searches(arguments: argparse.Namespace) -> list[dict[str, object]]:
         questions = questions_of(texts)
         with serving(home, arguments.processes) as url:
             warm = search_load(url, questions, rate=4, seconds=5)
-            asyncio.run(warm)
+            uvloop.run(warm)
             with httpx.Client(base_url=url, timeout=60) as client, ingesting(client, passages_of(arguments.text)):
                 for rate in arguments.rates:
                     before, start = _ready_documents(client), time.perf_counter()
-                    row = asyncio.run(search_load(url, questions, rate=rate, seconds=arguments.seconds))
+                    row = uvloop.run(search_load(url, questions, rate=rate, seconds=arguments.seconds))
                     ingested = (_ready_documents(client) - before) / (time.perf_counter() - start)
                     rows.append({**row, "documents_per_s": ingested})
                     show(f"Searches while documents are ingested, {arguments.chunks:,} chunks", rows)

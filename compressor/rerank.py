@@ -6,8 +6,8 @@ seen here only.
 
 from collections import defaultdict
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
 from itertools import chain, compress, count, pairwise
+from typing import NamedTuple
 
 from compressor.references import without_parts
 from compressor.sentences import split_sentences
@@ -45,8 +45,7 @@ def match_words(query: str, texts: Sequence[str]) -> list[tuple[float, float]]:
     return [(_best_sentence(weights, its), _nearness(pairs, its) / whole if whole else 0.0) for its in found]
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(NamedTuple):
     """Which of a query's words a text has, and where."""
 
     places: defaultdict[str, int]  # a bit for each, counted in words from its start

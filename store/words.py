@@ -106,7 +106,7 @@ class WordIndex(GeneratedIndex[_View]):
         if document_ids is not None:
             ids = catalog.vectors_of_documents(session, self._embedder, document_ids)
             among = np.sort(np.array(ids, np.int64))
-        return [view.ranker.best(self._cutter.keys(query_terms(query)), k, among) for query in queries]
+        return [view.ranker.best(keys, k, among) for keys in self._cutter.keys([*map(query_terms, queries)])]
 
     def compact(self, *, force: bool = False) -> bool:
         """Writes a new generation if one is due (or forced), and removes those of earlier forms.

@@ -54,20 +54,22 @@ class Cutter:
             word, text = np.concatenate([word, np.full(len(mine), starred)]), np.concatenate([text, text[mine]])
         return Cut(np.fromiter(map(key_of, place), np.uint64, len(place)), word, text, lengths)
 
-    def keys(self, terms: Sequence[Term]) -> list[int]:
-        """The keys of a query's terms, each once."""
+    def keys(self, queries: Sequence[Sequence[Term]]) -> list[list[int]]:
+        """The keys of each query's terms, each once; the terms that are new are cut together."""
         known = self._known
-        mine = [known.get(term) for term in terms]
-        if None in mine:
-            new = self._cut_terms([term for term, its in zip(terms, mine, strict=True) if its is None])
-            mine = [new.get(term, its) for term, its in zip(terms, mine, strict=True)]
+        mine = {term: known.get(term) for terms in queries for term in terms}
+        new = self._cut_terms([term for term, keys in mine.items() if keys is None])
+        if new:
+            mine |= new
             if len(known) > _KNOWN:
                 self._known = known = {}  # other threads go on with the old one
-            known.update({term: its for term, its in new.items() if len(term.text) <= _LONGEST})
-        return list(dict.fromkeys(key for its in mine for key in its or ()))
+            known.update({term: keys for term, keys in new.items() if len(term.text) <= _LONGEST})
+        return [list(dict.fromkeys(key for term in terms for key in mine[term] or ())) for terms in queries]
 
     def _cut_terms(self, terms: Sequence[Term]) -> dict[Term, tuple[int, ...]]:
         """The keys of each term."""
+        if not terms:
+            return {}
         cuts: dict[int, list[str]] = {}
         for word, row in self._occurrences([term.text for term in terms]):
             cuts.setdefault(row, []).append(word)

@@ -10,6 +10,7 @@ from compressor.embed import (
     SentenceTransformersEmbedder,
     installed_weights,
     load_embedder,
+    load_tokenizer,
     reference_counter,
 )
 from compressor.errors import ModelError
@@ -80,6 +81,11 @@ def test_queries_are_embedded_near_what_all_layers_make_of_them(embedder):
     assert cosines.diagonal().min() > 0.85
     assert (cosines.argmax(1) == np.arange(len(queries))).all()
     assert embedder.embed_queries([]).shape == (0, embedder.dimensions)
+
+
+def test_queries_are_cut_into_the_same_tokens_as_other_texts(embedder):
+    together = load_tokenizer(installed_weights()).encode_batch(TEXTS)
+    assert [embedder._query_ids(text) for text in TEXTS] == [encoding.ids for encoding in together]
 
 
 def test_a_model_with_prompts_gets_them_and_another_fingerprint(tmp_path):

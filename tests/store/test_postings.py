@@ -47,6 +47,11 @@ def one_by_one(texts: list[str], query: list[str]) -> dict[int, float]:
     return scores
 
 
+def keys_of(*queries: str, cutter: Cutter = CUTTER) -> list[list[int]]:
+    """The keys of each query's terms."""
+    return cutter.keys([*map(query_terms, queries)])
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     bodies,
@@ -137,14 +142,14 @@ def test_words_in_too_many_passages_choose_where_rare_ones_bring_too_few(
     monkeypatch.setattr(bm25, "_FEW", 10)
     parts = [made(["tide pilot"] + ["fog pilot"] * 99 + ["pilot"] * 100)]
     among = None if kept_to is None else np.array(kept_to, np.int64)
-    hits = Ranker(parts).best(CUTTER.keys(query_terms("tide pilot")), 20, among)
+    hits = Ranker(parts).best(keys_of("tide pilot")[0], 20, among)
     assert len(hits) == 20
     assert {hit.vector_id for hit in hits} <= set(kept_to or range(1, 201))
 
 
 def test_a_ranker_forgets_words_without_losing_those_of_the_query(monkeypatch: pytest.MonkeyPatch) -> None:
     ranker = Ranker([made(["tide fog", "pilot fog harbour", "harbour", "log"])])
-    asked = [CUTTER.keys(query_terms(query)) for query in ("tide fog", "fog pilot harbour", "log capstan")]
+    asked = keys_of("tide fog", "fog pilot harbour", "log capstan")
     known = [ranker.best(keys, 4) for keys in asked]
     monkeypatch.setattr(bm25, "_KNOWN", 2)
     assert [ranker.best(keys, 4) for keys in (*asked, *asked)] == known * 2
@@ -156,17 +161,17 @@ def test_a_ranker_forgets_words_without_losing_those_of_the_query(monkeypatch: p
 def test_words_are_kept_in_mind_without_losing_those_of_the_query(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("store.lexical.cut._KNOWN", 2)
     cutter = Cutter()
-    cutter.keys(query_terms("tide fog pilot"))
-    both = cutter.keys(query_terms("fog harbour"))
-    assert both == [*cutter.keys(query_terms("fog")), *cutter.keys(query_terms("harbour"))]
-    assert len(both) == 2
+    keys_of("tide fog pilot", cutter=cutter)
+    both, fog, pilot, harbour = keys_of("fog harbour", "fog", "pilot", "harbour", cutter=cutter)
+    assert both == [*fog, *harbour]
+    assert len({*both, *pilot}) == 3
 
 
 def test_long_terms_are_found_and_not_kept() -> None:
     """A question has up to 10,000 characters, and anybody may ask many of one word each."""
     cutter = Cutter()
     long, short = "x" * 65, "x" * 64
-    assert cutter.keys(query_terms(f"{long} {short}")) == [key_of(long), key_of(short)]
+    assert keys_of(f"{long} {short}", cutter=cutter) == [[key_of(long), key_of(short)]]
     assert [term.text for term in cutter._known] == [short]
 
 
@@ -204,7 +209,7 @@ def test_bytes_give_the_same_postings_and_other_bytes_none() -> None:
 def test_searches_at_once_do_not_meet() -> None:
     texts = [f"harbour log {'fog ' * (n % 8 == 0)}{'pilot ' * (n % 3)}".strip() for n in range(1, 2001)]
     ranker = Ranker([made(texts[:1500]), made(texts[1500:], 1501)])
-    asked = [CUTTER.keys(query_terms(query)) for query in ("fog pilot harbour", "pilot log", "fog", "harbour log")]
+    asked = keys_of("fog pilot harbour", "pilot log", "fog", "harbour log")
     alone = [ranker.best(keys, 50) for keys in asked]
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda keys: ranker.best(keys, 50), asked * 50))
