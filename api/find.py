@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 Ranked = list[tuple[LivePassage, float]]  # with their scores, best first
 PASSED_OVER = 1_500  # hits asked of a ranking at most, to leave out those of other documents
-POOL = 60  # passages asked of each ranking; more changes nothing on the benchmark's questions
+POOL = 40  # passages asked of each ranking; more changes nothing on the benchmark's questions
+_DEEPER = 4  # times as many, where those are of too few chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +119,22 @@ def _by_chunk(ranked: Sequence[tuple[LivePassage, float]], k: int) -> dict[int, 
 
 
 def find_passages(
-    resources: Resources, session: "Session", asked: Sequence[Asked], vectors: "NDArray[np.float32]"
+    resources: Resources,
+    session: "Session",
+    asked: Sequence[Asked],
+    vectors: "NDArray[np.float32]",
+    *,
+    pool: int | None = None,
 ) -> list[Ranked]:
     """For each question of one `place` its live passages by meaning and words together, best first. vectors: (n, d).
+
+    `pool` are asked of each ranking, or as many as is usual; more where those are of fewer chunks than are wanted.
 
     For a second look only the first ones are looked up, until they have enough chunks: a row costs more than finding it
     did. Where these are live, and the best by words, nothing comes before them; where one is not, all are looked up.
     One further behind that is not live then only counts for how low the last of a ranking is.
     """
-    place, pool = asked[0], asked[0].pool
+    place, pool = asked[0], pool or asked[0].pool
     one_in = _one_in(session, place)
 
     def near(numbers: Sequence[int], k: int) -> Sequence[Ranking]:
@@ -141,7 +149,7 @@ def find_passages(
     every = range(len(asked))
     by_vector, by_words = near(every, pool), worded(every, pool)
     live = Live(session, place.collection_id, place.among)
-    ranked = _leading(resources, asked, by_vector, by_words, live)
+    ranked = _leading(resources, asked, by_vector, by_words, live, pool)
     rest = [number for number in every if number not in ranked]
     if rest:
         vector_hits = live.best([by_vector[n] for n in rest], pool, lambda some, k: near([rest[n] for n in some], k))
@@ -149,7 +157,18 @@ def find_passages(
         for number, *both in zip(rest, vector_hits, word_hits, strict=True):
             passages = {passage.vector_id: passage for hits in both for passage, _ in hits}
             scores = [[(passage.vector_id, score) for passage, score in hits] for hits in both]
-            ranked[number] = [(passages[key], score) for key, score in _fuse(resources, asked[number], *scores)]
+            ranked[number] = [
+                (passages[key], score) for key, score in _fuse(resources, asked[number], *scores, pool=pool)
+            ]
+    few = [
+        number
+        for number in every
+        if len({passage.chunk_id for passage, _ in ranked[number]}) < asked[number].k
+        and max(len(by_vector[number]), len(by_words[number])) > pool
+    ]
+    if few:  # long chunks, each with many passages that fit
+        more = find_passages(resources, session, [asked[n] for n in few], vectors[few], pool=_DEEPER * pool)
+        ranked |= dict(zip(few, more, strict=True))
     return [ranked[number] for number in every]
 
 
@@ -170,14 +189,19 @@ def _hits(among: AbstractCollection[str] | None, k: int, one_in: int) -> tuple[i
 
 
 def _leading(
-    resources: Resources, asked: Sequence[Asked], by_vector: Sequence[Ranking], by_words: Sequence[Ranking], live: Live
+    resources: Resources,
+    asked: Sequence[Asked],
+    by_vector: Sequence[Ranking],
+    by_words: Sequence[Ranking],
+    live: Live,
+    pool: int,
 ) -> dict[int, Ranked]:
     """By their numbers the questions for which the first passages are enough, and live, with these."""
     fused: dict[int, dict[int, float]] = {}
     for number, one in enumerate(asked):
         if one.texts:
-            both = (list(islice(ranking[number].items(), one.pool)) for ranking in (by_vector, by_words))
-            fused[number] = dict(_fuse(resources, one, *both))
+            both = (list(islice(ranking[number].items(), pool)) for ranking in (by_vector, by_words))
+            fused[number] = dict(_fuse(resources, one, *both, pool=pool))
     found = live.leading(
         [list(its) for its in fused.values()],
         max(one.k for one in asked),
@@ -191,9 +215,14 @@ def _leading(
 
 
 def _fuse(
-    resources: Resources, one: Asked, by_vector: Sequence[tuple[int, float]], by_words: Sequence[tuple[int, float]]
+    resources: Resources,
+    one: Asked,
+    by_vector: Sequence[tuple[int, float]],
+    by_words: Sequence[tuple[int, float]],
+    *,
+    pool: int,
 ) -> list[tuple[int, float]]:
-    return fuse(by_vector, by_words, pool=one.pool, read=resources.embedder.reads(one.query))
+    return fuse(by_vector, by_words, pool=pool, read=resources.embedder.reads(one.query))
 
 
 def find_words(

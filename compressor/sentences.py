@@ -20,6 +20,7 @@ _ABBREVIATION = re.compile(
     r"bzw|usw|nr|abs|bspw|ca|vgl|evtl|ggf|z\.b|d\.h|u\.a|núm|sra|av|mme|mlle)"
     r")$"
 )
+_LONG = 7  # letters: more than any of those has
 _NUMBER = re.compile(r"\s*\d+\s*")
 _MARKER = re.compile(
     r"[-*•‣▪●○■□◦–—#>|]|\(?\w{1,3}[.)]\s|"
@@ -77,6 +78,8 @@ def _ends(text: str, start: int, stop: int, following: int) -> bool:
     upcoming = text[following]
     if upcoming.islower():
         return False
+    if stop - start >= _LONG and text[stop - _LONG : stop].isalpha():
+        return True
     before = text[max(start, stop - 12) : stop]
     if _NUMBER.fullmatch(text, start, stop):
         return False  # "3. Payment" is an item's number

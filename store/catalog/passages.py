@@ -32,6 +32,6 @@ def passage_texts(session: Session, vector_ids: Sequence[int]) -> dict[int, str]
     unpacker = zstandard.ZstdDecompressor()
     found: dict[int, str] = {}
     for first in range(0, len(vector_ids), _BATCH):
-        rows = session.connection().execute(_TEXTS, {"ids": vector_ids[first : first + _BATCH]})
+        rows = session.connection().execute(_TEXTS, {"ids": vector_ids[first : first + _BATCH]}).all()
         found |= {key: unpacker.decompress(data, max_output_size=_MOST).decode() for key, data in rows}
     return found

@@ -96,6 +96,20 @@ def test_a_second_look_needs_few_rows_and_starts_from_the_same(
         looked_up.clear()
 
 
+@pytest.mark.parametrize("texts", [False, True])
+def test_chunks_with_many_passages_do_not_keep_others_out(
+    resources: Resources, documents: dict[str, Document], monkeypatch: pytest.MonkeyPatch, texts: bool
+) -> None:
+    """As many chunks come as are asked for, and the best ones the same as with a longer list from the start."""
+    monkeypatch.setattr(Asked, "pool", 2)  # passages for three chunks
+    asked = asked_of(resources, QUESTIONS, texts=texts)
+    few = find_together(resources, asked)
+    monkeypatch.setattr(Asked, "pool", 200)
+    for found, every in zip(few, find_together(resources, asked), strict=True):
+        assert len(found.chunks) == len(every.chunks) == 3
+        assert titles(found)[0] == titles(every)[0]
+
+
 def test_deleted_documents_hide_nothing(
     resources: Resources, documents: dict[str, Document], monkeypatch: pytest.MonkeyPatch
 ) -> None:
