@@ -30,7 +30,7 @@ QUERY_LAYERS = Path(__file__).with_name("query_layers.safetensors")  # made by d
 # Letters per token of a question: English 1.7 to 7, Polish 1.9, Russian, Arabic and Chinese 0.7 to 1.4, Thai over 20
 _LEAST_LETTERS, _MOST_LETTERS = 1.5, 12
 _SPECIAL = 2  # tokens around every text
-_QUERIES = 256  # whose tokens are kept
+_QUERIES, _LONGEST = 256, 500  # whose tokens are kept, and their characters: a token may take 40 bytes
 
 
 class Embedder(Protocol):
@@ -134,12 +134,18 @@ class DefaultEmbedder:
 
     @cached_property
     def _query_ids(self) -> Callable[[str], list[int]]:
-        """The token ids of a query, special ones included; every query is asked about twice.
+        """The token ids of a query, special ones included: every query is asked about twice, so short ones are kept.
 
         Each by itself: for several the tokenizer waits for threads of its own, which busy cores keep waiting.
         """
         tokenizer = self._tokenizer
-        return lru_cache(maxsize=_QUERIES)(lambda query: tokenizer.encode(query).ids)
+
+        def ids_of(query: str) -> list[int]:
+            ids: list[int] = tokenizer.encode(query).ids
+            return ids
+
+        kept = lru_cache(maxsize=_QUERIES)(ids_of)
+        return lambda query: (kept if len(query) <= _LONGEST else ids_of)(query)
 
     @cached_property
     def _model(self) -> "MiniLM":

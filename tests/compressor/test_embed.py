@@ -88,6 +88,13 @@ def test_queries_are_cut_into_the_same_tokens_as_other_texts(embedder):
     assert [embedder._query_ids(text) for text in TEXTS] == [encoding.ids for encoding in together]
 
 
+def test_tokens_of_long_queries_are_not_kept(embedder):
+    """A question has up to 10,000 characters, each of which may be a token; 256 of them would be 100 MB a process."""
+    short, long = "?" * 500, "?" * 501
+    assert embedder._query_ids(short) is embedder._query_ids(short)
+    assert embedder._query_ids(long) is not embedder._query_ids(long)
+
+
 def test_a_model_with_prompts_gets_them_and_another_fingerprint(tmp_path):
     shutil.copytree(installed_weights(), tmp_path / "model")
     config = tmp_path / "model" / "config_sentence_transformers.json"
