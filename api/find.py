@@ -125,10 +125,12 @@ def find_passages(
     vectors: "NDArray[np.float32]",
     *,
     pool: int | None = None,
+    live: Live | None = None,
 ) -> list[Ranked]:
     """For each question of one `place` its live passages by meaning and words together, best first. vectors: (n, d).
 
     `pool` are asked of each ranking, or as many as is usual; more where those are of fewer chunks than are wanted.
+    `live` is what was looked up before.
 
     For a second look only the first ones are looked up, until they have enough chunks: a row costs more than finding it
     did. Where these are live, and the best by words, nothing comes before them; where one is not, all are looked up.
@@ -148,7 +150,7 @@ def find_passages(
 
     every = range(len(asked))
     by_vector, by_words = near(every, pool), worded(every, pool)
-    live = Live(session, place.collection_id, place.among)
+    live = live or Live(session, place.collection_id, place.among)
     ranked = _leading(resources, asked, by_vector, by_words, live, pool)
     rest = [number for number in every if number not in ranked]
     if rest:
@@ -163,11 +165,12 @@ def find_passages(
     few = [
         number
         for number in every
-        if len({passage.chunk_id for passage, _ in ranked[number]}) < asked[number].k
-        and max(len(by_vector[number]), len(by_words[number])) > pool
+        if len(ranked[number]) >= pool  # with fewer these are all there are: a ranking may give none to spare
+        and len({passage.chunk_id for passage, _ in ranked[number]}) < asked[number].k
     ]
     if few:  # long chunks, each with many passages that fit
-        more = find_passages(resources, session, [asked[n] for n in few], vectors[few], pool=_DEEPER * pool)
+        some, more_of_each = [asked[number] for number in few], _DEEPER * pool
+        more = find_passages(resources, session, some, vectors[few], pool=more_of_each, live=live)
         ranked |= dict(zip(few, more, strict=True))
     return [ranked[number] for number in every]
 

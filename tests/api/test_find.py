@@ -110,6 +110,49 @@ def test_chunks_with_many_passages_do_not_keep_others_out(
         assert titles(found)[0] == titles(every)[0]
 
 
+def test_a_ranking_without_hits_to_spare_is_asked_for_more(
+    resources: Resources, documents: dict[str, Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL gives as many of the nearest as it is asked for, and a question in another script shares no word."""
+    monkeypatch.setattr(Asked, "pool", 2)
+    monkeypatch.setattr("store.vectors.with_spare", lambda wanted: wanted)
+    (found,) = find_together(resources, asked_of(resources, ["水位何时读取"]))
+    assert len(found.chunks) == 3
+
+
+def test_where_there_is_no_more_nothing_is_asked_for_again(
+    resources: Resources, documents: dict[str, Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A filter may leave fewer chunks than are wanted: all their passages are there after the first look."""
+    monkeypatch.setattr(Asked, "pool", 4)
+    few = frozenset(documents[f"{PLACES[1]} {number}.txt"].id for number in (0, 2))
+    ones = [replace(*asked_of(resources, QUESTIONS[:1], among=few), k=k) for k in (2, 3)]
+    find_together(resources, ones)  # takes in what came
+    statements = []
+    for one in ones:
+        with counted(resources) as noted:
+            assert len(find_together(resources, [one])[0].chunks) == 2
+        statements.append(len(noted))
+    assert statements[0] == statements[1]
+
+
+def test_a_longer_list_looks_up_only_what_is_new(
+    resources: Resources, documents: dict[str, Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up: list[int] = []
+    join = catalog.passages_by_vector_ids
+
+    def noted(session: Session, collection_id: str, vector_ids: Sequence[int], **more: object) -> list[LivePassage]:
+        looked_up.extend(vector_ids)
+        return join(session, collection_id, vector_ids, **more)
+
+    monkeypatch.setattr(catalog, "passages_by_vector_ids", noted)
+    monkeypatch.setattr(Asked, "pool", 2)
+    (found,) = find_together(resources, asked_of(resources, QUESTIONS[:1], texts=True))
+    assert len(found.chunks) == 3
+    assert len(looked_up) == len(set(looked_up)) > 2
+
+
 def test_deleted_documents_hide_nothing(
     resources: Resources, documents: dict[str, Document], monkeypatch: pytest.MonkeyPatch
 ) -> None:
