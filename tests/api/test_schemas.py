@@ -23,7 +23,7 @@ FOUND = (
 
 
 def test_what_a_search_found_is_written_in_the_shape_that_is_documented() -> None:
-    written = Hits.json_of(FOUND)
+    written = Hits.json_of([*FOUND])
     read = Hits.model_validate_json(written, strict=True)  # no field too many or too few, none of another type
     assert [hit.title for hit in read.hits] == ['A "title", é 漢\n', "plain"]
     assert read.hits[0].boxes == list(FOUND[0].boxes)
