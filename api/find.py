@@ -16,7 +16,7 @@ from compressor.fuse import fuse
 from store import catalog, lexical
 from store.database import reading
 from store.lexical import LexicalHit
-from store.livepassages import Live, Ranking, with_spare
+from store.livepassages import DEEPER, Live, Ranking, with_spare
 from store.types import LivePassage
 from workers.resources import Resources
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 Ranked = list[tuple[LivePassage, float]]  # with their scores, best first
 PASSED_OVER = 1_500  # hits asked of a ranking at most, to leave out those of other documents
 POOL = 40  # passages asked of each ranking; more changes nothing on the benchmark's questions
-_DEEPER = 4  # times as many, where those are of too few chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +168,7 @@ def find_passages(
         and len({passage.chunk_id for passage, _ in ranked[number]}) < asked[number].k
     ]
     if few:  # long chunks, each with many passages that fit
-        some, more_of_each = [asked[number] for number in few], _DEEPER * pool
+        some, more_of_each = [asked[number] for number in few], DEEPER * pool
         more = find_passages(resources, session, some, vectors[few], pool=more_of_each, live=live)
         ranked |= dict(zip(few, more, strict=True))
     return [ranked[number] for number in every]

@@ -11,7 +11,7 @@ from store.types import LivePassage
 Ranking = Mapping[int, float]  # vector id -> score, best first
 # Rankings by their numbers, made anew: of at least so many rows, or of all there are.
 Deeper = Callable[[Sequence[int], int], Sequence[Ranking]]
-_DEEPER = 4  # times as many rows, where too few are live
+DEEPER = 4  # times as many rows, where too few are live, or of too few chunks
 _SPARE = 7  # one hit more for so many that are wanted: until an index is made anew, some of its hits are not live
 
 
@@ -66,7 +66,7 @@ class Live:
                 found[number] = [(passage, ranking[passage.vector_id]) for passage in passages]
             held = dict(zip(numbers, map(len, rankings), strict=True))
             numbers = [number for number in numbers if len(found[number]) < k and held[number] >= asked]
-            asked *= _DEEPER
+            asked *= DEEPER
             rankings = deeper(numbers, asked) if numbers else ()
         return found
 

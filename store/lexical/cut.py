@@ -58,8 +58,9 @@ class Cutter:
         """The keys of each query's terms, each once; the terms that are new are cut together."""
         known = self._known
         mine = {term: known.get(term) for terms in queries for term in terms}
-        new = self._cut_terms([term for term, keys in mine.items() if keys is None])
-        if new:
+        unknown = [term for term, keys in mine.items() if keys is None]
+        if unknown:
+            new = self._cut_terms(unknown)
             mine |= new
             if len(known) > _KNOWN:
                 self._known = known = {}  # other threads go on with the old one
@@ -68,8 +69,6 @@ class Cutter:
 
     def _cut_terms(self, terms: Sequence[Term]) -> dict[Term, tuple[int, ...]]:
         """The keys of each term."""
-        if not terms:
-            return {}
         cuts: dict[int, list[str]] = {}
         for word, row in self._occurrences([term.text for term in terms]):
             cuts.setdefault(row, []).append(word)
