@@ -48,7 +48,7 @@ class MiniLM:
 
     def _make_layers(self, weights: Weights) -> Layers:
         dtype = torch.bfloat16 if has_native_bf16(self._device) else torch.float32
-        return make_layers(weights, dtype=dtype, packed=can_pack(self._device))
+        return make_layers(weights, dtype=dtype, packed=can_pack(self._device, dtype))
 
     def embed(self, texts: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Token ids with special tokens, one sequence a text -> (texts, 384) float32 of length 1."""

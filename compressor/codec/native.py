@@ -79,10 +79,10 @@ class NativeCodec:
         for module in levels:
             module.to(self._dtype)
             self._writers.append(FixedWriter(module))
-            if self._dtype is torch.bfloat16 and can_pack(device.type):
-                pack_linears(module)
-            elif self._dtype is torch.float32:
+            if self._dtype is torch.float32:
                 round_linears(module.writer)
+            if can_pack(device.type, self._dtype):
+                pack_linears(module)
         self._cuda = CudaReader(levels[-1].reader) if fits(levels[-1].reader, device, self._dtype) else None
         self.strips_per_token = 1 << (len(levels) - 1)
         self._directory = directory

@@ -109,7 +109,6 @@ def test_a_model_with_prompts_gets_them_and_another_fingerprint(tmp_path):
 def test_a_cpu_without_bf16_gives_the_vectors_of_one_that_has_it(embedder, monkeypatch):
     """Where this CPU has none itself both are the same."""
     monkeypatch.setattr("compressor.minilm.has_native_bf16", lambda device: False)
-    monkeypatch.setattr("compressor.minilm.can_pack", lambda device: False)
     plain = load_embedder(device="cpu")
     cosines = (plain.embed(TEXTS) * embedder.embed(TEXTS)).sum(1)
     assert cosines.min() > 1 - 2e-4
