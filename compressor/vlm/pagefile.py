@@ -143,6 +143,8 @@ def _check(entry: str, facts: Mapping[str, Any], shapes: Mapping[str, tuple[int,
     }
     if wanted != shapes or (levels and not rows):  # of no rows there might be any number of levels
         raise ValueError(f"the parts of {entry} do not fit together")
+    if grid is not None and (min(grid) < 0 or grid[0] * grid[1] != rows):
+        raise ValueError(f"the grid of {entry} does not cover its {rows} features")
 
 
 def _bytes(tensor: Tensor) -> NDArray[np.uint8]:

@@ -78,6 +78,8 @@ def test_every_flipped_byte_is_detected(tmp_path: Path) -> None:
         ({"codec": None}, "codec, image token, grid or levels of 0 are not told"),
         ({"image_token": 9.5}, "codec, image token, grid or levels of 0 are not told"),
         ({"grid": [2]}, "codec, image token, grid or levels of 0 are not told"),
+        ({"grid": [2, 4]}, "the grid of 0 does not cover its 6 features"),
+        ({"grid": [-2, -3]}, "the grid of 0 does not cover its 6 features"),
     ],
 )
 def test_facts_that_cannot_be_are_damage_at_once(tmp_path: Path, facts: dict[str, object], message: str) -> None:
