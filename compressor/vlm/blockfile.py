@@ -78,6 +78,10 @@ class BlockFile(SealedFile[Block]):
 
     def __init__(self, source: Path | ByteRanges) -> None:
         super().__init__(source, _kind())
+        with self._opening():
+            for entry, facts in self._header().facts.items():
+                if facts.get("numbers") not in list(NUMBERS):
+                    raise ValueError(f"the numbers of {entry} are of no type of {', '.join(NUMBERS)}")
 
     def facts(self, entry: str) -> Facts:
         """What the header says of a block. Touches only the header."""

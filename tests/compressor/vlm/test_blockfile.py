@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from compressor.errors import CacheDamaged, ModelError
+from compressor.sealed import seal
+from compressor.vlm import blockfile
 from compressor.vlm.blockfile import BlockFile, write_blocks
 from compressor.vlm.blocks import Block, assemble, read_block
 from tests.compressor.vlm.cases import BEFORE, QUESTION, case
@@ -62,3 +64,14 @@ def test_layers_of_different_shapes_are_refused() -> None:
     uneven = dataclasses.replace(block, keys=(block.keys[0], block.keys[1][..., :2]))
     with pytest.raises(ModelError, match="the layers of this block differ in shape: it cannot be stored"):
         write_blocks({"0": uneven})
+
+
+@pytest.mark.parametrize("numbers", ["f8", ["bf16"], None])
+def test_numbers_of_an_unknown_type_are_damage_at_once(tmp_path: Path, numbers: object) -> None:
+    block = make_block(torch.bfloat16)
+    path = tmp_path / "blocks"
+    facts = blockfile._facts(block) | {"numbers": numbers}
+    path.write_bytes(seal(blockfile._kind(), {"0": (facts, blockfile._parts(block))}))
+    message = "^block file blocks is damaged: the numbers of 0 are of no type of bf16, f16, f32; delete it"
+    with pytest.raises(CacheDamaged, match=message):
+        BlockFile(path)
