@@ -82,7 +82,7 @@ class NativeCodec:
             if self._dtype is torch.float32:
                 round_linears(module.writer)
             if can_pack(device.type, self._dtype):
-                pack_linears(module)
+                pack_linears(module)  # all but what is rounded
         self._cuda = CudaReader(levels[-1].reader) if fits(levels[-1].reader, device, self._dtype) else None
         self.strips_per_token = 1 << (len(levels) - 1)
         self._directory = directory
