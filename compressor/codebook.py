@@ -109,6 +109,10 @@ class CodeBook:
             plain[np.repeat(special == kind, sizes)] = alike
         return plain
 
+    def escapes(self, symbols: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Which symbols stand for cells that escaped; none where there is a symbol for every cell."""
+        return symbols == ESCAPE if len(self.cells) <= ESCAPE else np.zeros(len(symbols), np.bool_)
+
     def _is_special(self, stream: Stream, frame: bytes | memoryview, size: int) -> bool:
         """Whether a frame is not zstd's."""
         if stream == "symbols":
@@ -123,6 +127,7 @@ class Streams:
     symbols: NDArray[np.uint8]
     shared: NDArray[np.uint8]
     escaped: NDArray[np.uint8]  # the cells that escaped, in their order
+    escapes: NDArray[np.bool_]  # (symbols,) which of them stand for those
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +151,7 @@ def streams_of(levels: NDArray[np.uint8], book: CodeBook) -> Streams:
         symbols=np.where(escaped, ESCAPE, symbols).astype(np.uint8),
         shared=pack(levels[:, own:], format).ravel(),
         escaped=pack(cells[escaped], format).ravel() if escaped.any() else np.zeros(0, np.uint8),
+        escapes=escaped,
     )
 
 
@@ -171,7 +177,7 @@ def fill(target: NDArray[Any], streams: Streams, book: CodeBook, numbers: Number
     if streams.escaped.size:
         escaped = streams.escaped.reshape(-1, packed_width(book.cells.shape[1], format))
         levels = unpack(escaped, format)
-        cells[symbols == ESCAPE] = _words(numbers.values[levels])
+        cells[streams.escapes.reshape(symbols.shape)] = _words(numbers.values[levels])
 
 
 def coded_bytes(levels: NDArray[np.uint8], codec: str, format: str) -> int:

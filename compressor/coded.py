@@ -11,7 +11,7 @@ from compressor.cache import Cache
 from compressor.cacheindex import Index
 from compressor.codebook import STREAMS, Numbers, Streams, book_named, fill, numbers_of
 from compressor.entries import TokenKind
-from compressor.formats import FORMATS, level_numbers
+from compressor.formats import FORMATS, level_numbers, packed_width
 from compressor.frames import pack_frame, unpack_frames
 from compressor.sealed import Parts
 
@@ -74,12 +74,18 @@ class CodedEntries:
             )
             for stream in STREAMS
         )
-        escaped = [
-            self._tail(entry, each)[told.strips :]
-            for entry, each, told in zip(entries, parts, said, strict=True)
-            if told.escaped
-        ]
-        streams = Streams(symbols, shared, np.concatenate([_NONE, *escaped]))
+        escapes = book.escapes(symbols)
+        cell = packed_width(book.cells.shape[1], FORMATS[book.format])
+        escaped, start = [_NONE], 0
+        for entry, each, told in zip(entries, parts, said, strict=True):
+            end = start + book.size("symbols", told.tokens, way.width)
+            # Of each its own: in a sum that fits one could still have taken the cells of another.
+            if told.escaped != cell * (count := np.count_nonzero(escapes[start:end])):
+                raise ValueError(f"it holds {told.escaped} bytes of cells that escaped, and {count} did")
+            if told.escaped:
+                escaped.append(self._tail(entry, each)[told.strips :])
+            start = end
+        streams = Streams(symbols, shared, np.concatenate(escaped), escapes)
         fill(target, streams, book, _table(way.book, way.format, wanted))
 
     def _tail(self, entry: str, parts: Parts) -> NDArray[np.uint8]:
