@@ -7,6 +7,7 @@ next ones: most of what lies together is alike then.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
@@ -25,7 +26,12 @@ LIMIT = 1 << 25  # bytes before it is packed; those of 20,000 entries are 1.9 MB
 WIDTH_LIMIT = 1 << 16  # numbers of a token
 CHECKSUM_BYTES = 16  # of sha256: by chance, one change in 10^38 would pass
 DIGEST_BYTES = 32
+# Of JSON, outside its strings: `names` and `ways` without an entry take fifty bytes, an entry and its way twenty. What
+# is parsed takes up to a hundred times as much memory.
+_JSON_BYTES, _ENTRY_JSON_BYTES = 1_000, 20
+_STRING = re.compile(rb'"(?:[^"\\]|\\.?)*+(?:"|\Z)', re.DOTALL)  # or what begins as one, so that no byte is tried twice
 _KINDS = (*["<u4"] * 8, "<f8", f"V{CHECKSUM_BYTES}", f"V{DIGEST_BYTES}")  # of the fields of Said
+_ENTRY_BYTES = sum(np.dtype(kind).itemsize for kind in _KINDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +143,12 @@ def read_index(data: bytes) -> Index:
     """The inverse of `write_index`. Raises ValueError for anything that it would not write."""
     plain = _unpacked(data)
     start = 4 + int.from_bytes(plain[:4], "little")
-    names, ways = _head(plain[4:start])
-    if len(plain) != start + len(names) * sum(np.dtype(kind).itemsize for kind in _KINDS):
+    head = plain[4:start]
+    most = max(0, len(plain) - start) // _ENTRY_BYTES
+    if len(_STRING.sub(b"", head)) > _JSON_BYTES + most * _ENTRY_JSON_BYTES:
+        raise ValueError(f"it says more than {most:,} entries can have")
+    names, ways = _head(head)
+    if len(plain) != start + len(names) * _ENTRY_BYTES:
         raise ValueError(f"{len(plain)} bytes for {len(names)} entries")
     columns: list[list[Any]] = []
     for kind in _KINDS:

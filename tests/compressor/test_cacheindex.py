@@ -73,7 +73,6 @@ HEADS = {
     "a way is no object": ({"names": [], "ways": [1]}, "a way does not have codec (str), format (str), width (int)"),
     "a way lacks a field": ({"names": [], "ways": [{"codec": "c"}]}, "a way does not have codec (str)"),
     "a field too many": ({"names": [], "ways": [FACTS | {"more": 1}]}, "a way does not have codec (str)"),
-    "deep": (b"[" * 100_000, "it is nested too deep"),
     "no JSON": (b"{", "Expecting property name"),
     "no text": (b"\xff\xff\xff", "can't decode"),
 }
@@ -84,6 +83,31 @@ def test_a_head_that_is_none_is_refused(how: str) -> None:
     head, message = HEADS[how]
     with pytest.raises(ValueError, match=re.escape(message)):
         read_index(index_of(head))
+
+
+@pytest.mark.parametrize(
+    "head", [b"[" * 100_000, b"[]," * 500, b"1.5," * 500, b'{"' + b"a" * 2000 + b'":' + b"[" * 1000]
+)
+def test_a_head_that_says_more_than_its_entries_need_is_not_parsed(head: bytes) -> None:
+    """Parsed, it takes up to a hundred times its bytes."""
+    with pytest.raises(ValueError, match="it says more than 0 entries can have"):
+        read_index(index_of(head))
+
+
+def test_a_deep_head_is_refused_where_there_are_entries_enough_for_its_bytes() -> None:
+    with pytest.raises(ValueError, match="it is nested too deep"):
+        read_index(index_of(b"[" * 100_000, bytes(5_000 * ENTRY_BYTES)))
+
+
+@pytest.mark.parametrize("name", ["[{,:" * 5_000, '"' * 5_000, "\\" * 5_001, '\\"' * 5_000])
+def test_names_may_hold_what_json_is_made_of(name: str) -> None:
+    assert list(read_index(write_index(Index({name: said()}, [WAY])))) == [name]
+
+
+@pytest.mark.parametrize("end", [b"", b"\\"])
+def test_a_string_that_does_not_end_is_looked_at_once(end: bytes) -> None:
+    with pytest.raises(ValueError, match=r"Unterminated string|Invalid"):
+        read_index(index_of(b'["' + b'\\"' * 10_000_000 + end))
 
 
 @pytest.mark.parametrize(
