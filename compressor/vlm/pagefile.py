@@ -18,7 +18,7 @@ from torch import Tensor
 from compressor.ranges import ByteRanges, ReadFile, owned
 from compressor.sealed import Kind, Parts, SealedFile, seal
 from compressor.vlm.page import PageCache
-from compressor.vlm.rows import SCALE_BYTES, RowFormat, Rows, check_format, is_scaled
+from compressor.vlm.rows import SCALE_BYTES, RowFormat, Rows, check_format, is_scaled, row_bytes
 
 VERSION = "1"
 PARTS = ("ids", "features", "scales", "deepstack", "deepstack_scales")
@@ -106,6 +106,10 @@ class PageFile(SealedFile[PageCache]):
         format = cast("RowFormat", facts["format"])
         grid = facts["grid"]
         levels = facts["levels"]
+        ids = _numbers(parts["ids"], "<i4")
+        placed = int((ids == facts["image_token"]).sum())
+        if placed != len(parts["features"]):
+            raise self._damaged(f"{entry} has places for {placed} of its {len(parts['features'])} features")
         return PageCache(
             codec=facts["codec"],
             features=_rows(format, parts["features"], parts["scales"]),
@@ -116,7 +120,7 @@ class PageFile(SealedFile[PageCache]):
                 )
             ),
             grid=None if grid is None else (grid[0], grid[1]),
-            ids=_numbers(parts["ids"], "<i4"),
+            ids=ids,
             image_token=facts["image_token"],
         )
 
@@ -128,6 +132,7 @@ def _check(entry: str, facts: Mapping[str, Any], shapes: Mapping[str, tuple[int,
     if (
         not isinstance(facts.get("codec"), str)
         or type(facts.get("image_token")) is not int
+        or not 0 <= facts["image_token"] < 1 << 31  # what its ids can be
         or type(levels) is not int
         or not (grid is None or (isinstance(grid, list) and [type(side) for side in grid] == [int, int]))
     ):
@@ -141,7 +146,9 @@ def _check(entry: str, facts: Mapping[str, Any], shapes: Mapping[str, tuple[int,
         "deepstack": (levels * rows, row),
         "deepstack_scales": (levels * scaled, SCALE_BYTES),
     }
-    if wanted != shapes or (levels and not rows):  # of no rows there might be any number of levels
+    width = 2 * row // row_bytes(format, 2)
+    # of no rows there might be any number of levels
+    if wanted != shapes or row != row_bytes(format, width) or (levels and not rows):
         raise ValueError(f"the parts of {entry} do not fit together")
     if grid is not None and (min(grid) < 0 or grid[0] * grid[1] != rows):
         raise ValueError(f"the grid of {entry} does not cover its {rows} features")

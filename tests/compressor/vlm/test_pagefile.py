@@ -77,6 +77,8 @@ def test_every_flipped_byte_is_detected(tmp_path: Path) -> None:
         ({"levels": "1"}, "codec, image token, grid or levels of 0 are not told"),
         ({"codec": None}, "codec, image token, grid or levels of 0 are not told"),
         ({"image_token": 9.5}, "codec, image token, grid or levels of 0 are not told"),
+        ({"image_token": 1 << 70}, "codec, image token, grid or levels of 0 are not told"),
+        ({"image_token": -1}, "codec, image token, grid or levels of 0 are not told"),
         ({"grid": [2]}, "codec, image token, grid or levels of 0 are not told"),
         ({"grid": [2, 4]}, "the grid of 0 does not cover its 6 features"),
         ({"grid": [-2, -3]}, "the grid of 0 does not cover its 6 features"),
@@ -98,6 +100,30 @@ def test_parts_of_other_shapes_are_damage_at_once(tmp_path: Path, part: str) -> 
     path.write_bytes(seal(pagefile._kind(), {"0": (pagefile._facts(page), parts | {part: parts[part].ravel()})}))
     with pytest.raises(CacheDamaged, match="page file pages is damaged: the parts of 0 do not fit together"):
         PageFile(path)
+
+
+@pytest.mark.parametrize(("format", "row"), [("bf16", 31), ("f32", 62)])
+def test_rows_that_end_within_a_number_are_damage_at_once(tmp_path: Path, format: RowFormat, row: int) -> None:
+    page = make_page(3, format=format)
+    parts = {
+        name: part[:, :row] if name in ("features", "deepstack") else part
+        for name, part in pagefile._parts(page).items()
+    }
+    path = tmp_path / "pages"
+    path.write_bytes(seal(pagefile._kind(), {"0": (pagefile._facts(page), parts)}))
+    with pytest.raises(CacheDamaged, match="page file pages is damaged: the parts of 0 do not fit together"):
+        PageFile(path)
+
+
+@pytest.mark.parametrize(("kept", "token", "placed"), [(4, 9, 3), (8, 7, 1), (8, 5, 0)])
+def test_a_page_without_a_place_for_each_feature_is_damage(tmp_path: Path, kept: int, token: int, placed: int) -> None:
+    page = make_page(3)
+    parts = pagefile._parts(page)
+    path = tmp_path / "pages"
+    facts = pagefile._facts(page) | {"image_token": token}
+    path.write_bytes(seal(pagefile._kind(), {"0": (facts, parts | {"ids": parts["ids"][:kept]})}))
+    with PageFile(path) as file, pytest.raises(CacheDamaged, match=f"0 has places for {placed} of its 6 features; enc"):
+        file.load("0")
 
 
 def test_any_number_of_levels_of_no_rows_is_damage(tmp_path: Path) -> None:
