@@ -8,11 +8,11 @@ ever run or unpickled. Knows nothing of vLLM.
 
 import hashlib
 import json
+import math
 import struct
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,7 +59,7 @@ def open_page(file: PageFile, entry: str) -> Page:
         if facts is None:
             raise PageError(f"{file.name} holds no page {entry}")
         return _described(file, entry, facts, header, data)
-    except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError, struct.error) as error:
         raise PageError(f"page file {file.name} is damaged: its header cannot be read ({error})") from error
 
 
@@ -88,13 +88,17 @@ def _described(file: PageFile, entry: str, facts: dict[str, Any], header: dict[s
     for part in PARTS:
         tensor = header[f"{entry}.{part}"]
         start, end = tensor["data_offsets"]
-        shape = tuple(int(side) for side in tensor["shape"])
-        if tensor["dtype"] != "U8" or not 0 <= start <= end or end - start != int(np.prod(shape)):
+        shape = tuple(tensor["shape"])
+        known = {type(number) for number in (start, end, *shape)} == {int} and len(shape) == 2
+        # with Python's integers: a product of NumPy's may wrap, and fit by that
+        if not known or min(start, *shape) < 0 or tensor["dtype"] != "U8" or end - start != math.prod(shape):
             raise ValueError(f"{entry}.{part} is not what its shape says")
         places.append((data + start, data + end, shape))
     numbers, taken = _ROW_NUMBERS[facts["format"]]
     rows, row_bytes = places[1][2]
-    levels = int(facts["levels"])
+    levels = facts["levels"]
+    if type(levels) is not int or row_bytes % taken or (levels and not rows):
+        raise ValueError(f"the levels or rows of {entry} are none")
     scaled = rows if facts["format"] in ("int8", "int4") else 0
     wanted = {2: (scaled, 4), 3: (levels * rows, row_bytes), 4: (levels * scaled, 4)}
     if any(places[number][2] != shape for number, shape in wanted.items()):

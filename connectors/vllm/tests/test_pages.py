@@ -1,8 +1,11 @@
 """Pages that Percel wrote are read number for number, and a byte that is wrong is found."""
 
+import hashlib
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -82,6 +85,62 @@ def test_numbers_beyond_a_type_are_not_given_out(blobs: Path) -> None:
     name = put_page(blobs, store_page(wide, codec=MODEL, image_token=9))
     with pytest.raises(PageError, match=r"holds numbers that are not finite as torch\.float16$"):
         load_page(opened(blobs, name), device="cpu", dtype=torch.float16)
+
+
+def sealed_again(path: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
+    """Changes what a file's header says of tensors and of the page, under a checksum that is right."""
+    data = path.read_bytes()
+    end = 8 + struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8:end])
+    facts = json.loads(header["__metadata__"]["entries"])
+    change(header, facts[ENTRY])
+    header["__metadata__"] |= {"entries": json.dumps(facts), "header_sha256": "0" * 64}
+    text = json.dumps(header).encode()
+    text = text.replace(b"0" * 64, hashlib.sha256(text).hexdigest().encode(), 1)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data[end:])
+
+
+@pytest.mark.parametrize(
+    ("part", "shape"),
+    [
+        ("features", [(1 << 62) + 6, 32]),  # NumPy's product is 192, as it should be
+        ("ids", [1 << 62, 4]),  # and here 0
+        ("features", [6.0, 32]),
+        ("features", [-6, -32]),
+        ("features", [6, 4, 8]),
+        ("ids", ["8", 4]),
+        ("ids", [True, 4]),
+    ],
+)
+def test_shapes_that_cannot_be_are_damage(blobs: Path, part: str, shape: list[object]) -> None:
+    name = put_page(blobs, make_page())
+
+    def change(header: dict[str, Any], facts: dict[str, Any]) -> None:
+        tensor = header[f"{ENTRY}.{part}"]
+        tensor["shape"] = shape
+        if shape == [1 << 62, 4]:
+            tensor["data_offsets"] = [tensor["data_offsets"][0]] * 2
+
+    sealed_again(page_path(blobs, name), change)
+    with pytest.raises(PageError, match=rf"its header cannot be read \({ENTRY}\.{part} is not what its shape says\)"):
+        opened(blobs, name)
+
+
+@pytest.mark.parametrize("levels", ["2", 2.0, True, None])
+def test_levels_that_are_no_number_are_damage(blobs: Path, levels: object) -> None:
+    name = put_page(blobs, make_page())
+    sealed_again(page_path(blobs, name), lambda header, facts: facts.update(levels=levels))
+    with pytest.raises(PageError, match=rf"the levels or rows of {ENTRY} are none"):
+        opened(blobs, name)
+
+
+def test_a_header_nested_too_deep_is_damage(blobs: Path) -> None:
+    name = put_page(blobs, make_page())
+    path = page_path(blobs, name)
+    text = b"[" * 100_000
+    path.write_bytes(struct.pack("<Q", len(text)) + text)
+    with pytest.raises(PageError, match=r"is damaged: its header cannot be read \(maximum recursion"):
+        opened(blobs, name)
 
 
 @pytest.mark.parametrize(
