@@ -8,7 +8,8 @@ EdgeError
 ├── UrlUploadsOff      uploads by URL are not enabled
 ├── KeyReused          an Idempotency-Key that came with another request before
 ├── BadCursor          a cursor that no listing gave
-├── BodyTooLarge       a request body over the cap
+├── BodyTooLarge       an upload over the cap
+├── RequestTooLarge    any other request body over its own
 ├── UnknownDecoder     a decoder that this installation was not given
 ├── NoBudget           a budget of vision tokens for a decoder that loads no pages
 ├── NoPageCaches       a collection without page caches for the decoder's model
@@ -80,10 +81,17 @@ class BadCursor(EdgeError):
 
 
 class BodyTooLarge(EdgeError):
-    """A request body over the cap."""
+    """An upload over the cap."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"More than {limit:,} bytes: over the size limit. Split the file or raise the limit.")
+
+
+class RequestTooLarge(EdgeError):
+    """A request over the cap that is no upload."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"More than {limit:,} bytes, which is the most that is read of a request. Make it shorter.")
 
 
 class UnknownDecoder(EdgeError):

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.callers import Caller
-from api.errors import BodyTooLarge, KeyReused, UrlUploadsOff
+from api.errors import BodyTooLarge, KeyReused, RequestTooLarge, UrlUploadsOff
 from api.plain import DEEPEST, plain
 from api.problems import problem_of
 from api.quotas import Quotas
@@ -33,8 +33,8 @@ from workers.resources import Resources
 
 _PIECE = 1 << 20  # bytes read at a time
 UPLOADS = "/v1/documents"
-QUESTION_BYTES = 1_000_000  # of a body that is no upload
-OVERHEAD = 1_000_000  # bytes of a request body that are not the file: multipart boundaries, fields
+REQUEST_BYTES = 1_000_000  # of a body that is no upload
+OVERHEAD = 1_000_000  # bytes of an upload's body that are not the file: multipart boundaries, fields
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -78,18 +78,20 @@ class BodyLimit:
             return
         seen, started, over = 0, False, False
         told = dict(scope["headers"]).get(b"content-length", b"0")
-        limit = self._limit if scope["path"].startswith(UPLOADS) else min(self._limit, QUESTION_BYTES)
-        if told.isdigit() and int(told) > limit + OVERHEAD:
-            await problem_of(BodyTooLarge(limit))(scope, receive, send)
+        is_upload = scope["path"].startswith(UPLOADS)
+        most = self._limit + OVERHEAD if is_upload else REQUEST_BYTES
+        too_large = BodyTooLarge(self._limit) if is_upload else RequestTooLarge(REQUEST_BYTES)
+        if told.isdigit() and int(told) > most:
+            await problem_of(too_large)(scope, receive, send)
             return
 
         async def counted() -> Message:
             nonlocal seen, over
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > limit + OVERHEAD:
+            if seen > most:
                 over = True
-                raise BodyTooLarge(limit)
+                raise too_large
             return message
 
         async def unless_over(message: Message) -> None:
@@ -101,11 +103,11 @@ class BodyLimit:
 
         try:
             await self._app(scope, counted, unless_over)
-        except BodyTooLarge:
+        except (BodyTooLarge, RequestTooLarge):
             if started:
                 raise
         if over and not started:
-            await problem_of(BodyTooLarge(limit))(scope, receive, send)
+            await problem_of(too_large)(scope, receive, send)
 
 
 def parse_metadata(text: str | None, *, at: tuple[str, str] = ("body", "metadata")) -> dict[str, object] | None:
