@@ -41,7 +41,10 @@ def ingest(
     output = Output(as_json)
     with open_resources(codec=codec) as resources:
         name = checked_name(collection or resources.settings.collection)
-        reports = ingest_files(resources, name, list(files_below(paths)), output)
+        files = list(files_below(paths))
+        if not files:
+            raise FileNotFoundError(f"there is no file below {', '.join(map(str, paths))}; hidden ones are left out")
+        reports = ingest_files(resources, name, files, output)
     show_reports(output, reports, name)
     if any(report.state != "ready" for report in reports):
         raise typer.Exit(Exit.FAILED)

@@ -262,6 +262,15 @@ def test_errors_are_one_line_with_an_exit_code(
     assert message in said
 
 
+def test_a_folder_without_files_is_said_to_have_none(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder := tmp_path / "empty").mkdir()
+    (folder / ".hidden.txt").write_text("Nobody asked for this.")
+    ended, said = run_main(monkeypatch, capsys, "ingest", folder)
+    assert (ended, said) == (3, f"error: there is no file below {folder}; hidden ones are left out")
+
+
 def test_a_port_that_is_taken_stops_the_service_in_one_line(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
