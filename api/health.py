@@ -51,7 +51,7 @@ def _attempt(name: str, look: Callable[[], str]) -> Check:
 
 def _withheld(name: str, error: Exception) -> Check:
     """Whoever asks needs no key: where the stores are, and as whom they are used, is said in the log only."""
-    log.warning("not ready", extra={"check": name}, exc_info=error)
+    log.warning("not ready: %s: %s: %s", name, type(error).__name__, error)  # at every probe: no traceback
     return Check(name, False, type(error).__name__)
 
 
