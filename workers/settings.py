@@ -1,6 +1,9 @@
 """Owns the settings: one frozen object, read from PERCEL_* once, at the root of a process."""
 
-from collections.abc import Mapping
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,7 +19,12 @@ from store.blobs import parse_address
 from store.errors import InvalidBlobUrl
 from workers.errors import SettingsError
 
+log = logging.getLogger(__name__)
+
 PREFIX = "PERCEL_"
+# Of letters, that a name shares with what is meant. Some that are like it are others': PERCEL_API_KEY is the client's,
+# and where a service is called percel, Kubernetes sets PERCEL_SERVICE_HOST.
+_NEARLY = 0.8
 LEAST_SCALE = 0.1  # of the sides of a page: a hundredth of its pixels
 
 
@@ -196,12 +204,25 @@ class Settings(BaseSettings):
 
 
 def load_settings(overrides: Mapping[str, str] | None = None) -> Settings:
-    """Reads the environment; overrides come from the command line. Raises SettingsError that names each bad one."""
+    """Reads the environment; overrides come from the command line. Raises SettingsError that names each bad one.
+
+    A variable that is nearly the name of a setting is warned of: nothing else would say that it has no effect.
+    """
+    for name, meant in misspelt(os.environ):
+        log.warning("%s is no setting and has no effect: is %s meant?", name, meant)
     try:
         return Settings.model_validate({**Settings().model_dump(), **(overrides or {})})
     except ValidationError as error:
         faults = "; ".join(f"{PREFIX}{str(e['loc'][0]).upper()}: {_said(e['msg'])}" for e in error.errors())
         raise SettingsError(f"bad settings: {faults}") from error
+
+
+def misspelt(names: Iterable[str]) -> list[tuple[str, str]]:
+    """The names of variables that are no settings, each with that of the setting which is nearly the same."""
+    known = [field.upper() for field in Settings.model_fields]
+    others = [name for name in names if name.upper().startswith(PREFIX) and name.upper()[len(PREFIX) :] not in known]
+    nearly = [(name, get_close_matches(name.upper()[len(PREFIX) :], known, 1, _NEARLY)) for name in others]
+    return [(name, PREFIX + meant[0]) for name, meant in nearly if meant]
 
 
 def _said(message: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from workers.errors import SettingsError
-from workers.settings import load_settings
+from workers.settings import load_settings, misspelt
 
 
 def bare_model(folder: Path, model_type: str) -> Path:
@@ -30,6 +30,25 @@ def test_a_bad_value_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> No
         SettingsError, match=r"PERCEL_CODEC: input should be 'auto', 'native-10'.*PERCEL_MAX_FILE_BYTES: "
     ):
         load_settings()
+
+
+def test_a_name_that_is_nearly_a_settings_is_warned_of(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PERCEL_DECODR", "extractive")
+    assert load_settings().decoder == "extractive"
+    (told,) = caplog.messages
+    assert told == "PERCEL_DECODR is no setting and has no effect: is PERCEL_DECODER meant?"
+
+
+def test_variables_of_others_are_not_warned_of() -> None:
+    """Of the client, the compose file, the tests, and of Kubernetes beside a service called percel."""
+    others = (
+        "PERCEL_URL PERCEL_API_KEY PERCEL_IMAGE PERCEL_PUBLISH PERCEL_SERVICE_HOST PERCEL_SERVICE_PORT "
+        "PERCEL_PORT_80_TCP PERCEL_PORT_80_TCP_ADDR PERCEL_TEST_BROWSER PERCEL_TEST_FAULTS PERCEL_TEST_KEY "
+        "PERCEL_TEST_SERVERS PERCEL_TEST_URL DECODR percel_decoder"
+    )
+    assert misspelt(others.split()) == []
 
 
 def test_the_command_line_goes_before_the_environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
