@@ -11,7 +11,7 @@ import httpx
 
 from percel_client import requests
 from percel_client.connection import AsyncConnection
-from percel_client.errors import ApiError, ConnectionFailed, UnexpectedAnswer
+from percel_client.errors import ApiError, ConnectionFailed, StreamEnded, UnexpectedAnswer
 from percel_client.events import answer_part_of, document_of
 from percel_client.models import (
     Answer,
@@ -193,7 +193,7 @@ class AsyncPercel:
             await asyncio.sleep(watch.pause())
 
     async def events(self, document_id: str) -> AsyncGenerator[Document, None]:
-        """The document at each change, until it is ready or failed. Raises NotFound when it is deleted meanwhile."""
+        """The document at each change, until it is ready or failed. Raises NotFound (deleted), StreamEnded."""
         ended = False
         async with aclosing(self._connection.events(requests.events(document_id), silence=SILENCE)) as events:
             async for event in events:
@@ -202,7 +202,7 @@ class AsyncPercel:
                     ended = document.ended
                     yield document
         if not ended:
-            raise UnexpectedAnswer("the stream ended before the document did")
+            raise StreamEnded("document")
 
     async def document(self, document_id: str) -> Document:
         """A document as it is now."""
@@ -318,7 +318,7 @@ class AsyncPercel:
                     yield part
                 if isinstance(part, Answer):
                     return
-        raise UnexpectedAnswer("the stream ended before the answer did")
+        raise StreamEnded("answer")
 
     async def context(
         self,

@@ -11,7 +11,7 @@ import httpx
 
 from percel_client import requests
 from percel_client.connection import Connection
-from percel_client.errors import ApiError, ConnectionFailed, UnexpectedAnswer
+from percel_client.errors import ApiError, ConnectionFailed, StreamEnded, UnexpectedAnswer
 from percel_client.events import answer_part_of, document_of
 from percel_client.models import (
     Answer,
@@ -190,7 +190,7 @@ class Percel:
             time.sleep(watch.pause())
 
     def events(self, document_id: str) -> Iterator[Document]:
-        """The document at each change, until it is ready or failed. Raises NotFound when it is deleted meanwhile."""
+        """The document at each change, until it is ready or failed. Raises NotFound (deleted), StreamEnded."""
         ended = False
         for event in self._connection.events(requests.events(document_id), silence=SILENCE):
             document = document_of(event)
@@ -198,7 +198,7 @@ class Percel:
                 ended = document.ended
                 yield document
         if not ended:
-            raise UnexpectedAnswer("the stream ended before the document did")
+            raise StreamEnded("document")
 
     def document(self, document_id: str) -> Document:
         """A document as it is now."""
@@ -294,7 +294,7 @@ class Percel:
         budget: int | None = None,
         filter: Filter | None = None,
     ) -> Iterator[AnswerDelta | Answer]:
-        """The answer's pieces as they come, and the whole Answer as the last."""
+        """The answer's pieces as they come, and the whole Answer as the last. Raises StreamEnded for half of one."""
         call = requests.ask(
             question,
             collection=collection,
@@ -311,7 +311,7 @@ class Percel:
                 yield part
             if isinstance(part, Answer):
                 return
-        raise UnexpectedAnswer("the stream ended before the answer did")
+        raise StreamEnded("answer")
 
     def context(
         self,

@@ -2,6 +2,7 @@
 
 PercelError
 ├── ConnectionFailed             no answer: refused, cut off or too late
+│   └── StreamEnded              half of one: the server was stopped meanwhile
 ├── UnexpectedAnswer             an answer, but not one that Percel gives: a proxy, another program, another version
 ├── ApiError                     Percel answered with a problem
 │   ├── Invalid                  400, 422: the request is not one; `errors` names the fields
@@ -33,6 +34,15 @@ class ConnectionFailed(PercelError):
 
     def __init__(self, request: str, reason: str) -> None:
         super().__init__(f"{request} got no answer ({reason}). Check the address, and that Percel runs there.")
+
+
+class StreamEnded(ConnectionFailed):
+    """Half of an answer, or events that end before the document is ready or failed."""
+
+    def __init__(self, what: str) -> None:
+        PercelError.__init__(
+            self, f"The stream ended before the {what} did: the server was stopped, or a proxy cut it off. Ask again."
+        )
 
 
 class UnexpectedAnswer(PercelError):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from stub import event_stream, sse
 
-from percel_client import Answer, AnswerDelta, Box, Unavailable, UnexpectedAnswer
+from percel_client import Answer, AnswerDelta, Box, StreamEnded, Unavailable
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_a_streamed_answer_comes_in_pieces_and_then_whole(filled):
 
 def test_a_stream_that_ends_early_is_an_error(percel, stub):
     stub.next_answers.append(lambda request: event_stream(sse("answer", {"text": "half"})))
-    with pytest.raises(UnexpectedAnswer, match="the stream ended before the answer did"):
+    with pytest.raises(StreamEnded, match="The stream ended before the answer did: the server was stopped, "):
         list(percel.ask_stream("why", collection="c"))
 
 

@@ -8,7 +8,7 @@ import pytest
 from both import make
 from stub import event_stream, problem, sse
 
-from percel_client import Conflict, ConnectionFailed, DocumentFailed, NotFound, UnexpectedAnswer, WaitTimeout
+from percel_client import Conflict, ConnectionFailed, DocumentFailed, NotFound, WaitTimeout
 
 
 def test_progress_is_told_until_the_document_is_ready(percel):
@@ -116,7 +116,7 @@ def test_events_may_be_silent_for_longer_than_a_client_waits_for_answers(stub, k
 
 def test_events_that_end_before_the_document_did_are_an_error(percel, stub):
     stub.next_answers.append(lambda request: event_stream(sse("document", percel_document())))
-    with pytest.raises(UnexpectedAnswer, match="the stream ended before the document did"):
+    with pytest.raises(ConnectionFailed, match=r"^The stream ended before the document did: the server was stopped"):
         list(percel.events("d1"))
 
 
