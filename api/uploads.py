@@ -78,11 +78,9 @@ class BodyLimit:
             return
         seen, started, over = 0, False, False
         told = dict(scope["headers"]).get(b"content-length", b"0")
-        is_upload = scope["path"].startswith(UPLOADS)
-        most = self._limit + OVERHEAD if is_upload else REQUEST_BYTES
-        too_large = BodyTooLarge(self._limit) if is_upload else RequestTooLarge(REQUEST_BYTES)
+        too_large, limit, most = self._cap(scope["path"])
         if told.isdigit() and int(told) > most:
-            await problem_of(too_large)(scope, receive, send)
+            await problem_of(too_large(limit))(scope, receive, send)
             return
 
         async def counted() -> Message:
@@ -91,7 +89,7 @@ class BodyLimit:
             seen += len(message.get("body", b""))
             if seen > most:
                 over = True
-                raise too_large
+                raise too_large(limit)
             return message
 
         async def unless_over(message: Message) -> None:
@@ -103,11 +101,17 @@ class BodyLimit:
 
         try:
             await self._app(scope, counted, unless_over)
-        except (BodyTooLarge, RequestTooLarge):
+        except too_large:
             if started:
                 raise
         if over and not started:
-            await problem_of(too_large)(scope, receive, send)
+            await problem_of(too_large(limit))(scope, receive, send)
+
+    def _cap(self, path: str) -> tuple[type[BodyTooLarge | RequestTooLarge], int, int]:
+        """The error for a body that is too large, the limit that it names, and how many bytes it may have."""
+        if path.startswith(UPLOADS):
+            return BodyTooLarge, self._limit, self._limit + OVERHEAD
+        return RequestTooLarge, REQUEST_BYTES, REQUEST_BYTES
 
 
 def parse_metadata(text: str | None, *, at: tuple[str, str] = ("body", "metadata")) -> dict[str, object] | None:

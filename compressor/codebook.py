@@ -63,6 +63,11 @@ class CodeBook:
         """What `book_tagged` finds it by."""
         return self.name.rpartition("-")[2][:TAG_DIGITS]
 
+    @property
+    def cell_bytes(self) -> int:
+        """Bytes of a cell that is written out."""
+        return packed_width(self.cells.shape[1], FORMATS[self.format])
+
     def cell_numbers(self, levels: NDArray[np.uint8]) -> NDArray[np.int64]:
         """The own numbers of each cell of tokens (tokens, width) as one: (cells,)."""
         cells = levels[:, : self.own].reshape(-1, self.cells.shape[1])
@@ -175,7 +180,7 @@ def fill(target: NDArray[Any], streams: Streams, book: CodeBook, numbers: Number
         if own < width:
             rest[block] = numbers.of_shared.take(shared[block], mode="clip")
     if streams.escaped.size:
-        escaped = streams.escaped.reshape(-1, packed_width(book.cells.shape[1], format))
+        escaped = streams.escaped.reshape(-1, book.cell_bytes)
         levels = unpack(escaped, format)
         cells[streams.escapes.reshape(symbols.shape)] = _words(numbers.values[levels])
 

@@ -11,7 +11,7 @@ from compressor.cache import Cache
 from compressor.cacheindex import Index
 from compressor.codebook import STREAMS, Numbers, Streams, book_named, fill, numbers_of
 from compressor.entries import TokenKind
-from compressor.formats import FORMATS, level_numbers, packed_width
+from compressor.formats import FORMATS, level_numbers
 from compressor.frames import pack_frame, unpack_frames
 from compressor.sealed import Parts
 
@@ -66,25 +66,20 @@ class CodedEntries:
         if book.name and (book.format, book.width) != (way.format, way.width):
             raise ValueError(f"its code book {book.name} is for {book.width} numbers of {book.format}")
         said = [self._index[entry] for entry in entries]
+        sizes = {stream: [book.size(stream, each.tokens, way.width) for each in said] for stream in STREAMS}
         symbols, shared = (
-            book.unpack(
-                stream,
-                [each[stream].data for each in parts],
-                [book.size(stream, each.tokens, way.width) for each in said],
-            )
-            for stream in STREAMS
+            book.unpack(stream, [each[stream].data for each in parts], sizes[stream]) for stream in STREAMS
         )
         escapes = book.escapes(symbols)
-        cell = packed_width(book.cells.shape[1], FORMATS[book.format])
         escaped, start = [_NONE], 0
-        for entry, each, told in zip(entries, parts, said, strict=True):
-            end = start + book.size("symbols", told.tokens, way.width)
+        for entry, each, told, size in zip(entries, parts, said, sizes["symbols"], strict=True):
+            count = np.count_nonzero(escapes[start : start + size])
             # Of each its own: in a sum that fits one could still have taken the cells of another.
-            if told.escaped != cell * (count := np.count_nonzero(escapes[start:end])):
+            if told.escaped != count * book.cell_bytes:
                 raise ValueError(f"it holds {told.escaped} bytes of cells that escaped, and {count} did")
             if told.escaped:
                 escaped.append(self._tail(entry, each)[told.strips :])
-            start = end
+            start += size
         streams = Streams(symbols, shared, np.concatenate(escaped), escapes)
         fill(target, streams, book, _table(way.book, way.format, wanted))
 

@@ -220,9 +220,13 @@ def load_settings(overrides: Mapping[str, str] | None = None) -> Settings:
 def misspelt(names: Iterable[str]) -> list[tuple[str, str]]:
     """The names of variables that are no settings, each with that of the setting which is nearly the same."""
     known = [field.upper() for field in Settings.model_fields]
-    others = [name for name in names if name.upper().startswith(PREFIX) and name.upper()[len(PREFIX) :] not in known]
-    nearly = [(name, get_close_matches(name.upper()[len(PREFIX) :], known, 1, _NEARLY)) for name in others]
-    return [(name, PREFIX + meant[0]) for name, meant in nearly if meant]
+    fields = {name: name.upper().removeprefix(PREFIX) for name in names if name.upper().startswith(PREFIX)}
+    return [
+        (name, PREFIX + meant)
+        for name, field in fields.items()
+        if field not in known
+        for meant in get_close_matches(field, known, 1, _NEARLY)
+    ]
 
 
 def _said(message: str) -> str:

@@ -146,9 +146,8 @@ def _check(entry: str, facts: Mapping[str, Any], shapes: Mapping[str, tuple[int,
         "deepstack": (levels * rows, row),
         "deepstack_scales": (levels * scaled, SCALE_BYTES),
     }
-    width = 2 * row // row_bytes(format, 2)
-    # of no rows there might be any number of levels
-    if wanted != shapes or row != row_bytes(format, width) or (levels and not rows):
+    cut_off = row % max(1, row_bytes(format, 1))  # within a number; a byte holds two of int4
+    if wanted != shapes or cut_off or (levels and not rows):  # of no rows there might be any number of levels
         raise ValueError(f"the parts of {entry} do not fit together")
     if grid is not None and (min(grid) < 0 or grid[0] * grid[1] != rows):
         raise ValueError(f"the grid of {entry} does not cover its {rows} features")
