@@ -7,7 +7,7 @@ still read this one.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import torch
@@ -67,6 +67,21 @@ def _stacked(layers: Sequence[Tensor]) -> NDArray[np.uint8]:
     return stored
 
 
+def _check(entry: str, facts: Mapping[str, Any], keys: tuple[int, ...], values: tuple[int, ...]) -> None:
+    """Raises ValueError for a block without its facts, or with parts of other shapes than a model's."""
+    if facts.get("numbers") not in list(NUMBERS):
+        raise ValueError(f"the numbers of {entry} are of no type of {', '.join(NUMBERS)}")
+    start, span = facts.get("start"), facts.get("span")
+    if not isinstance(facts.get("codec"), str) or type(start) is not int or type(span) is not int:
+        raise ValueError(f"codec, start or span of {entry} is not told")
+    if min(start, span) < 0:
+        raise ValueError(f"start or span of {entry} is below 0")
+    if len(keys) != 4 or len(values) != 4 or keys[::2] != values[::2]:  # heads and widths may differ
+        raise ValueError(f"keys and values of {entry} are not of the same layers and tokens")
+    if any(shape[3] % NUMBERS[facts["numbers"]].itemsize for shape in (keys, values)):
+        raise ValueError(f"a vector of {entry} is cut off within a number")
+
+
 class BlockFile(SealedFile[Block]):
     """A block file, local where it is a path, read in ranges elsewhere; a context manager, safe for several threads.
 
@@ -79,9 +94,9 @@ class BlockFile(SealedFile[Block]):
     def __init__(self, source: Path | ByteRanges) -> None:
         super().__init__(source, _kind())
         with self._opening():
-            for entry, facts in self._header().facts.items():
-                if facts.get("numbers") not in list(NUMBERS):
-                    raise ValueError(f"the numbers of {entry} are of no type of {', '.join(NUMBERS)}")
+            header = self._header()
+            for entry, facts in header.facts.items():
+                _check(entry, facts, *(header.places[f"{entry}.{part}"].shape for part in ("keys", "values")))
 
     def facts(self, entry: str) -> Facts:
         """What the header says of a block. Touches only the header."""

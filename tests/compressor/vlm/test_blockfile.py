@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -66,12 +67,48 @@ def test_layers_of_different_shapes_are_refused() -> None:
         write_blocks({"0": uneven})
 
 
-@pytest.mark.parametrize("numbers", ["f8", ["bf16"], None])
-def test_numbers_of_an_unknown_type_are_damage_at_once(tmp_path: Path, numbers: object) -> None:
+def check_damaged(path: Path, message: str, facts: dict[str, object], **parts: np.ndarray) -> None:
     block = make_block(torch.bfloat16)
-    path = tmp_path / "blocks"
-    facts = blockfile._facts(block) | {"numbers": numbers}
-    path.write_bytes(seal(blockfile._kind(), {"0": (facts, blockfile._parts(block))}))
-    message = "^block file blocks is damaged: the numbers of 0 are of no type of bf16, f16, f32; delete it"
-    with pytest.raises(CacheDamaged, match=message):
+    entry = (blockfile._facts(block) | facts, blockfile._parts(block) | parts)
+    path.write_bytes(seal(blockfile._kind(), {"0": entry}))
+    with pytest.raises(CacheDamaged, match=f"^block file blocks is damaged: {message}; delete it"):
         BlockFile(path)
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"numbers": "f8"}, "the numbers of 0 are of no type of bf16, f16, f32"),
+        ({"numbers": ["bf16"]}, "the numbers of 0 are of no type of bf16, f16, f32"),
+        ({"numbers": None}, "the numbers of 0 are of no type of bf16, f16, f32"),
+        ({"codec": None}, "codec, start or span of 0 is not told"),
+        ({"start": "2"}, "codec, start or span of 0 is not told"),
+        ({"span": True}, "codec, start or span of 0 is not told"),
+        ({"start": -1}, "start or span of 0 is below 0"),
+        ({"span": -3}, "start or span of 0 is below 0"),
+    ],
+)
+def test_wrong_facts_are_damage_at_once(tmp_path: Path, facts: dict[str, object], message: str) -> None:
+    check_damaged(tmp_path / "blocks", message, facts)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((3, 2, 3, 8), "keys and values of 0 are not of the same layers and tokens"),
+        ((2, 2, 4, 8), "keys and values of 0 are not of the same layers and tokens"),
+        ((2, 2, 24), "keys and values of 0 are not of the same layers and tokens"),
+        ((2, 2, 3, 7), "a vector of 0 is cut off within a number"),
+    ],
+)
+def test_parts_that_no_model_makes_are_damage_at_once(tmp_path: Path, shape: tuple[int, ...], message: str) -> None:
+    check_damaged(tmp_path / "blocks", message, {}, values=np.zeros(shape, np.uint8))
+
+
+def test_values_may_have_heads_and_a_width_of_their_own(tmp_path: Path) -> None:
+    block = make_block(torch.bfloat16)
+    values = tuple(torch.randn(1, 1, 3, 6).bfloat16() for _ in range(2))
+    path = tmp_path / "blocks"
+    path.write_bytes(write_blocks({"0": dataclasses.replace(block, values=values)}))
+    with BlockFile(path) as file:
+        assert all(map(torch.equal, file.load("0").values, values))
