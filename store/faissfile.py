@@ -28,9 +28,6 @@ _LEAST_LOOKS = 200  # of few hits
 # Above so many numbers FAISS compares vectors with the lists' middles by matrix products: of 384 dimensions, four
 # vectors, while its own bound is 128,000, where every vector reads all the middles for itself.
 _MULTIPLIED = 1_500
-# How FAISS looks through lists of 4-bit codes: one query after the other (its own choice, 13, takes several together,
-# which is a fifth slower here for up to 16), keeping more than are wanted and sorting those out now and then.
-_IMPLEMENTATION = 11
 _CODED_TOGETHER = 4  # dimensions, fewer where that gives less than
 _LEAST_CODES = 96
 
@@ -112,10 +109,6 @@ def from_bytes(data: "Buffer") -> "faiss.Index | None":
     except RuntimeError:
         log.warning("vector index file not readable", exc_info=True)
         return None
-    inner = _layers(index)[1]
-    first_look = swig.downcast_index(inner.base_index) if isinstance(inner, swig.IndexRefine) else inner
-    if isinstance(first_look, swig.IndexIVFFastScan):
-        first_look.implem = _IMPLEMENTATION  # no part of the file
     return index
 
 
