@@ -20,6 +20,7 @@ from compressor.sealed import Kind, Parts, SealedFile, seal
 from compressor.vlm.blocks import Block
 
 VERSION = "1"
+PARTS = ("keys", "values")
 NUMBERS = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
 
 
@@ -38,7 +39,7 @@ def _kind() -> Kind:
         name="block file",
         version_key="percel_blocks",
         version=VERSION,
-        parts=("keys", "values"),
+        parts=PARTS,
         remedy="delete it, blocks are read anew from their pages",
     )
 
@@ -96,7 +97,7 @@ class BlockFile(SealedFile[Block]):
         with self._opening():
             header = self._header()
             for entry, facts in header.facts.items():
-                _check(entry, facts, *(header.places[f"{entry}.{part}"].shape for part in ("keys", "values")))
+                _check(entry, facts, *(header.places[f"{entry}.{part}"].shape for part in PARTS))
 
     def facts(self, entry: str) -> Facts:
         """What the header says of a block. Touches only the header."""
@@ -105,7 +106,7 @@ class BlockFile(SealedFile[Block]):
     def _entry(self, entry: str, parts: Parts) -> Block:
         facts = self.facts(entry)
         dtype = NUMBERS[facts["numbers"]]
-        keys, values = (torch.from_numpy(owned(parts[name])).view(dtype) for name in ("keys", "values"))
+        keys, values = (torch.from_numpy(owned(parts[name])).view(dtype) for name in PARTS)
         return Block(
             codec=facts["codec"],
             keys=keys.split(1),

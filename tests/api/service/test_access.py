@@ -274,13 +274,13 @@ def percel(service: Service, *arguments: str) -> None:
     subprocess.run(command, env=environment, check=True, capture_output=True)
 
 
-def within_a_minute(seconds: float = 10) -> None:
+def within_a_minute() -> None:
     """Waits where a minute of the clock is nearly over: what was asked in it counts less and less in the next one.
 
     Across its end one request more gets through.
     """
     left = 60 - time.time() % 60
-    if left < seconds:
+    if left < 10:
         time.sleep(left)
 
 
